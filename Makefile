@@ -1,0 +1,50 @@
+# Every target works as the first command on a fresh clone: what it needs is
+# installed into .venv, pinned by constraints.txt, before it runs.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help lab test course bench links clean
+
+help:  ## what there is (the default)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+lab: $(INSTALLED)  ## open the course in JupyterLab
+	$(RUN) -m jupyterlab notebooks/00_*.ipynb
+
+test: $(INSTALLED)  ## unit tests, then every notebook, in the smallest preset
+	rm -rf build/checkpoints
+	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --dist loadscope --nbval-lax notebooks
+
+course: $(INSTALLED)  ## run every notebook in order; results in build/course
+	rm -rf build/checkpoints
+	$(RUN) notebooks/tools/course.py
+
+bench: $(INSTALLED)  ## time and memory of the three models
+	$(RUN) -m attnres_ref.bench
+
+links:  ## REPO=owner/name: write the public address into badges and clone cells
+	$(PYTHON) notebooks/tools/links.py $(REPO)
+
+clean:  ## remove what the other targets made, except .venv
+	rm -rf build .pytest_cache .hypothesis *.egg-info
+	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# Two test workers: one thread each, or they fight over the cores.
+test: export OMP_NUM_THREADS = 1
+test: export ATTNRES_PRESET = ci
+# Start from no checkpoints, and leave the reader's own cache alone.
+test course: export ATTNRES_CACHE_DIR = $(CURDIR)/build/checkpoints
+
+$(INSTALLED): pyproject.toml constraints.txt | $(VENV)
+	$(RUN) -m pip install -c constraints.txt -e ".[test]"
+	touch $@
+
+$(VENV):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	    || { echo 'Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12 ...'; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

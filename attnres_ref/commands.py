@@ -1,0 +1,58 @@
+"""The command line of `python -m attnres_ref.training`."""
+
+import argparse
+import sys
+
+from attnres_ref import presets
+from attnres_ref.checkpoint import CheckpointError
+from attnres_ref.streams import STREAMS
+from attnres_ref.training import Diverged, train
+
+
+def train_command(arguments: list[str] | None = None) -> None:
+    """Parse, train, print the result; one line on standard error when it cannot."""
+    parser = argparse.ArgumentParser(
+        prog="python -m attnres_ref.training",
+        description="Train one model; OUT gets metrics.jsonl, checkpoint.pt, result.json.",
+    )
+    add = parser.add_argument
+    add("--residual", choices=sorted(STREAMS), default="block")
+    add("--preset", choices=sorted(presets.PRESETS), help="size; default: what the device suits")
+    add("--data", default="python_sources", help="corpus name, or the path of a text file")
+    add("--checkpoint-dir", help="folder for checkpoint and metrics; none: keep nothing")
+    add("--resume", action="store_true", help="go on from the folder's checkpoint")
+    add("--block-size", type=int, help="layers per AttnRes block")
+    for name in ("steps", "seed", "batch-size", "checkpoint-every"):
+        add(f"--{name}", type=int, help="default: the preset's")
+    for name in ("lr", "query-lr-scale"):
+        add(f"--{name}", type=float, help="default: the preset's")
+    add("--compile", action="store_true", help="torch.compile the model")
+    options = vars(parser.parse_args(arguments))
+    if options["resume"] and not options["checkpoint_dir"]:
+        parser.error("--resume needs --checkpoint-dir: the folder of the run to go on with")
+
+    def given(*names):
+        return {name: options[name] for name in names if options[name] is not None}
+
+    try:
+        from tiny_data import load     # the library needs no data; this command does
+
+        size = presets.preset(options["preset"]) if options["preset"] else presets.current()
+        run = train(
+            size.lm(options["residual"], **given("block_size")),
+            size.training(
+                **given("steps", "seed", "batch_size", "checkpoint_every", "lr", "query_lr_scale")
+            ),
+            load(options["data"]),
+            checkpoint_dir=options["checkpoint_dir"],
+            resume=options["resume"],
+            compile=options["compile"],
+        )
+    except (ValueError, OSError, CheckpointError, Diverged) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: run the same command with --resume to go on")
+    print(
+        f"{options['residual']}: validation loss {run.val_loss:.4f} nats, "
+        f"{run.metrics[-1]['val_bits_per_byte']:.4f} bits per byte"
+    )

@@ -1,0 +1,176 @@
+"""Attention over depth: the operator of Eq. 2-4 and its online-softmax parts.
+
+    h = sum_i alpha_i v_i        alpha = softmax_i( w . RMSNorm(v_i) )
+
+One learned query w scores every source v_i through its normalised key, and the
+raw sources are mixed. Tokens never meet here: each position attends over its
+own n sources.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def depth_attention(
+    query: Tensor,
+    sources: Sequence[Tensor],
+    norm_weight: Tensor | None = None,
+    eps: float = 1e-5,
+    return_weights: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Read one layer's input from what earlier layers wrote (Eq. 2-4).
+
+    query:       [d], the layer's pseudo-query w
+    sources:     n >= 1 tensors [..., d] of one shape, dtype and device
+    norm_weight: [d], weight of the keys' RMSNorm; None means ones
+    Returns [..., d] in the sources' dtype, with `return_weights` also the
+    weights alpha [n, ...]. Scores, softmax and mix are computed in float32, in
+    float64 for float64 sources. Differentiable once in every tensor argument.
+    Raises ValueError for empty or mixed sources and for a query or norm_weight
+    that does not match them.
+    """
+    check_sources(sources, query=query, norm_weight=norm_weight)
+    # Weight and query only ever meet as a product: fold them here, and autograd
+    # shares the gradient out between the two.
+    folded = query if norm_weight is None else query * norm_weight
+    mixed, weights = LeanDepthAttention.apply(folded, eps, *sources)
+    return (mixed, weights) if return_weights else mixed
+
+
+class LeanDepthAttention(torch.autograd.Function):
+    """Eq. 2-4 as loops over the sources, never a stacked [n, ..., d] copy.
+
+    Backward needs the sources, which the model holds anyway, and three numbers
+    per token and source. Autograd on the stacked form keeps several copies.
+    """
+
+    @staticmethod
+    def forward(ctx, query, eps, *sources):
+        dtype = score_dtype(sources[0])
+        query = query.to(dtype)
+        logits, inverse_rms = score(query, sources, eps)             # [n, ...] each
+        weights = logits.softmax(0)
+        mixed = weights[0].unsqueeze(-1) * sources[0].to(dtype)      # [..., d]
+        for weight, source in zip(weights[1:], sources[1:]):
+            mixed.addcmul_(weight.unsqueeze(-1), source.to(dtype))
+        ctx.save_for_backward(query, logits, inverse_rms, weights, *sources)
+        ctx.set_materialize_grads(False)      # an unused output has gradient None
+        return mixed.to(sources[0].dtype), weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_mixed, d_weights):
+        query, logits, inverse_rms, weights, *sources = ctx.saved_tensors
+        d_mixed = torch.zeros_like(sources[0]) if d_mixed is None else d_mixed
+        d_mixed = d_mixed.to(query.dtype)
+
+        # Through the mix: d alpha_i = v_i . dh.  Through the softmax:
+        # d logit_i = alpha_i (d alpha_i - sum_j alpha_j d alpha_j).
+        gain = torch.stack([torch.linalg.vecdot(v.to(query.dtype), d_mixed) for v in sources])
+        if d_weights is not None:
+            gain = gain + d_weights
+        d_logits = weights * (gain - (weights * gain).sum(0))        # [n, ...]
+
+        # logit_i = w . v_i / rms(v_i) pulls v_i towards w, and scales v_i itself.
+        towards_query = (d_logits * inverse_rms).unsqueeze(-1)       # [n, ..., 1]
+        towards_source = towards_query * (logits * inverse_rms / -query.shape[0]).unsqueeze(-1)
+        d_query = torch.zeros_like(d_mixed)                          # per token, summed below
+        d_sources = []
+        for i, source in enumerate(sources):
+            v = source.to(query.dtype)
+            d_v = weights[i].unsqueeze(-1) * d_mixed
+            d_v.addcmul_(towards_query[i], query).addcmul_(towards_source[i], v)
+            d_query.addcmul_(towards_query[i], v)
+            d_sources.append(d_v.to(source.dtype))
+        return d_query.flatten(0, -2).sum(0), None, *d_sources
+
+
+def attend_with_stats(
+    queries: Tensor,
+    sources: Sequence[Tensor],
+    norm_weights: Tensor | None = None,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Several queries over the same sources, softmax left open (Alg. 1, phase 1).
+
+    queries: [S, d]; sources as in `depth_attention`; norm_weights: [S, d] or None
+    Returns o [S, ..., d] = sum_i exp(s_i - m) v_i, m [S, ...] = max_i s_i and
+    l [S, ...] = sum_i exp(s_i - m), in float32 or wider. The read is o / l.
+    Raises ValueError as `depth_attention` does.
+    """
+    check_sources(sources, queries=queries, norm_weights=norm_weights)
+    dtype = score_dtype(sources[0])
+    folded = (queries if norm_weights is None else queries * norm_weights).to(dtype)
+    logits = torch.stack([score(query, sources, eps)[0] for query in folded])   # [S, n, ...]
+    m = logits.amax(1)                                               # [S, ...]
+    unnormalised = (logits - m.unsqueeze(1)).exp()
+    o = sum(
+        weight.unsqueeze(-1) * source.to(dtype)                      # [S, ..., d]
+        for weight, source in zip(unnormalised.unbind(1), sources)
+    )
+    return o, m, unnormalised.sum(1)
+
+
+Stats = tuple[Tensor, Tensor, Tensor]      # o, m, l of `attend_with_stats`
+
+
+def merge(first: Stats, second: Stats) -> Stats:
+    """Online softmax: the stats over the union of two sets of sources (Alg. 1).
+
+    Both are brought to the larger maximum, so no exponential exceeds one.
+    """
+    (o1, m1, l1), (o2, m2, l2) = first, second
+    m = torch.maximum(m1, m2)
+    scale1, scale2 = (m1 - m).exp(), (m2 - m).exp()
+    o = scale1.unsqueeze(-1) * o1 + scale2.unsqueeze(-1) * o2
+    return o, m, scale1 * l1 + scale2 * l2
+
+
+def score(query: Tensor, sources: Sequence[Tensor], eps: float) -> tuple[Tensor, Tensor]:
+    """Logits w . v_i / rms(v_i) and 1 / rms(v_i), [n, ...] each, in query's dtype."""
+    lengths = [torch.linalg.vector_norm(v, dim=-1, dtype=query.dtype) for v in sources]
+    inverse_rms = (torch.stack(lengths).square() / query.shape[0] + eps).rsqrt()
+    products = [torch.linalg.vecdot(v.to(query.dtype), query) for v in sources]
+    return torch.stack(products) * inverse_rms, inverse_rms
+
+
+def score_dtype(source: Tensor) -> torch.dtype:
+    """float32 for float32 and below, float64 for float64."""
+    return torch.promote_types(source.dtype, torch.float32)
+
+
+def check_sources(sources: Sequence[Tensor], **vectors: Tensor | None) -> None:
+    """Raise ValueError unless the sources agree and every vector ends in their width."""
+    if len(sources) == 0:
+        raise ValueError("sources is empty: pass at least one tensor of shape [..., d]")
+    first = sources[0]
+    if first.dim() == 0 or not first.is_floating_point():
+        raise ValueError(
+            f"sources[0] has shape {tuple(first.shape)} and dtype {first.dtype}: "
+            "pass floating-point tensors of shape [..., d]"
+        )
+    for i, source in enumerate(sources[1:], start=1):
+        for attribute in ("shape", "dtype", "device"):
+            got, expected = getattr(source, attribute), getattr(first, attribute)
+            if got != expected:
+                raise ValueError(
+                    f"sources[{i}] has {attribute} {got}, sources[0] has {expected}: "
+                    f"bring all sources to one {attribute}"
+                )
+    for name, vector in vectors.items():
+        if vector is None:
+            continue
+        rank = 2 if name in ("queries", "norm_weights") else 1
+        if vector.dim() != rank or vector.shape[-1] != first.shape[-1]:
+            expected = f"[{first.shape[-1]}]" if rank == 1 else f"[S, {first.shape[-1]}]"
+            raise ValueError(
+                f"{name} has shape {list(vector.shape)}: "
+                f"sources of width {first.shape[-1]} need {expected}"
+            )
+        if vector.device != first.device:
+            raise ValueError(
+                f"{name} is on {vector.device}, sources on {first.device}: move one of them"
+            )

@@ -1,0 +1,201 @@
+"""A small language model: the loop that reads from and writes to a residual stream."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnres_ref.depth import depth_attention
+from attnres_ref.streams import STREAMS
+
+
+@dataclass(frozen=True)
+class LMConfig:
+    """Everything that shapes the model. Raises ValueError for a field that does not fit."""
+
+    vocab_size: int = 256          # 256: the tokens are bytes
+    d_model: int = 256             # d, width of the residual stream
+    n_layers: int = 16             # L: an attention and an MLP count as two layers
+    n_heads: int = 4               # heads of the sequence attention
+    context: int = 256             # longest sequence T
+    residual: str = "block"        # a name in attnres_ref.streams.STREAMS
+    block_size: int = 4            # S, layers per AttnRes block ("block" only)
+    tied_head: bool = False        # the output head shares the embedding's matrix
+    scaled_init: bool = False      # GPT-2: output projections start 1/sqrt(L) smaller
+    rope_base: float = 10_000.0    # RoPE: longest wavelength / 2 pi, in tokens
+
+    def __post_init__(self):
+        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "context"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.d_model % self.n_heads or self.d_head % 2:
+            raise ValueError(
+                f"d_model {self.d_model} over n_heads {self.n_heads} gives heads of width "
+                f"{self.d_model / self.n_heads:g}: RoPE needs an even whole number, "
+                "so make d_model a multiple of 2 * n_heads"
+            )
+        if self.residual not in STREAMS:
+            raise ValueError(f"residual is {self.residual!r}: choose one of {sorted(STREAMS)}")
+        with torch.device("meta"):     # a stream checks its own fields; costs no memory
+            STREAMS[self.residual](self, None)
+
+    @property
+    def d_head(self) -> int:
+        return self.d_model // self.n_heads
+
+    @property
+    def d_hidden(self) -> int:
+        """Width inside the SwiGLU: 8/3 d (as many parameters as 4 d without the
+        gate), rounded up to a multiple of 8."""
+        return 8 * math.ceil(self.d_model / 3)
+
+
+class LM(nn.Module):
+    """Byte-level Transformer decoder over any residual stream.
+
+    attend: the depth operator that AttnRes streams call at every read; pass
+    another function of the same signature to swap it.
+    Weights come from torch's global generator and do not depend on the stream, so
+    models built after the same `torch.manual_seed` share all weights by value.
+    """
+
+    def __init__(self, config: LMConfig, attend=depth_attention):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.layers = nn.ModuleList(
+            Attention(config) if layer % 2 == 0 else MLP(config)
+            for layer in range(config.n_layers)
+        )
+        self.norm = RMSNorm(config.d_model)
+        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        if config.tied_head:
+            self.head.weight = self.embedding.weight
+        self.initialise()
+        self.stream = STREAMS[config.residual](config, attend)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [B, T] int64 -> logits [B, T, vocab]. Raises ValueError for others."""
+        check_tokens(tokens, self.config)
+        embedding = self.embedding(tokens)                            # [B, T, d]
+        if torch.is_autocast_enabled(tokens.device.type):             # sources share a dtype
+            embedding = embedding.to(torch.get_autocast_dtype(tokens.device.type))
+
+        state = self.stream.begin(embedding)
+        for layer, f in enumerate(self.layers):
+            state = self.stream.write(state, layer, f(self.stream.read(state, layer)))
+        hidden = self.stream.read(state, len(self.layers))            # the final read
+        return self.head(self.norm(hidden))
+
+    @torch.no_grad()
+    def initialise(self):
+        """Normal with standard deviation fan_in^-1/2 for all matrices, d^-1/2 for the
+        embedding. Runs before the stream exists, so its zeros stay zeros."""
+        for name, weight in self.named_parameters():
+            if weight.dim() == 2:
+                weight.normal_(std=weight.shape[1] ** -0.5)
+            if self.config.scaled_init and name.endswith("out.weight"):
+                weight.mul_(self.config.n_layers ** -0.5)
+
+
+class Attention(nn.Module):
+    """One layer: causal self-attention over the sequence, with RoPE."""
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        self.n_heads = config.n_heads
+        self.norm = RMSNorm(config.d_model)
+        self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
+        self.rope = RoPE(config)
+        self.out = nn.Linear(config.d_model, config.d_model, bias=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        qkv = self.qkv(self.norm(h)).unflatten(-1, (3, self.n_heads, -1))
+        q, k, v = qkv.transpose(1, 3).unbind(2)                       # [B, heads, T, d_head]
+        mixed = F.scaled_dot_product_attention(
+            self.rope(q), self.rope(k), v, is_causal=True
+        )
+        return self.out(mixed.transpose(1, 2).flatten(2))             # [B, T, d]
+
+
+class RMSNorm(nn.RMSNorm):
+    """PyTorch's RMSNorm with its default eps, the rounding unit of the dtype. A larger
+    eps would let a layer feel the scale of its input, and PreNorm, Full and Block
+    would no longer agree to rounding at initialisation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Under autocast x is half precision and the weight float32: align them.
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype))
+
+
+class RoPE(nn.Module):
+    """Rotary positions: channel pair j at position t turns by t / base^(2j / d_head)."""
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        frequency = config.rope_base ** -(torch.arange(0, config.d_head, 2) / config.d_head)
+        angle = torch.outer(torch.arange(config.context), frequency)  # [context, d_head / 2]
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        cos, sin = (table[: x.shape[-2]].to(x.dtype) for table in (self.cos, self.sin))
+        first, second = x.chunk(2, dim=-1)                            # [..., T, d_head / 2]
+        return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+class MLP(nn.Module):
+    """One layer: SwiGLU."""
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        self.norm = RMSNorm(config.d_model)
+        self.gate = nn.Linear(config.d_model, config.d_hidden, bias=False)
+        self.up = nn.Linear(config.d_model, config.d_hidden, bias=False)
+        self.out = nn.Linear(config.d_hidden, config.d_model, bias=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        x = self.norm(h)
+        return self.out(F.silu(self.gate(x)) * self.up(x))
+
+
+def check_tokens(tokens: Tensor, config: LMConfig) -> None:
+    if tokens.dtype != torch.int64 or tokens.dim() != 2:
+        raise ValueError(
+            f"tokens has dtype {tokens.dtype} and shape {list(tokens.shape)}: "
+            "pass int64 of shape [B, T], for instance tokens.long()"
+        )
+    if tokens.shape[1] > config.context:
+        raise ValueError(
+            f"tokens has length {tokens.shape[1]}, the context is {config.context}: "
+            "cut it, or build the model with a larger LMConfig.context"
+        )
+    # On a GPU looking at the values would stall the stream; its own assertion fires.
+    if tokens.device.type == "cpu" and tokens.numel() and not torch.compiler.is_compiling():
+        low, high = (bound.item() for bound in tokens.aminmax())
+        if low < 0 or high >= config.vocab_size:
+            raise ValueError(
+                f"tokens holds values from {low} to {high}: "
+                f"a vocabulary of {config.vocab_size} needs 0 to {config.vocab_size - 1}"
+            )
+
+
+@torch.no_grad()
+def generate(model: LM, tokens: Tensor, n_new: int, temperature: float = 1.0) -> Tensor:
+    """Continue tokens [B, T >= 1] by n_new sampled ones -> [B, T + n_new].
+
+    Plain and slow: the whole window runs again for every new token. Draws from
+    torch's global generator; the model sees the last `context` tokens.
+    """
+    if tokens.shape[1] < 1 or n_new < 0 or temperature <= 0:
+        raise ValueError(
+            f"tokens has length {tokens.shape[1]}, n_new is {n_new}, temperature is "
+            f"{temperature}: they must be at least 1, at least 0 and above 0"
+        )
+    for _ in range(n_new):
+        logits = model(tokens[:, -model.config.context :])[:, -1]     # [B, vocab]
+        chances = (logits.float() / temperature).softmax(-1)
+        tokens = torch.cat([tokens, torch.multinomial(chances, 1)], dim=1)
+    return tokens

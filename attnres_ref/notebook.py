@@ -1,0 +1,74 @@
+"""What the first cell of a notebook calls: the banner, recorded runs, the cache."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from attnres_ref.presets import Preset, current
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def start(minutes: Mapping[str, float] | None = None) -> Preset:
+    """Print one line about the device and the preset in force, and return the preset.
+
+    `minutes` says how long the notebook takes, by name of preset.
+    """
+    preset = current()
+    parts = [
+        _device(),
+        f"torch {torch.__version__}",
+        f"{torch.get_num_threads()} threads",
+        f"preset {preset.name}",
+    ]
+    if minutes and preset.name in minutes:
+        parts.append(f"about {minutes[preset.name]:g} min")
+    print(" | ".join(parts))
+    return preset
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return "CPU"
+
+
+def recorded(name: str) -> dict:
+    """The recorded run notebooks/recorded/`name`.json: seeds, device, commit, results.
+
+    Raises FileNotFoundError that lists the runs there are.
+    """
+    folders = [Path("recorded"), Path("notebooks/recorded"), ROOT / "notebooks/recorded"]
+    for folder in folders:
+        path = folder / f"{name}.json"
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))
+    there = sorted({path.stem for folder in folders for path in folder.glob("*.json")})
+    raise FileNotFoundError(
+        f"no recorded run {name!r}; there are: {', '.join(there) or 'none'}. Run the "
+        "notebook from its own folder, notebooks/, in a checkout of the course"
+    )
+
+
+def cache_dir() -> Path:
+    """The folder for checkpoints that notebooks share, created if need be.
+
+    It is $ATTNRES_CACHE_DIR, else attnres/checkpoints in the user's cache. Raises
+    OSError if it cannot be created.
+    """
+    if chosen := os.environ.get("ATTNRES_CACHE_DIR"):
+        folder = Path(chosen).expanduser()
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        folder = Path(base).expanduser() / "attnres" / "checkpoints"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"cannot create the folder for checkpoints {folder} ({error.strerror}): set "
+            "ATTNRES_CACHE_DIR to one that you can write"
+        ) from None
+    return folder

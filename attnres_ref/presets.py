@@ -1,0 +1,69 @@
+"""Sizes by device: the same notebook cells run in all of them."""
+
+import os
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from attnres_ref.model import LMConfig
+from attnres_ref.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One column of the course's table of minutes."""
+
+    name: str                                        # ci, cpu, t4 or gpu
+    model: dict                                      # fields of LMConfig
+    train: TrainConfig
+    seeds: tuple[int, ...] = field(default=(0,))     # trained live in the notebooks
+
+    def lm(self, residual: str, **changes) -> LMConfig:
+        """This size with the given residual; `changes` override fields."""
+        return LMConfig(**{**self.model, "residual": residual, **changes})
+
+    def training(self, **changes) -> TrainConfig:
+        return replace(self.train, **changes)
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "ci",                                    # seconds on two cores: does it run?
+            dict(d_model=32, n_layers=8, n_heads=2, context=64),
+            TrainConfig(steps=40, batch_size=8, warmup_steps=5, eval_every=20, eval_windows=8),
+        ),
+        Preset(
+            "cpu",                                   # minutes on a laptop: the recorded size
+            dict(d_model=128, n_layers=16, n_heads=4, context=128),
+            TrainConfig(steps=400, batch_size=16),
+        ),
+        Preset(
+            "t4",                                    # a free Colab GPU
+            dict(d_model=256, n_layers=24, n_heads=4, context=256),
+            TrainConfig(steps=1500, batch_size=32, lr=1e-3, warmup_steps=100),
+        ),
+        Preset(
+            "gpu",                                   # an A100 or better
+            dict(d_model=384, n_layers=32, n_heads=6, context=512),
+            TrainConfig(steps=2500, batch_size=32, lr=1e-3, warmup_steps=150),
+        ),
+    )
+}
+
+
+def preset(name: str) -> Preset:
+    """A preset by name; ValueError names the choices."""
+    if name not in PRESETS:
+        raise ValueError(f"preset is {name!r}: choose one of {sorted(PRESETS)}")
+    return PRESETS[name]
+
+
+def current() -> Preset:
+    """$ATTNRES_PRESET, else what the device at hand finishes in the promised time."""
+    if "ATTNRES_PRESET" in os.environ:
+        return preset(os.environ["ATTNRES_PRESET"])
+    if not torch.cuda.is_available():
+        return PRESETS["cpu"]
+    return PRESETS["gpu" if torch.cuda.get_device_capability() >= (8, 0) else "t4"]

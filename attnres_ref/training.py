@@ -1,0 +1,237 @@
+"""Training: data to loss, the same run whether or not it was interrupted.
+
+    python -m attnres_ref.training --residual full --preset ci --checkpoint-dir OUT
+"""
+
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from tqdm.auto import tqdm
+
+from attnres_ref.checkpoint import RunDirectory, finish_step_on_ctrl_c
+from attnres_ref.depth import depth_attention
+from attnres_ref.model import LM, LMConfig
+from attnres_ref.provenance import provenance
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The recipe. Raises ValueError for a field that does not fit."""
+
+    steps: int = 400               # optimiser steps, and the length of the schedule
+    batch_size: int = 16           # sequences of LMConfig.context tokens a step
+    lr: float = 2e-3               # peak learning rate
+    query_lr_scale: float = 1.0    # factor on it for pseudo-queries and their norms
+    warmup_steps: int = 40         # linear rise to the peak
+    final_lr: float = 0.1          # the cosine ends at this fraction of the peak
+    weight_decay: float = 0.1      # on matrices; never on norms and pseudo-queries
+    clip: float = 1.0              # largest gradient norm
+    seed: int = 0                  # of the initialisation and of the batches
+    eval_every: int = 100          # steps between validations (the last step has one)
+    eval_windows: int = 64         # fixed validation windows of LMConfig.context tokens
+    checkpoint_every: int = 50     # steps between checkpoints, where a folder is given
+
+    def __post_init__(self):
+        at_least_one = ("steps", "batch_size", "eval_every", "eval_windows", "checkpoint_every")
+        rules = [(name, "at least 1", lambda x: x >= 1) for name in at_least_one]
+        rules += [(name, "above 0", lambda x: x > 0) for name in ("lr", "clip")]
+        rules += [
+            (name, "at least 0", lambda x: x >= 0)
+            for name in ("query_lr_scale", "warmup_steps", "weight_decay", "final_lr")
+        ]
+        for name, rule, holds in rules:
+            if not holds(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be {rule}")
+
+
+class Diverged(RuntimeError):
+    """The loss or the gradient is no longer finite."""
+
+
+@dataclass
+class Run:
+    """What training leaves behind."""
+
+    model: LM
+    metrics: list[dict]            # a line per step: step, loss, lr, grad_norm [, val_loss]
+    result: dict                   # JSON: configurations, final losses, provenance
+
+    @property
+    def val_loss(self) -> float:
+        """Final validation loss, nats per byte."""
+        return self.metrics[-1]["val_loss"]
+
+
+class Trainer:
+    """One model, its optimiser and its place in the data.
+
+    `config.seed` fixes initialisation and batches: models that differ only in their
+    residual start from the same weights and see the same batches.
+    """
+
+    def __init__(
+        self, model_config: LMConfig, config: TrainConfig, corpus,
+        attend=depth_attention, compile: bool = False, device: str | None = None,
+    ):
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.config, self.corpus, self.context = config, corpus, model_config.context
+        torch.manual_seed(config.seed)
+        self.model = LM(model_config, attend).to(self.device)
+        self.forward = torch.compile(self.model) if compile else self.model
+        self.optimizer = make_optimizer(self.model, config)
+        self.half = half_precision(self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
+        self.done = 0              # finished steps
+
+    def step(self) -> dict:
+        """One optimiser step; its metrics. Raises Diverged and leaves the weights as
+        they were when loss or gradient is not finite."""
+        config, lr = self.config, learning_rate(self.done, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["lr_scale"]
+        batch = self.corpus.batch(config.seed, self.done, config.batch_size, self.context)
+        loss = self.loss(*batch)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        line = dict(step=self.done + 1, loss=loss.item(), lr=lr, grad_norm=norm.item())
+        # The fp16 scaler skips steps with infinite gradients by design, never a bad loss.
+        finite = math.isfinite(line["loss"])
+        if not finite or not (self.scaler.is_enabled() or math.isfinite(line["grad_norm"])):
+            raise Diverged(
+                f"loss {line['loss']:g} and gradient norm {line['grad_norm']:g} at step "
+                f"{line['step']}: lower lr, now {config.lr:g}, or lengthen warmup_steps"
+            )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.done += 1
+        return line
+
+    def loss(self, inputs, targets):
+        """Mean cross-entropy, nats per byte, of int64 [B, T] inputs and targets."""
+        inputs, targets = inputs.to(self.device), targets.to(self.device)
+        autocast = torch.autocast(self.device.type, self.half) if self.half else nullcontext()
+        with autocast:
+            logits = self.forward(inputs)
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+    @torch.no_grad()
+    def validate(self) -> dict:
+        """Mean loss over the corpus' fixed windows, in nats and in bits per byte."""
+        windows = self.corpus.validation_windows(self.config.eval_windows, self.context)
+        batches = zip(*(split.split(self.config.batch_size) for split in windows))
+        total = sum(self.loss(x, y).item() * len(x) for x, y in batches)
+        loss = total / len(windows[0])
+        return dict(val_loss=loss, val_bits_per_byte=loss / math.log(2))
+
+    def state_dict(self) -> dict:
+        parts = dict(model=self.model, optimizer=self.optimizer, scaler=self.scaler)
+        return dict(step=self.done, **{name: part.state_dict() for name, part in parts.items()})
+
+    def load_state_dict(self, state: dict) -> None:
+        self.done = state["step"]
+        for name in ("model", "optimizer", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+
+
+def train(
+    model_config: LMConfig, config: TrainConfig, corpus, checkpoint_dir=None,
+    resume: bool = False, **trainer_options,
+) -> Run:
+    """Train one model on `corpus` (a tiny_data.Corpus, or anything with its methods).
+
+    With `checkpoint_dir` the run can be killed at any moment and resumed; on a CPU
+    the resumed run equals the uninterrupted one bit for bit. Ctrl-C finishes the
+    step, saves, and raises KeyboardInterrupt. trainer_options: attend, compile and
+    device of `Trainer`. Raises Diverged, CheckpointError or OSError for a folder
+    that cannot be used, ValueError for a corpus shorter than the context.
+    """
+    trainer = Trainer(model_config, config, corpus, **trainer_options)
+    identity = dict(model=asdict(model_config), train=asdict(config), data=corpus.fingerprint)
+    folder = RunDirectory(checkpoint_dir, identity, resume) if checkpoint_dir else None
+    if folder and (state := folder.restore()):
+        trainer.load_state_dict(state)
+    metrics = folder.read_metrics() if folder else []
+
+    first, began = trainer.done, time.perf_counter()
+    bar = tqdm(
+        total=config.steps, initial=first, mininterval=1.0,
+        desc=f"{model_config.residual}, seed {config.seed}",
+    )
+    with bar, finish_step_on_ctrl_c() as stop:
+        while trainer.done < config.steps:
+            try:
+                line = trainer.step()
+            except Diverged as error:
+                where = folder.last_good() if folder else "no checkpoint_dir was given"
+                raise Diverged(f"{error}; {where}") from None
+            last = trainer.done == config.steps
+            if last or trainer.done % config.eval_every == 0:
+                line |= trainer.validate()
+            metrics.append(line)
+            if folder:
+                folder.append(line)
+                if last or stop.requested or trainer.done % config.checkpoint_every == 0:
+                    folder.save(trainer.state_dict())
+            seconds = time.perf_counter() - began
+            speed = (trainer.done - first) * config.batch_size * model_config.context / seconds
+            bar.set_postfix_str(f"loss {line['loss']:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            bar.update()
+            stop.raise_if_requested()
+
+    finished_before = folder and folder.read_result()      # keep that run's provenance
+    result = finished_before or dict(
+        **identity, **metrics[-1], **provenance(trainer.device),
+        parameters=sum(p.numel() for p in trainer.model.parameters()),
+    )
+    if folder:
+        folder.write_result(result)
+    return Run(trainer.model, metrics, result)
+
+
+def train_seeds(model_config: LMConfig, config: TrainConfig, corpus, seeds, **options) -> list[Run]:
+    """The same run from several seeds, one after the other."""
+    return [train(model_config, replace(config, seed=seed), corpus, **options) for seed in seeds]
+
+
+def make_optimizer(model: LM, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW in three groups: matrices decay, norms do not, and pseudo-queries (2-D, but
+    no matrices) neither decay nor have to learn at the same rate."""
+    queries, matrices, vectors = [], [], []
+    for name, parameter in model.named_parameters():
+        in_stream = name.startswith("stream.") and "queries" in name
+        (queries if in_stream else matrices if parameter.dim() >= 2 else vectors).append(parameter)
+    groups = [
+        dict(params=matrices, weight_decay=config.weight_decay, lr_scale=1.0),
+        dict(params=vectors, weight_decay=0.0, lr_scale=1.0),
+        dict(params=queries, weight_decay=0.0, lr_scale=config.query_lr_scale),
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then a cosine from the peak down to final_lr * peak."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    cosine = (1 + math.cos(math.pi * progress)) / 2
+    return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)
+
+
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """bf16 from sm80, fp16 below (a T4 has no bf16), None (float32) without CUDA."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+if __name__ == "__main__":
+    from attnres_ref.commands import train_command
+
+    train_command()

@@ -1,0 +1,85 @@
+"""Rules for stored outputs, and the cleaning that a recording needs to meet them."""
+
+import re
+from collections.abc import Iterator
+
+from nbformat import NotebookNode
+
+MAXIMUM_BYTES = 1_000_000  # of the notebook file, pictures included
+
+# Folders of the machine that made the outputs.
+ABSOLUTE_PATH = re.compile(
+    r"(?<![\w./<])/(?:home|root|tmp|work|Users|content|opt|usr|var)/\w|\b[A-Z]:\\\w"
+)
+# What tqdm leaves on stderr: "loss 1.9:  40%|████  | 24/60 [00:01<00:02, 15.2it/s]".
+PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+(\.\d+)?(it/s|s/it|[kMG]?B/s)")
+
+
+def clean(notebook: NotebookNode) -> None:
+    """Drop from a fresh run what changes from run to run: timings, progress bars."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [out for out in cell.outputs if not is_progress(out)]
+
+
+def is_progress(output: NotebookNode) -> bool:
+    """Whether an output is stderr that holds progress bars and nothing else."""
+    if output.output_type != "stream" or output.name != "stderr":
+        return False
+    lines = [line for line in re.split(r"[\r\n]", output.text) if line.strip()]
+    return all(PROGRESS_BAR.search(line) for line in lines)
+
+
+def ran_in_order(page) -> Iterator[str]:
+    counts = [cell.execution_count for _, cell in page.code]
+    if counts != list(range(1, len(counts) + 1)):
+        yield f"code cells are numbered {counts}, not 1 to {len(counts)}: record it"
+    for index, cell in page.code:
+        if "execution" in cell.metadata:
+            yield f"cell {index}: stores execution timings"
+        if "start(" in cell.source and "preset" not in shown_text(cell):
+            yield f"cell {index}: start(...) stores no banner: record it"
+
+
+def has_clean_outputs(page) -> Iterator[str]:
+    for index, cell in page.code:
+        if any(out.output_type == "error" for out in cell.outputs):
+            yield f"cell {index}: stores an error"
+        if any(out.get("name") == "stderr" for out in cell.outputs):
+            yield f"cell {index}: stores stderr, a warning perhaps"
+        if found := ABSOLUTE_PATH.search(shown_text(cell)):
+            yield f"cell {index}: its output holds an absolute path, {found[0]}..."
+
+
+def has_pictures_for_all(page) -> Iterator[str]:
+    size = page.path.stat().st_size
+    if size > MAXIMUM_BYTES:
+        yield f"the file has {size} bytes, more than {MAXIMUM_BYTES}"
+    for index, cell in page.code:
+        for output in cell.outputs:
+            data = output.get("data", {})
+            other = {m for m in data if m.startswith("image/")} - {"image/png"}
+            if other or "<img" in "".join(data.get("text/html", "")):
+                yield f"cell {index}: shows a picture that is not a PNG output"
+            if "image/png" not in data:
+                continue
+            if not output.metadata.get("image/png", {}).get("alt", "").strip():
+                yield f"cell {index}: a picture lacks alt text; use plots.show(fig, alt)"
+            after = page.cells[index + 1 : index + 2]
+            if not after or not re.search(r"^\*Figure: .+\*$", after[0].source, re.M):
+                yield f"cell {index}: the next cell lacks its caption, *Figure: ...*"
+
+
+def shown_text(cell: NotebookNode) -> str:
+    """All text among a cell's outputs: streams, results, tracebacks."""
+    found = []
+    for output in cell.outputs:
+        found += [output.get("text", ""), *output.get("traceback", [])]
+        data = output.get("data", {})
+        found += [str(v) for mime, v in data.items() if not mime.startswith("image/")]
+    return "\n".join(found)
+
+
+RULES = [ran_in_order, has_clean_outputs, has_pictures_for_all]

@@ -1,0 +1,101 @@
+"""Record the runs that the notebooks draw beside a learner's: notebooks/recorded/*.json.
+
+    python notebooks/tools/record.py baseline              # choose lr and initialisation
+    python notebooks/tools/record.py residuals             # three residuals, three seeds
+    python notebooks/tools/record.py residuals --part 0/2  # half of the runs, this process
+
+A sweep goes on where it stopped. The JSON is written once all its runs are there.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from attnres_ref.presets import PRESETS
+from attnres_ref.sweep import Trial, run_sweep
+from tiny_data import load
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = PRESETS["cpu"]
+SEEDS = (0, 1, 2)
+CORPORA = ("tinyshakespeare", "python_sources")
+
+
+def baseline() -> dict[str, list[Trial]]:
+    """PreNorm alone: peak learning rate x initialisation of the output projections."""
+    return {
+        "tinyshakespeare": [
+            Trial(
+                f"prenorm-lr{lr:g}-{'scaled' if scaled else 'plain'}-seed{seed}",
+                SIZE.lm("prenorm", scaled_init=scaled),
+                SIZE.training(lr=lr, seed=seed),
+            )
+            for seed in (0,)
+            for lr in (1e-3, 2e-3, 4e-3, 8e-3)
+            for scaled in (False, True)
+        ]
+    }
+
+
+def residuals() -> dict[str, list[Trial]]:
+    """PreNorm, Block (S=4) and Full at the baseline's recipe; seeds are paired."""
+    return {
+        corpus: [
+            Trial(f"{residual}-seed{seed}", SIZE.lm(residual), SIZE.training(seed=seed))
+            for seed in SEEDS
+            for residual in ("prenorm", "block", "full")
+        ]
+        for corpus in CORPORA
+    }
+
+
+def query_rate() -> dict[str, list[Trial]]:
+    """The same for AttnRes with pseudo-queries that learn at another rate."""
+    return {
+        "tinyshakespeare": [
+            Trial(
+                f"{residual}-query{scale:g}-seed{seed}",
+                SIZE.lm(residual),
+                SIZE.training(seed=seed, query_lr_scale=scale),
+            )
+            for seed in SEEDS
+            for residual in ("block", "full")
+            for scale in (0.25,)
+        ]
+    }
+
+
+SWEEPS = {"baseline": baseline, "residuals": residuals, "query_rate": query_rate}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sweep", choices=sorted(SWEEPS))
+    parser.add_argument("--part", default="0/1", help="K/N: every N-th run from the K-th")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "recorded")
+    options = parser.parse_args()
+    part, parts = map(int, options.part.split("/"))
+
+    sweep = SWEEPS[options.sweep]()
+    for corpus, trials in sweep.items():
+        run_sweep(trials[part::parts], load(corpus), options.folder / options.sweep / corpus)
+
+    folder = options.folder / options.sweep
+    missing = [
+        trial.name for corpus, trials in sweep.items() for trial in trials
+        if not (folder / corpus / trial.name / "result.json").exists()
+    ]
+    if missing:
+        sys.exit(f"{len(missing)} runs are still to come, {missing[0]} first: nothing written")
+    records = {
+        corpus: run_sweep(trials, load(corpus), folder / corpus)
+        for corpus, trials in sweep.items()
+    }
+    target = ROOT / "notebooks" / "recorded" / f"{options.sweep}.json"
+    target.write_text(json.dumps(records, indent=1) + "\n")
+    print(f"wrote {target.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Byte-level text corpora that are small enough to hold in memory."""
+
+import os
+
+from .corpus import VOCAB_SIZE, Corpus
+from .sources import python_sources, text_file, tinyshakespeare
+
+__all__ = [
+    "VOCAB_SIZE",
+    "Corpus",
+    "load",
+    "python_sources",
+    "text_file",
+    "tinyshakespeare",
+]
+
+
+def load(name: str | os.PathLike) -> Corpus:
+    """The corpus "python_sources", "tinyshakespeare", or the text file at that path.
+
+    Raises ValueError if `name` is none of the three, OSError if the path cannot be
+    read. A file that happens to be called like a corpus is reached as "./name".
+    """
+    named = {"python_sources": python_sources, "tinyshakespeare": tinyshakespeare}
+    if name in named:
+        return named[name]()
+    if not os.path.exists(os.path.expanduser(name)):
+        raise ValueError(
+            f"unknown corpus {str(name)!r}: choose 'python_sources', "
+            "'tinyshakespeare' or the path of a text file (no file has this path)"
+        )
+    return text_file(name)

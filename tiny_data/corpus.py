@@ -1,0 +1,118 @@
+"""A text as one long row of bytes, and the windows a language model reads from it."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+VOCAB_SIZE = 256  # a token is a byte
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A named text. The first 90 % are for training, the last 10 % for validation."""
+
+    name: str  # "python_sources", "tinyshakespeare" or "text_file:<basename>"
+    tokens: torch.Tensor  # [n_bytes] uint8, the whole text
+
+    @classmethod
+    def from_bytes(cls, name: str, text: bytes) -> "Corpus":
+        """Raises ValueError if `text` is empty."""
+        if not text:
+            raise ValueError(
+                f"corpus {name!r} is empty (0 bytes): give it a text to train on"
+            )
+        # bytearray, because torch warns about memory it must not write to.
+        return cls(name, torch.frombuffer(bytearray(text), dtype=torch.uint8))
+
+    @property
+    def train(self) -> torch.Tensor:
+        """[n_train] uint8, a view of `tokens`."""
+        return self.tokens[: self._n_train]
+
+    @property
+    def val(self) -> torch.Tensor:
+        """[n_val] uint8, a view of `tokens`."""
+        return self.tokens[self._n_train :]
+
+    @property
+    def fingerprint(self) -> dict:
+        """What results are stamped with: {"name", "bytes", "sha256" of the bytes}."""
+        return {
+            "name": self.name,
+            "bytes": len(self.tokens),
+            "sha256": self._sha256,
+        }
+
+    def batch(
+        self, seed: int, step: int, batch_size: int, context: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Random windows of the training split: (inputs, targets), [B, T] int64.
+
+        A pure function of its arguments: there is no generator state to save, so a
+        resumed run draws the batches that the uninterrupted run would have drawn.
+
+        Raises ValueError for a size below 1, a negative seed or step, and a training
+        split shorter than `context + 1` bytes.
+        """
+        _at_least(1, batch_size=batch_size, context=context)
+        _at_least(0, seed=seed, step=step)
+        n_starts = self._count_starts("train", context)
+        # The step-th child of the seed. A torch.Generator would be worse at this: on
+        # the CPU it looks at 32 bits of its seed only, so distinct pairs collide.
+        sequence = np.random.SeedSequence(seed, spawn_key=(step,))
+        starts = np.random.default_rng(sequence).integers(n_starts, size=batch_size)
+        return _windows(self.train, torch.from_numpy(starts), context)
+
+    def validation_windows(
+        self, n_windows: int, context: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Windows of the validation split: (inputs, targets), [n_windows, T] int64.
+
+        They are fixed and evenly spaced, the first at the split's first byte and the
+        last at its end. No byte is a target twice if the split has
+        `n_windows * context + 1` bytes; in a shorter one the windows overlap.
+
+        Raises ValueError for a size below 1 and for a validation split shorter than
+        `context + 1` bytes.
+        """
+        _at_least(1, n_windows=n_windows, context=context)
+        last_start = self._count_starts("val", context) - 1
+        starts = torch.arange(n_windows) * last_start // max(n_windows - 1, 1)
+        return _windows(self.val, starts, context)
+
+    @property
+    def _n_train(self) -> int:
+        return len(self.tokens) * 9 // 10
+
+    @cached_property
+    def _sha256(self) -> str:
+        return hashlib.sha256(self.tokens.numpy()).hexdigest()
+
+    def _count_starts(self, split: str, context: int) -> int:
+        """How many windows of `context + 1` bytes the split has; at least one."""
+        length = len(self.train if split == "train" else self.val)
+        if length < context + 1:
+            raise ValueError(
+                f"corpus {self.name!r} is too short: its {split} split has {length} of "
+                f"its {len(self.tokens)} bytes, and context={context} needs "
+                f"{context + 1}; use a longer text or a shorter context"
+            )
+        return length - context
+
+
+def _windows(
+    split: torch.Tensor, starts: torch.Tensor, context: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The windows that begin at `starts` [B], and the same one byte later."""
+    positions = starts[:, None] + torch.arange(context + 1)  # [B, T + 1]
+    windows = split[positions]
+    return windows[:, :-1].long(), windows[:, 1:].long()
+
+
+def _at_least(minimum: int, **arguments: int) -> None:
+    for name, value in arguments.items():
+        if value < minimum:
+            raise ValueError(f"{name} must be at least {minimum}, got {value}")

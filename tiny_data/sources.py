@@ -1,0 +1,168 @@
+"""Where the texts come from: installed Python code, TinyShakespeare, your own file."""
+
+import hashlib
+import importlib.util
+import os
+import sysconfig
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .corpus import Corpus
+from .download import DownloadError, download
+
+TINYSHAKESPEARE_URL = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/master/"
+    "data/tinyshakespeare/input.txt"
+)
+TINYSHAKESPEARE_SHA256 = (
+    "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+)
+
+# fmt: off
+SKIPPED_FOLDERS = {
+    "site-packages", "dist-packages",           # other people's packages
+    "test", "tests", "_tests", "idle_test",     # half of the volume, often missing
+    "idlelib", "lib2to3", "turtledemo",         # programs, split off by distributions
+    "encodings", "pydoc_data",                  # tables and prose rather than code
+}
+# fmt: on
+GENERATED_PREFIX = "_sysconfigdata"  # such files hold the machine's build paths
+
+
+def python_sources(packages: Sequence[str] = ()) -> Corpus:
+    """The source code of the running interpreter's standard library (about 9 MB).
+
+    `packages` adds installed packages by import name: ("torch", "numpy") makes it
+    more than 50 MB. The text depends on the versions installed, so compare results
+    by `fingerprint`.
+
+    Raises ModuleNotFoundError for a package that is not installed, ValueError for one
+    without Python source, TypeError for a single string.
+    """
+    if isinstance(packages, str):
+        raise TypeError(
+            f"packages must be a sequence of names: write packages=({packages!r},)"
+        )
+    files = dict(_python_files(Path(sysconfig.get_path("stdlib")), prefix=""))
+    for package in packages:
+        files |= _package_files(package)
+    return Corpus.from_bytes("python_sources", join_files(files))
+
+
+def join_files(files: dict[str, Path]) -> bytes:
+    """The files, given by relative name, as one text, separated by a newline.
+
+    They are ordered by the sha256 of their name: an order that mixes the folders, so
+    that the tail is a fair sample, and is the same on every machine. Of files with
+    equal contents one is kept, or validation would hold a text that was trained on.
+    Files that cannot be read are left out.
+    """
+    texts = []
+    for name in sorted(files, key=lambda n: hashlib.sha256(n.encode()).digest()):
+        try:
+            texts.append(files[name].read_bytes().replace(b"\r\n", b"\n"))
+        except OSError:
+            continue
+    return b"\n".join(text for text in dict.fromkeys(texts) if text)
+
+
+def _python_files(root: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+    for folder, subfolders, names in os.walk(root):
+        # os.walk descends into what is left in this list.
+        subfolders[:] = [name for name in subfolders if name not in SKIPPED_FOLDERS]
+        for name in names:
+            if name.endswith(".py") and not name.startswith(GENERATED_PREFIX):
+                path = Path(folder, name)
+                yield prefix + path.relative_to(root).as_posix(), path
+
+
+def _package_files(package: str) -> dict[str, Path]:
+    try:
+        spec = importlib.util.find_spec(package)  # looks, does not run the package
+    except (ImportError, ValueError):  # a missing parent; a name that is not a name
+        spec = None
+    if spec is None:
+        raise ModuleNotFoundError(
+            f"python_sources: package {package!r} is not installed in this "
+            "environment; install it or take it out of packages"
+        )
+    files = {}
+    for folder in spec.submodule_search_locations or ():
+        files |= _python_files(Path(folder), prefix=f"{package}/")
+    if not files and spec.origin and spec.origin.endswith(".py"):
+        files = {f"{package}.py": Path(spec.origin)}  # a single module
+    if not files:
+        raise ValueError(
+            f"python_sources: package {package!r} has no Python source files; "
+            "take it out of packages"
+        )
+    return files
+
+
+def tinyshakespeare() -> Corpus:
+    """1.1 MB of Shakespeare's plays.
+
+    From $ATTNRES_DATA_DIR/tinyshakespeare/input.txt, else from the user's cache, else
+    downloaded into that cache.
+
+    Raises DownloadError if it is in neither place and cannot be fetched, ValueError
+    if the file found has other bytes than expected.
+    """
+    relative = Path("tinyshakespeare", "input.txt")
+    cached = _user_cache() / relative
+    places = [cached]
+    if data_folder := os.environ.get("ATTNRES_DATA_DIR"):
+        places.insert(0, Path(data_folder).expanduser() / relative)
+    path = next((place for place in places if place.exists()), None)
+    if path is None:
+        _download_tinyshakespeare(cached)
+        path = cached
+    text = _read(path)
+    received = hashlib.sha256(text).hexdigest()
+    if received != TINYSHAKESPEARE_SHA256:
+        raise ValueError(
+            f"{path} is not TinyShakespeare: its sha256 is {received}, not "
+            f"{TINYSHAKESPEARE_SHA256}; delete or replace this file"
+        )
+    return Corpus.from_bytes("tinyshakespeare", text)
+
+
+def _download_tinyshakespeare(path: Path) -> None:
+    try:
+        download(TINYSHAKESPEARE_URL, path, TINYSHAKESPEARE_SHA256)
+    except DownloadError as error:
+        raise DownloadError(
+            "tinyshakespeare is not on this machine and could not be downloaded "
+            f"({error}). Three ways out: put the file under a folder of yours as "
+            "tinyshakespeare/input.txt and set ATTNRES_DATA_DIR to that folder; or "
+            f"put it in the cache as {path}; or use python_sources, which needs no "
+            "download"
+        ) from None
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "attnres"
+
+
+def text_file(path: str | os.PathLike) -> Corpus:
+    """Your own text, read as bytes.
+
+    Raises OSError (FileNotFoundError, IsADirectoryError, PermissionError, ...) if it
+    cannot be read, ValueError if it is empty.
+    """
+    path = Path(path).expanduser()
+    text = _read(path)
+    if not text:
+        raise ValueError(f"the text file {path} is empty: give one with some text")
+    return Corpus.from_bytes(f"text_file:{path.name}", text)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise type(error)(
+            f"cannot read {path} ({error.strerror}): give the path of a text file "
+            "that exists and that you may read"
+        ) from None
