@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from attnres_ref.presets import Preset, current
+from attnres_ref.provenance import device_name
+from attnres_ref.training import half_precision
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,22 +20,18 @@ def start(minutes: Mapping[str, float] | None = None) -> Preset:
     `minutes` says how long the notebook takes, by name of preset.
     """
     preset = current()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = half_precision(device) or torch.float32
     parts = [
-        _device(),
+        device_name(device),
         f"torch {torch.__version__}",
-        f"{torch.get_num_threads()} threads",
+        str(dtype).removeprefix("torch."),
         f"preset {preset.name}",
     ]
     if minutes and preset.name in minutes:
         parts.append(f"about {minutes[preset.name]:g} min")
     print(" | ".join(parts))
     return preset
-
-
-def _device() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return "CPU"
 
 
 def recorded(name: str) -> dict:

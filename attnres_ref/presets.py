@@ -37,7 +37,7 @@ PRESETS = {
         Preset(
             "cpu",                                   # minutes on a laptop: the recorded size
             dict(d_model=128, n_layers=16, n_heads=4, context=128),
-            TrainConfig(steps=400, batch_size=16),
+            TrainConfig(steps=300, batch_size=16, eval_every=50),
         ),
         Preset(
             "t4",                                    # a free Colab GPU

@@ -22,7 +22,7 @@ from attnres_ref.provenance import provenance
 class TrainConfig:
     """The recipe. Raises ValueError for a field that does not fit."""
 
-    steps: int = 400               # optimiser steps, and the length of the schedule
+    steps: int = 300               # optimiser steps, and the length of the schedule
     batch_size: int = 16           # sequences of LMConfig.context tokens a step
     lr: float = 2e-3               # peak learning rate
     query_lr_scale: float = 1.0    # factor on it for pseudo-queries and their norms

@@ -1,0 +1,122 @@
+"""Every figure of the course, in one style.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers; each residual keeps
+its colour and marker everywhere. A function returns a Figure; `show` puts it into a
+notebook together with its alt text.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+STYLES = {                             # residual: label, colour, marker
+    "prenorm": ("PreNorm", "#0072B2", "o"),
+    "block": ("Block AttnRes", "#E69F00", "s"),
+    "full": ("Full AttnRes", "#009E73", "^"),
+}
+GREY = "#595959"
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display as PNG with `alt`, a sentence for readers who cannot see the picture."""
+    from IPython.display import display
+
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    display(
+        {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt},
+        metadata={"image/png": {"alt": alt}},
+        raw=True,
+    )
+
+
+def axes(title: str, xlabel: str, ylabel: str, width: float = 6.4, height: float = 3.6):
+    """A figure with one plain set of axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    ax = figure.subplots()
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set_title(title, loc="left", fontsize=11)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.25)
+    return figure, ax
+
+
+def learning_curves(curves: Mapping[str, Sequence[Sequence]], title: str, first_step: int = 0):
+    """Validation loss by step. curves: residual -> one list of [step, loss] per seed;
+    thin lines are seeds, the thick one their mean."""
+    figure, ax = axes(title, "step", "validation loss (nats per byte)")
+    for name, seeds in curves.items():
+        label, colour, marker = STYLES[name]
+        seeds = [[point for point in seed if point[0] >= first_step] for seed in seeds]
+        for seed in seeds:
+            ax.plot(*zip(*seed), color=colour, linewidth=0.7, alpha=0.5)
+        average = [[points[0][0], mean(loss for _, loss in points)] for points in zip(*seeds)]
+        ax.plot(*zip(*average), color=colour, marker=marker, label=f"{label} ({len(seeds)} seeds)"
+                if len(seeds) > 1 else label)
+    ax.legend(frameon=False)
+    return figure
+
+
+def final_losses(losses: Mapping[str, Sequence[float]], title: str):
+    """Final validation loss: a marker per seed, paired seeds joined by a grey line."""
+    figure, ax = axes(title, "", "validation loss (nats per byte)", width=5.0)
+    names = list(losses)
+    for pair in zip(*losses.values()):
+        ax.plot(range(len(names)), pair, color=GREY, linewidth=0.8, alpha=0.6, zorder=1)
+    for x, name in enumerate(names):
+        _, colour, marker = STYLES[name]
+        ax.scatter([x] * len(losses[name]), losses[name], color=colour, marker=marker, s=45)
+    ax.set_xticks(range(len(names)), [STYLES[name][0] for name in names])
+    ax.set_xlim(-0.4, len(names) - 0.6)
+    return figure
+
+
+def by_layer(values: Mapping[str, Sequence[float]], title: str, ylabel: str, log: bool = False):
+    """One number per layer for each residual."""
+    figure, ax = axes(title, "layer", ylabel)
+    for name, series in values.items():
+        label, colour, marker = STYLES[name]
+        ax.plot(range(len(series)), series, color=colour, marker=marker, markersize=4, label=label)
+    if log:
+        ax.set_yscale("log")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(frameon=False)
+    return figure
+
+
+def depth_heat_map(rows: Sequence[Sequence[float]], title: str):
+    """Weights of every read over its sources, Fig. 8: row = reading layer (the last is
+    the final read), column = source. Cells without a source stay white."""
+    n_sources = max(len(row) for row in rows)
+    grid = [[float(w) for w in row] + [math.nan] * (n_sources - len(row)) for row in rows]
+    size = 0.22 * len(rows) + 1.2
+    figure = Figure(figsize=(0.22 * n_sources + 2.4, size), layout="constrained")
+    ax = figure.subplots()
+    image = ax.imshow(grid, cmap="cividis", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+    ax.set_title(title, loc="left", fontsize=11)
+    ax.set(xlabel="source (0 = embedding)", ylabel="reading layer")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_yticks(range(0, len(rows), 4), [
+        "final" if layer == len(rows) - 1 else str(layer) for layer in range(0, len(rows), 4)
+    ])
+    figure.colorbar(image, ax=ax, label="weight", shrink=0.8)
+    return figure
+
+
+def bars(values: Mapping[str, float], title: str, xlabel: str, unit: str = ""):
+    """Horizontal bars with the number written at each."""
+    figure, ax = axes(title, xlabel, "", height=0.5 * len(values) + 1.1)
+    ax.grid(visible=False)
+    for y, (name, value) in enumerate(values.items()):
+        colour = next((c for label, c, _ in STYLES.values() if name.startswith(label)), GREY)
+        ax.barh(y, value, color=colour, height=0.6)
+        ax.text(value, y, f" {value:.3g}{unit}", va="center")
+    ax.set_yticks(range(len(values)), list(values))
+    ax.invert_yaxis()
+    ax.margins(x=0.15)
+    return figure

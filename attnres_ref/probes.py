@@ -1,0 +1,114 @@
+"""Measurements on a model. A residual is read and written, so a probe is one more
+stream: it passes everything through and keeps what it saw."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from attnres_ref.depth import depth_attention
+
+
+@dataclass
+class Trace:
+    """What passed through the stream in one forward pass."""
+
+    inputs: list[Tensor] = field(default_factory=list)     # h_l of layer l, last: final read
+    outputs: list[Tensor] = field(default_factory=list)    # f_l(h_l), [B, T, d] each
+
+
+class TracingStream(nn.Module):
+    """Any stream, with every read and write noted in `trace`."""
+
+    def __init__(self, stream: nn.Module):
+        super().__init__()
+        self.stream, self.trace = stream, Trace()
+
+    def begin(self, embedding):
+        return self.stream.begin(embedding)
+
+    def read(self, state, layer):
+        h = self.stream.read(state, layer)
+        self.trace.inputs.append(h)
+        return h
+
+    def write(self, state, layer, output):
+        self.trace.outputs.append(output)
+        return self.stream.write(state, layer, output)
+
+
+@torch.no_grad()
+def trace(model: nn.Module, tokens: Tensor) -> Trace:
+    """The inputs (L + 1) and outputs (L) of all layers for tokens [B, T]."""
+    stream = model.stream
+    model.stream = TracingStream(stream)
+    try:
+        model(tokens)
+        return model.stream.trace
+    finally:
+        model.stream = stream
+
+
+def rms(x: Tensor) -> float:
+    """Root mean square over all entries: the size of a typical channel."""
+    return x.float().square().mean().sqrt().item()
+
+
+def magnitudes(model: nn.Module, tokens: Tensor) -> tuple[list[float], list[float]]:
+    """RMS of every layer's input h_l (L + 1, the final read last) and of every
+    layer's output f_l(h_l) (L); Fig. 5."""
+    seen = trace(model, tokens)
+    return [rms(h) for h in seen.inputs], [rms(v) for v in seen.outputs]
+
+
+@torch.no_grad()
+def depth_weights(model: nn.Module, tokens: Tensor) -> list[Tensor]:
+    """Weights of every read, averaged over tokens: L + 1 tensors [n] that sum to one
+    (Fig. 8). Raises ValueError for a model whose stream does not attend over depth."""
+    rows = []
+
+    def attend(query, sources, norm_weight=None):
+        mixed, weights = depth_attention(query, sources, norm_weight, return_weights=True)
+        rows.append(weights.flatten(1).mean(1))
+        return mixed
+
+    with swapped_attend(model, attend):
+        model(tokens)
+    return rows
+
+
+@contextmanager
+def swapped_attend(model: nn.Module, attend):
+    """Within, the model's depth reads call `attend(query, sources, norm_weight)`."""
+    if not hasattr(model.stream, "attend"):
+        raise ValueError(
+            f"model has the stream {type(model.stream).__name__}, which has no depth "
+            "attention: pass one with residual 'full' or 'block'"
+        )
+    original, model.stream.attend = model.stream.attend, attend
+    try:
+        yield
+    finally:
+        model.stream.attend = original
+
+
+def saved_bytes(model: nn.Module, forward) -> int:
+    """Bytes that autograd keeps for the backward of `forward()`, beyond the parameters.
+
+    Every storage counts once, however many operations saved a view of it: this is
+    what stays allocated, and what lean operators keep small.
+    """
+    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    storages = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        result = forward()             # alive until counted, so no address is reused
+    del result
+    return sum(storages.values())
