@@ -35,7 +35,8 @@ def train_command(arguments: list[str] | None = None) -> None:
         return {name: options[name] for name in names if options[name] is not None}
 
     try:
-        from tiny_data import load     # the library needs no data; this command does
+        # The library needs no data of its own; this command does.
+        from tiny_data import load
 
         size = presets.preset(options["preset"]) if options["preset"] else presets.current()
         run = train(

@@ -1,15 +1,17 @@
 """What the first cell of a notebook calls: the banner, recorded runs, the cache."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from attnres_ref.presets import Preset, current
 from attnres_ref.provenance import device_name
-from attnres_ref.training import half_precision
+from attnres_ref.training import Run, half_precision, train
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,6 +34,19 @@ def start(minutes: Mapping[str, float] | None = None) -> Preset:
         parts.append(f"about {minutes[preset.name]:g} min")
     print(" | ".join(parts))
     return preset
+
+
+def trained(preset: Preset, residual: str, corpus, **changes) -> Run:
+    """A model of the preset's size, trained on `corpus` with the preset's recipe.
+
+    Trained here only if no notebook has left it in the cache; an interrupted run
+    goes on. `changes` override fields of LMConfig.
+    """
+    model, recipe = preset.lm(residual, **changes), preset.training()
+    identity = json.dumps([asdict(model), asdict(recipe), corpus.fingerprint])
+    key = hashlib.sha256(identity.encode()).hexdigest()[:10]
+    folder = cache_dir() / f"{residual}-{key}"
+    return train(model, recipe, corpus, checkpoint_dir=folder, resume=True)
 
 
 def recorded(name: str) -> dict:

@@ -354,7 +354,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = body[: len(body) // 2]
         self.wfile.write(body)
         if self.path == "/stall":
-            self.server.release.wait()
+            self.server.release.wait(10)  # until the test ends
 
     def log_message(self, *args):
         pass

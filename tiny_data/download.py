@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import os
 import shutil
+import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
@@ -39,6 +40,9 @@ def download(url: str, path: Path, sha256: str) -> None:
                 f"not {sha256}), perhaps the login page of a network"
             )
         os.replace(temporary, path)
+    except urllib.error.HTTPError as error:
+        error.close()  # it is the open response, too
+        raise DownloadError(f"{url}: {error}") from None
     except (OSError, http.client.HTTPException) as error:
         raise DownloadError(f"{url} to {path.parent}: {error}") from None
     finally:  # also after Ctrl-C; once renamed there is nothing left to remove

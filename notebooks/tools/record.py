@@ -32,7 +32,7 @@ def baseline() -> dict[str, list[Trial]]:
                 SIZE.training(lr=lr, seed=seed),
             )
             for seed in (0,)
-            for lr in (1e-3, 2e-3, 4e-3)
+            for lr in (1e-3, 2e-3, 4e-3, 8e-3)
             for scaled in (False, True)
         ]
     }

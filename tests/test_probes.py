@@ -1,0 +1,105 @@
+"""Probes measure what they say and leave the model as it was; plots draw."""
+
+import math
+
+import pytest
+import torch
+
+from attnres_ref import LM, LMConfig, depth_attention, plots
+from attnres_ref.bench import CASES, measure, table
+from attnres_ref.probes import depth_weights, magnitudes, rms, saved_bytes, swapped_attend, trace
+
+SIZE = dict(vocab_size=17, d_model=16, n_layers=5, n_heads=2, context=8, block_size=2)
+TOKENS = torch.randint(17, (2, 8), generator=torch.Generator().manual_seed(1))
+
+
+def build(residual):
+    torch.manual_seed(0)
+    model = LM(LMConfig(residual=residual, **SIZE))
+    if residual != "prenorm":
+        model.stream.queries.data.normal_()
+    return model
+
+
+@pytest.mark.parametrize("residual", ["prenorm", "full", "block"])
+def test_trace_sees_every_read_and_write(residual):
+    model = build(residual)
+    stream = model.stream
+    seen = trace(model, TOKENS)
+    assert len(seen.inputs) == 6 and len(seen.outputs) == 5
+    for layer, f in enumerate(model.layers):
+        torch.testing.assert_close(f(seen.inputs[layer]), seen.outputs[layer])
+    torch.testing.assert_close(model.head(model.norm(seen.inputs[-1])), model(TOKENS))
+    assert model.stream is stream
+
+
+def test_prenorm_magnitudes_are_those_of_running_sums():
+    model = build("prenorm")
+    seen = trace(model, TOKENS)
+    inputs, outputs = magnitudes(model, TOKENS)
+    assert outputs == [rms(v) for v in seen.outputs]
+    total = seen.inputs[0] + sum(seen.outputs)
+    assert inputs[-1] == pytest.approx(total.square().mean().sqrt().item(), rel=1e-5)
+
+
+def test_depth_weights_are_the_means_of_each_reads_weights():
+    model = build("block")
+    rows = depth_weights(model, TOKENS)
+    assert [len(row) for row in rows] == [1, 2, 2, 3, 3, 4]
+    assert all(row.sum().item() == pytest.approx(1, abs=1e-5) for row in rows)
+    seen = trace(model, TOKENS)
+    sources = [seen.inputs[0], seen.outputs[0]]
+    weight = 1 + model.stream.queries_norm[1]
+    _, expected = depth_attention(model.stream.queries[1], sources, weight, return_weights=True)
+    torch.testing.assert_close(rows[1], expected.mean((1, 2)))
+    assert model.stream.attend is depth_attention
+
+
+def test_depth_weights_need_depth_attention():
+    with pytest.raises(ValueError, match="stream PreNorm, which has no depth attention"):
+        depth_weights(build("prenorm"), TOKENS)
+
+
+def test_attend_is_put_back_after_an_error():
+    model = build("full")
+    with pytest.raises(RuntimeError), swapped_attend(model, None):
+        raise RuntimeError
+    assert model.stream.attend is depth_attention
+
+
+def test_saved_bytes_count_each_storage_once():
+    layer = torch.nn.Linear(4, 4, bias=False)
+    x = torch.ones(8, 4)
+    assert saved_bytes(layer, lambda: layer(x)) == 8 * 4 * 4
+    assert saved_bytes(layer, lambda: layer(x) + layer(x)) == 8 * 4 * 4
+    assert saved_bytes(layer, lambda: layer(x).exp()) == 2 * 8 * 4 * 4
+
+
+def test_the_lean_operator_saves_less_than_the_stacked_one():
+    size = dict(d_model=16, n_layers=4, n_heads=2, context=8, block_size=2)
+    rows = measure(rounds=1, batch=1, **size)
+    assert list(rows) == list(CASES) and rows["PreNorm"]["time_ratio"] == 1
+    assert rows["PreNorm"]["saved_bytes"] < rows["Full"]["saved_bytes"]
+    assert rows["Full"]["saved_bytes"] < rows["Full, stacked"]["saved_bytes"]
+    assert all(name in table(rows) for name in CASES)
+
+
+def test_heat_map_leaves_cells_without_a_source_empty():
+    figure = plots.depth_heat_map([[1.0], [0.3, 0.7]], "two reads")
+    grid = figure.axes[0].images[0].get_array()
+    assert grid[1, 1] == pytest.approx(0.7) and not math.isfinite(grid.filled(math.nan)[0, 1])
+
+
+def test_curves_draw_every_seed_and_their_mean():
+    curves = {"prenorm": [[[1, 3.0], [2, 2.0]], [[1, 5.0], [2, 4.0]]]}
+    lines = plots.learning_curves(curves, "loss").axes[0].lines
+    assert [list(line.get_ydata()) for line in lines] == [[3, 2], [5, 4], [4, 3]]
+
+
+def test_show_stores_the_alt_text(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **rest: shown.append((data, rest)))
+    plots.show(plots.bars({"PreNorm": 1.0}, "t", "x"), alt="one bar")
+    (data, rest), = shown
+    assert data["text/plain"] == "one bar" and rest["metadata"]["image/png"]["alt"] == "one bar"
+    assert data["image/png"].startswith("iVBOR")
