@@ -24,7 +24,7 @@ class TrainConfig:
 
     steps: int = 300               # optimiser steps, and the length of the schedule
     batch_size: int = 16           # sequences of LMConfig.context tokens a step
-    lr: float = 2e-3               # peak learning rate
+    lr: float = 4e-3               # peak learning rate
     query_lr_scale: float = 1.0    # factor on it for pseudo-queries and their norms
     warmup_steps: int = 40         # linear rise to the peak
     final_lr: float = 0.1          # the cosine ends at this fraction of the peak

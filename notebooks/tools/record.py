@@ -39,7 +39,7 @@ def baseline() -> dict[str, list[Trial]]:
 
 
 def residuals() -> dict[str, list[Trial]]:
-    """PreNorm, Block (S=4) and Full at the baseline's recipe; seeds are paired."""
+    """PreNorm, Block (S=4) and Full at the recipe chosen for PreNorm; seeds are paired."""
     return {
         corpus: [
             Trial(f"{residual}-seed{seed}", SIZE.lm(residual), SIZE.training(seed=seed))
@@ -51,18 +51,18 @@ def residuals() -> dict[str, list[Trial]]:
 
 
 def query_rate() -> dict[str, list[Trial]]:
-    """The same for AttnRes with pseudo-queries that learn at another rate."""
+    """The AttnRes runs again, with pseudo-queries that learn at a quarter of the rate."""
     return {
-        "tinyshakespeare": [
+        corpus: [
             Trial(
-                f"{residual}-query{scale:g}-seed{seed}",
+                f"{residual}-query0.25-seed{seed}",
                 SIZE.lm(residual),
-                SIZE.training(seed=seed, query_lr_scale=scale),
+                SIZE.training(seed=seed, query_lr_scale=0.25),
             )
             for seed in SEEDS
             for residual in ("block", "full")
-            for scale in (0.25,)
         ]
+        for corpus in CORPORA
     }
 
 
@@ -78,18 +78,20 @@ def main() -> None:
     part, parts = map(int, options.part.split("/"))
 
     sweep = SWEEPS[options.sweep]()
-    for corpus, trials in sweep.items():
-        run_sweep(trials[part::parts], load(corpus), options.folder / options.sweep / corpus)
-
+    corpora = {corpus: load(corpus) for corpus in sweep}
     folder = options.folder / options.sweep
+    everything = [(corpus, trial) for corpus, trials in sweep.items() for trial in trials]
+    for corpus, trial in everything[part::parts]:
+        run_sweep([trial], corpora[corpus], folder / corpus)
+
     missing = [
-        trial.name for corpus, trials in sweep.items() for trial in trials
+        trial.name for corpus, trial in everything
         if not (folder / corpus / trial.name / "result.json").exists()
     ]
     if missing:
         sys.exit(f"{len(missing)} runs are still to come, {missing[0]} first: nothing written")
     records = {
-        corpus: run_sweep(trials, load(corpus), folder / corpus)
+        corpus: run_sweep(trials, corpora[corpus], folder / corpus)
         for corpus, trials in sweep.items()
     }
     target = ROOT / "notebooks" / "recorded" / f"{options.sweep}.json"
