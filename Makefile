@@ -30,8 +30,9 @@ bench: $(INSTALLED)  ## time and memory of the three models
 links:  ## REPO=owner/name: write the public address into badges and clone cells
 	$(PYTHON) notebooks/tools/links.py $(REPO)
 
+# build/recorded stays: tools/record.py keeps hours of unfinished work there.
 clean:  ## remove what the other targets made, except .venv
-	rm -rf build .pytest_cache .hypothesis *.egg-info
+	rm -rf build/course build/checkpoints .pytest_cache .hypothesis *.egg-info
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # Two test workers: one thread each, or they fight over the cores.

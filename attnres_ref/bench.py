@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from attnres_ref.depth import depth_attention
 from attnres_ref.model import LM, LMConfig

@@ -129,10 +129,11 @@ def merge(first: Stats, second: Stats) -> Stats:
     return o, m, scale1 * l1 + scale2 * l2
 
 
-def score(query: Tensor, sources: Sequence[Tensor], eps: float) -> tuple[Tensor, Tensor]:
+def score(query, sources, eps):
     """Logits w . v_i / rms(v_i) and 1 / rms(v_i), [n, ...] each, in query's dtype."""
     lengths = [torch.linalg.vector_norm(v, dim=-1, dtype=query.dtype) for v in sources]
-    inverse_rms = (torch.stack(lengths).square() / query.shape[0] + eps).rsqrt()
+    squares = torch.stack(lengths).square()
+    inverse_rms = (squares / query.shape[0] + eps).rsqrt()
     products = [torch.linalg.vecdot(v.to(query.dtype), query) for v in sources]
     return torch.stack(products) * inverse_rms, inverse_rms
 

@@ -43,6 +43,7 @@ def axes(title: str, xlabel: str, ylabel: str, width: float = 6.4, height: float
     ax.set_title(title, loc="left", fontsize=11)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25)
+    ax.set_axisbelow(True)
     return figure, ax
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from attnres_ref.checkpoint import RunDirectory, finish_step_on_ctrl_c
 from attnres_ref.depth import depth_attention

@@ -23,6 +23,17 @@ from nbformat import NotebookNode
 import cells
 import outputs
 
+# nbconvert's own template leaves out the alt text that a picture's metadata holds.
+TEMPLATE = """\
+{% extends 'lab/index.html.j2' %}
+{% block data_png scoped %}
+<div class="jp-RenderedImage jp-OutputArea-output">
+<img src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}"
+     alt="{{ output | get_metadata('alt', 'image/png') | escape_html }}">
+</div>
+{% endblock data_png %}
+"""
+
 
 def run(path: Path) -> NotebookNode:
     """Run the notebook at `path` from its own folder, in a new kernel.
@@ -36,6 +47,7 @@ def run(path: Path) -> NotebookNode:
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],  # of the kernel itself
         resources={"metadata": {"path": str(path.parent)}},
     )
     reached = []
@@ -60,7 +72,7 @@ def save(notebook: NotebookNode, path: Path) -> None:
     """Write the notebook and, beside it, a page of HTML."""
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)
-    html, _ = HTMLExporter().from_notebook_node(notebook)
+    html, _ = HTMLExporter(raw_template=TEMPLATE).from_notebook_node(notebook)
     path.with_suffix(".html").write_text(html, encoding="utf-8")
 
 

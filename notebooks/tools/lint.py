@@ -104,7 +104,7 @@ def starts_with_the_bootstrap(page: Page) -> Iterator[str]:
         yield "the first code cell, and no other, must carry the tag bootstrap"
     elif found[0].source != links.bootstrap(links.setting(page.root)):
         yield "the bootstrap cell differs from links.BOOTSTRAP; run links.py"
-    if not any("start(" in cell.source for _, cell in page.code):
+    if not any(outputs.STARTS.search(cell.source) for _, cell in page.code):
         yield "no cell calls attnres_ref.notebook.start, which prints the device"
 
 

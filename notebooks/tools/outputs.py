@@ -11,6 +11,8 @@ MAXIMUM_BYTES = 1_000_000  # of the notebook file, pictures included
 ABSOLUTE_PATH = re.compile(
     r"(?<![\w./<])/(?:home|root|tmp|work|Users|content|opt|usr|var)/\w|\b[A-Z]:\\\w"
 )
+# The call that prints the device banner.
+STARTS = re.compile(r"(?<![\w.])start\(")
 # What tqdm leaves on stderr: "loss 1.9:  40%|████  | 24/60 [00:01<00:02, 15.2it/s]".
 PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+(\.\d+)?(it/s|s/it|[kMG]?B/s)")
 
@@ -39,7 +41,7 @@ def ran_in_order(page) -> Iterator[str]:
     for index, cell in page.code:
         if "execution" in cell.metadata:
             yield f"cell {index}: stores execution timings"
-        if "start(" in cell.source and "preset" not in shown_text(cell):
+        if STARTS.search(cell.source) and "preset" not in shown_text(cell):
             yield f"cell {index}: start(...) stores no banner: record it"
 
 

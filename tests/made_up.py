@@ -1,0 +1,100 @@
+"""A small made-up course, on which the notebook tools are tested."""
+
+import links
+import nbformat
+from nbformat import v4
+
+REPO = "someone/some-course"
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+NAME = "00_start.ipynb"
+
+OPENING = f"""\
+# 00 · Start
+
+{links.badge(REPO, NAME)} · [next](01_next.ipynb)
+
+By the end you can add two numbers.
+
+**Objectives**
+- add
+- take away
+- halve
+
+**Minutes**
+
+| ci | cpu |
+|---|---|
+| 1 | 1 |
+
+**Prerequisites** None.
+"""
+CLOSING = "## Takeaways\nSums.\n\n## References\nEq. 1.\n\nNext: [01](01_next.ipynb)"
+DETAILS = """\
+<details><summary>Hint</summary>
+
+Use an operator.
+
+</details>
+<details><summary>Solution</summary>
+
+```python
+def {name}(a, b):
+    return a + b
+```
+
+</details>
+"""
+
+
+def code(source, *tags, outputs=()):
+    return v4.new_code_cell(source, metadata={"tags": list(tags)}, outputs=list(outputs))
+
+
+def stdout(text):
+    return v4.new_output("stream", name="stdout", text=text)
+
+
+def picture(mime="image/png", **metadata):
+    return v4.new_output("display_data", {mime: PNG}, metadata={mime: metadata})
+
+
+def good_notebook():
+    """A notebook without faults, as small as the rules allow."""
+    cells = [
+        v4.new_markdown_cell(OPENING),
+        code(links.bootstrap(REPO), "bootstrap"),
+        code("start()", "imports", outputs=[stdout("CPU | preset ci\n")]),
+        v4.new_markdown_cell("A sum:"),
+        code("def add(a, b):\n    return a + b", "inline"),
+        code("draw()", outputs=[picture(alt="A line that rises")]),
+        v4.new_markdown_cell("*Figure: the line rises.*"),
+    ]
+    for number, title in enumerate(["Add", "Add again", "Spot the bug"], 1):
+        name = f"00.{number}"
+        stub = f"def sum{number}(a, b):\n    ...\n\ncheck('{name}', sum{number})"
+        cells += [
+            v4.new_markdown_cell(f"### Exercise {name} · {title} (easy, 5 min)"),
+            code(stub, "exercise", outputs=[stdout(f"{name} not solved yet\n")]),
+            v4.new_markdown_cell(DETAILS.format(name=f"sum{number}")),
+        ]
+    cells.append(v4.new_markdown_cell(CLOSING))
+    for count, cell in enumerate([c for c in cells if c.cell_type == "code"], 1):
+        cell.execution_count = count
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return v4.new_notebook(
+        cells=cells, metadata={"kernelspec": kernel, "accelerator": "GPU"}
+    )
+
+
+def make_course(root):
+    """A checkout with a setting, a package of one function and two notebooks."""
+    (root / "pyproject.toml").write_text(f'[tool.attnres]\nrepo = "{REPO}"\n')
+    (root / "README.md").write_text(links.badge(REPO, NAME))
+    (root / "attnres_ref").mkdir()
+    (root / "attnres_ref" / "sums.py").write_text(
+        'def add(a, b):\n    """The sum."""\n    return a + b\n'
+    )
+    (root / "notebooks").mkdir()
+    nbformat.write(good_notebook(), root / "notebooks" / NAME)
+    nbformat.write(v4.new_notebook(), root / "notebooks" / "01_next.ipynb")
+    return root

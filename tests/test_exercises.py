@@ -1,0 +1,156 @@
+"""Every exercise: the stub is unsolved, the solution passes, wrong answers fail."""
+
+import cells
+import exercises
+import pytest
+import torch
+from wrong_answers import WRONG
+
+EXERCISES = [
+    exercise
+    for path in cells.notebooks()
+    for exercise in cells.exercises(cells.read(path))
+]
+
+
+def outcome(exercise, source, monkeypatch):
+    """Run the notebook's `imports` cells, then `source`, then the check."""
+    monkeypatch.chdir(cells.ROOT / "notebooks")
+    namespace = {"__name__": "__main__"}
+    exec(exercise.imports, namespace)
+    exec(source, namespace)
+    return exercises.outcome(exercise.name, namespace[exercise.answer])
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_stub_is_unsolved(exercise, monkeypatch):
+    status, message = outcome(exercise, exercise.stub, monkeypatch)
+    assert status == "unsolved", message
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_solution_passes(exercise, monkeypatch):
+    status, message = outcome(exercise, exercise.solution, monkeypatch)
+    assert status == "passed", message
+
+
+@pytest.mark.parametrize(
+    "exercise, source",
+    [
+        pytest.param(exercise, source, id=f"{exercise.name}-{number}")
+        for exercise in EXERCISES
+        for number, source in enumerate(WRONG.get(exercise.name, []))
+    ],
+)
+def test_wrong_answer_is_refused(exercise, source, monkeypatch):
+    status, message = outcome(exercise, source, monkeypatch)
+    assert status == "failed" and message
+
+
+def test_every_exercise_has_a_check_and_wrong_answers():
+    in_notebooks = sorted(exercise.name for exercise in EXERCISES)
+    assert in_notebooks == exercises.names()
+    assert in_notebooks == sorted(name for name, sources in WRONG.items() if sources)
+
+
+# --- the framework, on an exercise of its own ---------------------------------------
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Exercise 99.1: a function that doubles."""
+    monkeypatch.setattr(exercises, "_checks", {})
+    monkeypatch.setattr(exercises, "names", lambda: sorted(exercises._checks))
+
+    @exercises.exercise("99.1")
+    def doubles(answer):
+        if answer(3) != 6:  # not `assert`, to which pytest adds words of its own
+            raise AssertionError("3 should give 6:\n   is the factor right?")
+
+    return "99.1"
+
+
+def not_implemented(x):
+    raise NotImplementedError
+
+
+def interrupted(x):
+    raise KeyboardInterrupt
+
+
+class Doubler:
+    def __call__(self, x):
+        return 2 * x
+
+
+@pytest.mark.parametrize(
+    "answer, status, message",
+    [
+        (lambda x: 2 * x, "passed", ""),
+        (Doubler(), "passed", ""),
+        (None, "unsolved", ""),
+        (..., "unsolved", ""),
+        (not_implemented, "unsolved", ""),
+        (lambda x: ..., "unsolved", ""),
+        (lambda x: None, "unsolved", "your function returned None"),
+        (lambda x: 3 * x, "failed", "3 should give 6: is the factor right?"),
+        (lambda x: x[0], "failed", "TypeError: 'int' object is not subscriptable"),
+        (lambda: 1, "failed", None),
+        (5, "failed", "TypeError: 'int' object is not callable"),
+    ],
+)
+def test_outcome(double, answer, status, message):
+    found = exercises.outcome(double, answer)
+    assert found[0] == status
+    assert message is None or found[1] == message
+
+
+def test_check_prints_one_line_and_does_not_raise(double, capsys):
+    for answer in (lambda x: 2 * x, ..., lambda x: 1 / 0):
+        exercises.check(double, answer)
+    assert capsys.readouterr().out.splitlines() == [
+        "99.1 passed",
+        "99.1 not solved yet",
+        "99.1 not yet right: ZeroDivisionError: division by zero",
+    ]
+
+
+def test_an_interrupt_is_not_swallowed(double):
+    with pytest.raises(KeyboardInterrupt):
+        exercises.outcome(double, interrupted)
+
+
+def test_an_unknown_exercise_is_an_error(double):
+    with pytest.raises(KeyError, match="there is no exercise '99.9'; there are 99.1"):
+        exercises.check("99.9", 1)
+
+
+def test_two_checks_cannot_share_a_name(double):
+    with pytest.raises(ValueError, match="two checks for exercise 99.1"):
+
+        @exercises.exercise("99.1")
+        def another(answer):
+            pass
+
+
+def test_a_check_draws_the_same_numbers_and_leaves_the_notebooks_alone(double):
+    drawn = []
+
+    @exercises.exercise("99.2")
+    def draws(answer):
+        drawn.append(torch.rand(3))
+
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    exercises.outcome("99.2", 1)
+    assert torch.equal(torch.rand(3), expected)
+    exercises.outcome("99.2", 1)
+    assert torch.equal(*drawn)
+
+
+def test_modules_are_found_by_their_name():
+    expected = {path.stem for path in cells.ROOT.glob("notebooks/exercises/nb*.py")}
+    exercises.names()
+    loaded = {check.__module__.rpartition(".")[2] for check in exercises._checks.values()}
+    assert loaded == expected

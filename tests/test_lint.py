@@ -1,0 +1,173 @@
+"""tools/lint.py accepts a good notebook and refuses each violation of its rules."""
+
+import lint
+import nbformat
+import pytest
+from made_up import NAME, REPO, code, good_notebook, make_course, picture, stdout
+from nbformat import v4
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_course(tmp_path)
+
+
+def faults(root, notebook):
+    path = root / "notebooks" / NAME
+    path.write_text(nbformat.writes(notebook))
+    return lint.faults(path)
+
+
+def test_a_good_notebook_has_no_faults(root):
+    assert faults(root, good_notebook()) == []
+
+
+# --- each rule refuses its violation ------------------------------------------------
+
+OPEN, BOOT, START, TEXT, INLINE, DRAW, CAPTION, HEADING, STUB, AFTER = range(10)
+
+
+def change(cell, old, new):
+    """A mutation that replaces text in the source of one cell."""
+
+    def mutate(notebook):
+        assert old in notebook.cells[cell].source
+        notebook.cells[cell].source = notebook.cells[cell].source.replace(old, new)
+
+    return mutate
+
+
+def store(cell, output):
+    return lambda notebook: notebook.cells[cell].outputs.append(output)
+
+
+def set_metadata(key, value):
+    return lambda notebook: notebook.metadata.update({key: value})
+
+
+def add_markdown(source):
+    return lambda notebook: notebook.cells.insert(3, v4.new_markdown_cell(source))
+
+
+def add_code(*sources):
+    """Insert code cells after the first text, and number all cells anew."""
+
+    def mutate(notebook):
+        notebook.cells[TEXT:TEXT] = [code(source) for source in sources]
+        number(notebook)
+
+    return mutate
+
+
+def number(notebook):
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(cells, 1):
+        cell.execution_count = count
+
+
+def drop_cell(index):
+    return lambda notebook: notebook.cells.pop(index) and number(notebook)
+
+
+def tag(cell, *names):
+    return lambda notebook: notebook.cells[cell].metadata.update(tags=list(names))
+
+
+VIOLATIONS = [
+    # form
+    (lambda nb: nb.cells[TEXT].update(surprise=3), "is not valid nbformat"),
+    (set_metadata("kernelspec", {"name": "r", "display_name": "R"}), "kernelspec python3"),
+    (set_metadata("accelerator", "TPU"), '"accelerator": "GPU"'),
+    # opening and closing
+    (change(OPEN, "# 00", "00"), "starts with a title"),
+    (change(OPEN, REPO, "other/place"), "lacks the Colab badge"),
+    (change(OPEN, "(01_next", "(02_next"), "lacks the link to its neighbour 01_next"),
+    (change(-1, "01_next", "09_gone"), "links to 09_gone.ipynb, which does not exist"),
+    (change(OPEN, "**Objectives**", "Objectives"), "lack **Objectives**"),
+    (change(OPEN, "- halve\n", ""), "**Objectives** lists 2 items"),
+    (change(OPEN, "- halve", "- halve\n- 1\n- 2\n- 3"), "**Objectives** lists 6 items"),
+    (change(OPEN, "**Minutes**", ""), "lack **Minutes**"),
+    (change(OPEN, "**Prerequisites**", ""), "lack **Prerequisites**"),
+    (change(-1, "## Takeaways", ""), "closing heading ## Takeaways"),
+    (change(-1, "## References", ""), "closing heading ## References"),
+    # bootstrap and banner
+    (change(BOOT, "course", "lesson"), "the bootstrap cell differs"),
+    (tag(BOOT), "must carry the tag bootstrap"),
+    (tag(START, "imports", "bootstrap"), "and no other, must carry the tag bootstrap"),
+    (change(START, "start()", "pass"), "no cell calls attnres_ref.notebook.start"),
+    # size
+    (add_markdown("word " * 2500), "words of markdown, more than 2500"),
+    (lambda nb: [add_markdown("x")(nb) for _ in range(60)], "cells, more than 60"),
+    (drop_cell(TEXT), "three code cells in a row"),
+    (add_code("x = 1\n" * 41), "has 41 lines, more than 40"),
+    (add_code("x = 1\n" + "y" * 81), "more than 80 columns"),
+    (lambda nb: [add_code("x = 1\n" * 9)(nb) for _ in range(9)], "the median code cell has 9"),
+    # plain Python
+    (add_code("%matplotlib inline"), "is not plain Python"),
+    (add_code("!ls"), "is not plain Python"),
+    (add_code("%%time\nx = 1"), "is not plain Python"),
+    (add_code("x?"), "is not plain Python"),
+    (add_code("import subprocess"), "uses subprocess"),
+    (add_code("get_ipython()"), "uses get_ipython"),
+    # exercises
+    (tag(STUB), "calls check(...) without the tag exercise"),
+    (lambda nb: [drop_cell(HEADING)(nb) for _ in range(3)], "has 2 exercises"),
+    (change(HEADING + 6, "Spot the bug", "Subtract"), 'no exercise has "spot the bug"'),
+    (change(HEADING, "(easy, 5 min)", "(easy)"), "needs a heading like"),
+    (change(HEADING, "(easy,", "(trivial,"), "needs a heading like"),
+    (change(HEADING, "00.1", "00.2"), "needs a heading like"),
+    (change(STUB, "\n\ncheck", "\n\nprint"), "the last line of a stub cell must be"),
+    (change(AFTER, "Hint", "Help"), "<details><summary>Hint</summary>"),
+    (change(AFTER, "```python", "```"), "a solution has one ```python block, this has 0"),
+    (change(AFTER, "Solution</summary>\n", "Solution</summary>"), "a blank line inside"),
+    (lambda nb: (change(HEADING, "00.1", "01.1")(nb), change(STUB, "00.1", "01.1")(nb)),
+     "are to be named 00.1, 00.2, 00.3"),
+    # inline cells
+    (change(INLINE, "a + b", "b + a"), "add differs from attnres_ref's"),
+    (change(INLINE, "def add", "def plus"), "attnres_ref has no plus"),
+    (change(INLINE, "def add(a, b):\n    return a + b", "x = 1"), "defines nothing"),
+    # stored outputs
+    (lambda nb: nb.cells[DRAW].update(execution_count=9), "not 1 to 7: record it"),
+    (lambda nb: nb.cells[DRAW].update(execution_count=None), "not 1 to 7: record it"),
+    (lambda nb: nb.cells[DRAW].metadata.update(execution={}), "execution timings"),
+    (lambda nb: nb.cells[START].update(outputs=[]), "stores no banner"),
+    (store(DRAW, v4.new_output("error", ename="E", evalue="", traceback=[])), "an error"),
+    (store(DRAW, v4.new_output("stream", name="stderr", text="hm")), "stores stderr"),
+    (store(DRAW, stdout("saved to /ho" "me/me/x.pt")), "holds an absolute path"),
+    (store(DRAW, stdout("'/tm" "p/x'")), "holds an absolute path"),
+    (store(DRAW, stdout("C:" "\\Users\\me")), "holds an absolute path"),
+    (store(DRAW, picture("image/svg+xml", alt="x")), "not a PNG output"),
+    (store(DRAW, v4.new_output("display_data", {"text/html": "<img src='x'>"})), "not a PNG"),
+    (store(DRAW, picture()), "lacks alt text"),
+    (store(DRAW, picture(alt=" ")), "lacks alt text"),
+    (change(CAPTION, "*Figure:", "*"), "lacks its caption"),
+    (store(DRAW, stdout("x" * 1_000_000)), "bytes, more than 1000000"),
+]
+
+
+@pytest.mark.parametrize("mutate, message", VIOLATIONS, ids=[m for _, m in VIOLATIONS])
+def test_lint_refuses(root, mutate, message):
+    notebook = good_notebook()
+    mutate(notebook)
+    found = faults(root, notebook)
+    assert any(message in fault for fault in found), found
+
+
+def test_every_rule_has_a_violation(root):
+    """Switch a rule off and some violation must go unseen."""
+    caught = set()
+    for mutate, message in VIOLATIONS:
+        notebook = good_notebook()
+        mutate(notebook)
+        (root / "notebooks" / NAME).write_text(nbformat.writes(notebook))
+        page = lint.Page(root / "notebooks" / NAME)
+        caught |= {r for r in lint.RULES if any(message in fault for fault in r(page))}
+    assert caught == set(lint.RULES)
+
+
+def test_fractions_and_dates_are_no_paths(root):
+    notebook = good_notebook()
+    store(START, stdout("3 it/s, and/or, home/away, 1/tmp, </root>, https://x.org/home/y"))(
+        notebook
+    )
+    assert faults(root, notebook) == []

@@ -1,0 +1,69 @@
+"""attnres_ref.notebook: the banner, recorded runs and the folder for checkpoints."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from attnres_ref import notebook, presets
+
+
+def test_start_prints_one_line_and_returns_the_preset(monkeypatch, capsys):
+    monkeypatch.setenv("ATTNRES_PRESET", "ci")
+    assert notebook.start({"ci": 0.5, "cpu": 8}) is presets.PRESETS["ci"]
+    line, = capsys.readouterr().out.splitlines()
+    for part in ("torch 2.", "preset ci", "about 0.5 min", "float"):
+        assert part in line
+    assert "/" not in line
+
+
+def test_start_leaves_out_minutes_it_was_not_told(monkeypatch, capsys):
+    monkeypatch.setenv("ATTNRES_PRESET", "cpu")
+    notebook.start({"ci": 0.5})
+    assert "min" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", ["recorded", "notebooks/recorded"])
+def test_recorded_reads_near_the_current_folder(tmp_path, monkeypatch, folder):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "run.json").write_text(json.dumps({"loss": 1.5}))
+    monkeypatch.chdir(tmp_path)
+    assert notebook.recorded("run") == {"loss": 1.5}
+
+
+def test_recorded_reads_in_the_checkout_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebook, "ROOT", tmp_path)
+    (tmp_path / "notebooks/recorded").mkdir(parents=True)
+    (tmp_path / "notebooks/recorded/run.json").write_text("{}")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert notebook.recorded("run") == {}
+
+
+def test_recorded_lists_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebook, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recorded").mkdir()
+    (tmp_path / "recorded" / "sweep.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="no recorded run 'swep'.*: sweep"):
+        notebook.recorded("swep")
+
+
+def test_cache_dir_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("ATTNRES_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert notebook.cache_dir() == tmp_path / "xdg" / "attnres" / "checkpoints"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert notebook.cache_dir() == tmp_path / ".cache" / "attnres" / "checkpoints"
+    monkeypatch.setenv("ATTNRES_CACHE_DIR", str(tmp_path / "chosen"))
+    assert notebook.cache_dir() == tmp_path / "chosen"
+    assert Path(tmp_path / "chosen").is_dir()
+
+
+def test_cache_dir_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ATTNRES_CACHE_DIR", str(tmp_path / "file" / "sub"))
+    with pytest.raises(OSError, match="set ATTNRES_CACHE_DIR"):
+        notebook.cache_dir()

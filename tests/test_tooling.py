@@ -1,0 +1,180 @@
+"""The address, the bootstrap cell and the headless runner, on a made-up course."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import course
+import lint
+import links
+import nbformat
+import outputs
+import pytest
+from made_up import NAME, REPO, code, good_notebook, make_course
+from nbformat import v4
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_course(tmp_path)
+
+
+# --- the address --------------------------------------------------------------------
+
+
+def test_links_writes_every_place_and_check_finds_each(root, capsys):
+    (root / "README.md").write_text(
+        f"{links.badge('old/name', NAME)}\n\n    git clone https://github.com/old/name\n\n"
+        "See https://github.com/torch/torch.\n"
+    )
+    assert links.main(["--check"], root) == 1
+    assert "disagrees: README.md" in capsys.readouterr().out
+
+    assert links.main(["new-owner/new.name"], root) == 0
+    assert links.setting(root) == "new-owner/new.name"
+    readme = (root / "README.md").read_text()
+    assert "old/name" not in readme
+    assert "git clone https://github.com/new-owner/new.name\n" in readme
+    assert "https://github.com/torch/torch." in readme
+    assert lint.faults(root / "notebooks" / NAME) == []
+    assert links.main(["--check"], root) == 0
+
+
+@pytest.mark.parametrize("place", ["badge", "bootstrap", "setting"])
+def test_check_finds_one_stale_place(root, place):
+    path = root / ("pyproject.toml" if place == "setting" else f"notebooks/{NAME}")
+    context = {"badge": "/github/", "bootstrap": 'repo = \\"', "setting": 'repo = "'}[place]
+    text = path.read_text()
+    assert context + REPO in text
+    path.write_text(text.replace(context + REPO, context + "stale/name"))
+    assert links.main(["--check"], root) == 1
+
+
+def test_links_saves_a_notebook_as_jupyter_does(root):
+    path = root / "notebooks" / NAME
+    nbformat.write(good_notebook(), path)
+    links.main(["new/name"], root)
+    written = path.read_text()
+    nbformat.write(nbformat.read(path, as_version=4), path)
+    assert path.read_text() == written
+
+
+def test_links_refuses_what_is_no_address(root):
+    with pytest.raises(SystemExit):
+        links.main(["https://github.com/a/b"], root)
+    assert links.setting(root) == REPO
+
+
+# --- the bootstrap cell -------------------------------------------------------------
+
+
+def run_bootstrap(monkeypatch, folder):
+    """Run the cell in `folder`; the commands it gave. A clone makes the two folders."""
+    commands = []
+
+    def run(command, check):
+        commands.append(command)
+        if command[0] == "git":
+            (folder / "course" / "attnres_ref").mkdir(parents=True)
+            (folder / "course" / "notebooks").mkdir()
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(subprocess, "run", run)
+    exec(links.bootstrap(REPO), {})
+    return commands
+
+
+def test_bootstrap_is_short_and_plain():
+    lines = links.bootstrap(links.setting()).splitlines()
+    assert len(lines) <= 15 and max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("start", ["notebooks", "."])
+def test_bootstrap_fetches_nothing_in_a_checkout(root, monkeypatch, start):
+    assert run_bootstrap(monkeypatch, root / start) == []
+    assert sys.path[0] == str(root / "notebooks") and sys.path[-1] == str(root)
+
+
+def test_bootstrap_fetches_the_course_once(tmp_path, monkeypatch):
+    clone, install = run_bootstrap(monkeypatch, tmp_path)
+    assert clone[-2:] == [f"https://github.com/{REPO}", "course"] and "--depth" in clone
+    assert install[-2:] == ["--no-deps", "./course"]
+    assert sys.path[0] == str(tmp_path / "course" / "notebooks")
+    assert run_bootstrap(monkeypatch, tmp_path) == []  # after a restart of the kernel
+    assert sys.path[0] == str(tmp_path / "course" / "notebooks")
+
+
+# --- the headless runner ------------------------------------------------------------
+
+
+def tiny_course(root, *sources):
+    """Overwrite the notebooks by 00, 01, ... of one code cell each."""
+    for path in (root / "notebooks").glob("*.ipynb"):
+        path.unlink()
+    metadata = good_notebook().metadata
+    for number, source in enumerate(sources):
+        notebook = v4.new_notebook(cells=[code(source)], metadata=metadata)
+        nbformat.write(notebook, root / "notebooks" / f"0{number}_x.ipynb")
+
+
+DRAW_AND_WARN = """\
+import os, sys
+from IPython.display import Image, display
+print(os.path.basename(os.getcwd()))
+print("40%|####  | 4/10 [00:01<00:01, 5.0it/s]", file=sys.stderr)
+display(Image(b"\\x89PNG\\r\\n"), metadata={"image/png": {"alt": "A <line>"}})
+"""
+
+
+def test_course_runs_in_order_and_stops_at_a_failure(root, capfd):
+    tiny_course(root, DRAW_AND_WARN, "x = 1\nraise KeyError('lost')", "print(3)")
+    before = (root / "notebooks" / "00_x.ipynb").read_text()
+    assert course.main([], root) == 1
+    out, err = capfd.readouterr()
+    assert "[1/3] 00_x.ipynb" in out and "[2/3] 01_x.ipynb" in out
+    assert "[3/3]" not in out
+    assert "01_x.ipynb, cell 0" in err and "KeyError" in err and "lost" in err
+
+    build = root / "build" / "course"
+    assert 'alt="A &lt;line&gt;"' in (build / "00_x.html").read_text()
+    stored = nbformat.read(build / "00_x.ipynb", as_version=4).cells[0]
+    assert stored.outputs[0].text == "notebooks\n"
+    assert [out.output_type for out in stored.outputs] == ["stream", "display_data"]
+    assert not (build / "02_x.ipynb").exists()
+    assert (root / "notebooks" / "00_x.ipynb").read_text() == before
+
+
+def test_course_records_one_notebook_in_place(root):
+    tiny_course(root, "print('no')", "print('yes')")
+    assert course.main(["--in-place", "01"], root) == 0
+    first, second = (
+        nbformat.read(path, as_version=4).cells[0]
+        for path in sorted((root / "notebooks").glob("*.ipynb"))
+    )
+    assert first.execution_count is None and first.outputs == []
+    assert second.execution_count == 1 and second.outputs[0].text == "yes\n"
+    assert "execution" not in second.metadata
+    assert not (root / "build").exists()
+
+
+def test_course_refuses_a_number_it_lacks(root, capsys):
+    with pytest.raises(SystemExit):
+        course.main(["07"], root)
+    assert "no notebook 07; there are 00, 01" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text, progress",
+    [
+        ("\rtrain:  50%|##  | 5/10 [00:01<00:01, 4.1it/s]\rtrain: 100%|####| 10/10\n", True),
+        ("100%|####| 10/10 [00:01]\nUserWarning: look\n", False),
+        ("UserWarning: look\n", False),
+    ],
+)
+def test_only_progress_bars_are_dropped_from_stderr(text, progress):
+    output = v4.new_output("stream", name="stderr", text=text)
+    assert outputs.is_progress(output) is progress
+    cell = code("pass", outputs=[output])
+    outputs.clean(SimpleNamespace(cells=[cell], metadata={}))
+    assert cell.outputs == ([] if progress else [output])

@@ -1,0 +1,286 @@
+"""Planted wrong answers: each must be refused by the check of its exercise.
+
+WRONG maps the name of an exercise to sources that define its answer wrongly, one way
+each. A source runs after the notebook's `imports` cells and nothing else.
+"""
+
+WRONG: dict[str, list[str]] = {
+    "00.1": [
+        """
+class MeanStream:                                 # the sum: PreNorm
+    def begin(self, embedding):
+        return embedding
+
+    def read(self, state, layer):
+        return state
+
+    def write(self, state, layer, output):
+        return state + output
+""",
+        """
+class MeanStream:                                 # the embedding is not counted
+    def begin(self, embedding):
+        return embedding, 0
+
+    def read(self, state, layer):
+        return state[0] / max(state[1], 1)
+
+    def write(self, state, layer, output):
+        return state[0] + output, state[1] + 1
+""",
+        """
+class MeanStream:                                 # the embedding is forgotten
+    def begin(self, embedding):
+        return (embedding,), ()
+
+    def read(self, state, layer):
+        kept = state[1] or state[0]
+        return sum(kept) / len(kept)
+
+    def write(self, state, layer, output):
+        return state[0], (*state[1], output)
+""",
+        """
+class MeanStream:                                 # a moving average
+    def begin(self, embedding):
+        return embedding
+
+    def read(self, state, layer):
+        return state
+
+    def write(self, state, layer, output):
+        return (state + output) / 2
+""",
+        """
+class MeanStream:                                 # one list, changed in place
+    def begin(self, embedding):
+        return [embedding]
+
+    def read(self, state, layer):
+        return sum(state) / len(state)
+
+    def write(self, state, layer, output):
+        state.append(output)
+        return state
+""",
+    ],
+    "00.2": [
+        """
+def forward(stream, layers, embedding):           # one bug left: the double residual
+    state = stream.begin(embedding)
+    for layer, f in enumerate(layers):
+        h = stream.read(state, layer)
+        state = stream.write(state, layer, h + f(h))
+    return stream.read(state, len(layers))
+""",
+        """
+def forward(stream, layers, embedding):           # one bug left: no final read
+    state = stream.begin(embedding)
+    for layer, f in enumerate(layers):
+        state = stream.write(state, layer, f(stream.read(state, layer)))
+    return state
+""",
+        """
+def forward(stream, layers, embedding):           # the last layer's read again
+    state = stream.begin(embedding)
+    for layer, f in enumerate(layers):
+        state = stream.write(state, layer, f(stream.read(state, layer)))
+    return stream.read(state, layer)
+""",
+        """
+def forward(stream, layers, embedding):           # the last output
+    state = stream.begin(embedding)
+    for layer, f in enumerate(layers):
+        output = f(stream.read(state, layer))
+        state = stream.write(state, layer, output)
+    return output
+""",
+    ],
+    "00.3": [
+        """
+def bits_per_byte(logits, targets):               # nats
+    log_p = logits.log_softmax(-1).flatten(0, 1)
+    return torch.nn.functional.nll_loss(log_p, targets.flatten()).item()
+""",
+        """
+def bits_per_byte(logits, targets):               # the sum over positions
+    log_p = logits.log_softmax(-1).gather(-1, targets[..., None])
+    return -log_p.sum() / math.log(2)
+""",
+        """
+def bits_per_byte(logits, targets):               # entropy of the prediction
+    p = logits.softmax(-1)
+    return -(p * p.log2()).sum(-1).mean()
+""",
+        """
+def bits_per_byte(logits, targets):               # times ln 2
+    log_p = logits.log_softmax(-1).gather(-1, targets[..., None])
+    return -log_p.mean() * math.log(2)
+""",
+    ],
+    "01.1": [
+        """
+def rms_norm(x, weight, eps=1e-6):                # LayerNorm
+    x = x - x.mean(-1, keepdim=True)
+    return weight * x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps)
+""",
+        """
+def rms_norm(x, weight, eps=1e-6):                # the length
+    return weight * x / torch.sqrt(x.square().sum(-1, keepdim=True) + eps)
+""",
+        """
+def rms_norm(x, weight, eps=1e-6):                # no weight
+    return x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps)
+""",
+        """
+def rms_norm(x, weight, eps=1e-6):                # over all tokens
+    return weight * x / torch.sqrt(x.square().mean() + eps)
+""",
+        """
+def rms_norm(x, weight, eps=1e-6):                # no eps
+    return weight * x / torch.sqrt(x.square().mean(-1, keepdim=True))
+""",
+        """
+def rms_norm(x, weight, eps=1e-6):                # no root
+    return weight * x / (x.square().mean(-1, keepdim=True) + eps)
+""",
+    ],
+    "01.2": [
+        """
+def pair(h, attention, mlp, norm1, norm2):        # the first h is still replaced
+    h = norm1(h)
+    h = h + attention(h)
+    return h + mlp(norm2(h))
+""",
+        """
+def pair(h, attention, mlp, norm1, norm2):        # the second h is still replaced
+    h = h + attention(norm1(h))
+    h = norm2(h)
+    return h + mlp(h)
+""",
+        """
+def pair(h, attention, mlp, norm1, norm2):        # parallel layers
+    return h + attention(norm1(h)) + mlp(norm2(h))
+""",
+        """
+def pair(h, attention, mlp, norm1, norm2):        # post-norm
+    h = norm1(h + attention(h))
+    return norm2(h + mlp(h))
+""",
+        """
+def pair(h, attention, mlp, norm1, norm2):        # one norm for both
+    h = h + attention(norm1(h))
+    return h + mlp(norm1(h))
+""",
+        """
+def pair(h, attention, mlp, norm1, norm2):        # the caller's h changes
+    h += attention(norm1(h))
+    h += mlp(norm2(h))
+    return h
+""",
+    ],
+    "01.3": [
+        "def sum_rms(n, cosine):\n    return math.sqrt(n)",
+        "def sum_rms(n, cosine):\n    return n + n * (n - 1) * cosine",
+        "def sum_rms(n, cosine):\n    return math.sqrt(n + n * n * cosine)",
+        "def sum_rms(n, cosine):\n    return math.sqrt(n + n * (n - 1) / 2 * cosine)",
+        "def sum_rms(n, cosine):\n    return (1 - cosine) * math.sqrt(n) + cosine * n",
+    ],
+    "01.4": [
+        """
+def contribution(outputs, embedding):             # before the write
+    total, shares = embedding, []
+    for output in outputs:
+        shares.append(probes.rms(output) / probes.rms(total))
+        total = total + output
+    return shares
+""",
+        """
+def contribution(outputs, embedding):             # of the last sum
+    total = embedding + sum(outputs)
+    return [probes.rms(output) / probes.rms(total) for output in outputs]
+""",
+        """
+def contribution(outputs, embedding):             # sizes added up
+    total, shares = probes.rms(embedding), []
+    for output in outputs:
+        total = total + probes.rms(output)
+        shares.append(probes.rms(output) / total)
+    return shares
+""",
+        """
+def contribution(outputs, embedding):             # without the embedding
+    total, shares = 0, []
+    for output in outputs:
+        total = total + output
+        shares.append(probes.rms(output) / probes.rms(total))
+    return shares
+""",
+        """
+def contribution(outputs, embedding):             # in place
+    total, shares = embedding, []
+    for output in outputs:
+        total += output
+        shares.append(probes.rms(output) / probes.rms(total))
+    return shares
+""",
+    ],
+}
+
+WRONG |= {
+    "02.1": [
+        """
+def read(query, sources, eps=1e-5):
+    values = torch.stack(tuple(sources))
+    keys = F.rms_norm(values, values.shape[-1:], None, eps)
+    weights = (keys @ query).softmax(-1)          # over the tokens
+    return (weights.unsqueeze(-1) * values).sum(0), weights
+""",
+        """
+def read(query, sources, eps=1e-5):
+    values = torch.stack(tuple(sources))
+    weights = (values @ query).softmax(0)         # raw keys
+    return (weights.unsqueeze(-1) * values).sum(0), weights
+""",
+        """
+def read(query, sources, eps=1e-5):
+    values = torch.stack(tuple(sources))
+    keys = F.rms_norm(values, values.shape[-1:], None, eps)
+    weights = (keys @ query).softmax(0)
+    return (weights.unsqueeze(-1) * keys).sum(0), weights      # keys mixed
+""",
+        """
+def read(query, sources, eps=1e-5):
+    values = torch.stack(tuple(sources))
+    keys = F.rms_norm(values, values.shape[-1:], None, eps)
+    weights = (keys @ query / math.sqrt(len(query))).softmax(0)
+    return (weights.unsqueeze(-1) * values).sum(0), weights
+""",
+    ],
+    "02.2": ["def factor(layer):\n    return layer", "def factor(layer):\n    return 1"],
+    "02.3": [
+        "def softmax_backward(weights, d_weights):\n    return weights * d_weights",
+        """
+def softmax_backward(weights, d_weights):
+    return weights * (d_weights - (weights * d_weights).sum(-1, keepdim=True))
+""",
+        """
+def softmax_backward(weights, d_weights):
+    return weights * ((weights * d_weights).sum(0) - d_weights)
+""",
+    ],
+    "02.4": [
+        """
+def mended_read(query, sources):                  # one bug left: the norm
+    keys = [F.layer_norm(v, v.shape[-1:]) for v in sources]
+    weights = (torch.stack(keys) @ query).softmax(0)
+    return sum(w[..., None] * v for w, v in zip(weights, sources))
+""",
+        """
+def mended_read(query, sources):                  # one bug left: the axis
+    keys = [F.rms_norm(v, v.shape[-1:], eps=1e-5) for v in sources]
+    weights = (torch.stack(keys) @ query).softmax(-1)
+    return sum(w[..., None] * v for w, v in zip(weights, sources))
+""",
+    ],
+}
