@@ -3,6 +3,8 @@
     python notebooks/tools/record.py baseline              # choose lr and initialisation
     python notebooks/tools/record.py residuals             # three residuals, three seeds
     python notebooks/tools/record.py residuals --part 0/2  # half of the runs, this process
+    python notebooks/tools/record.py query_rate            # queries at a quarter of the rate
+    python notebooks/tools/record.py depth_weights         # what `residuals` ended up reading
 
 A sweep goes on where it stopped. The JSON is written once all its runs are there.
 """
@@ -12,7 +14,10 @@ import json
 import sys
 from pathlib import Path
 
+from attnres_ref import LM
+from attnres_ref.checkpoint import load_checkpoint
 from attnres_ref.presets import PRESETS
+from attnres_ref.probes import depth_weights
 from attnres_ref.sweep import Trial, run_sweep
 from tiny_data import load
 
@@ -66,15 +71,37 @@ def query_rate() -> dict[str, list[Trial]]:
     }
 
 
+def record_depth_weights(folder: Path) -> None:
+    """Depth weights of the trained seed 0 models, from the checkpoints of `residuals`."""
+    corpus = load("python_sources")
+    inputs, _ = corpus.validation_windows(SIZE.train.eval_windows, SIZE.model["context"])
+    weights = dict(data=corpus.fingerprint)
+    for residual in ("block", "full"):
+        model = LM(SIZE.lm(residual))
+        run = folder / "residuals" / "python_sources" / f"{residual}-seed0"
+        model.load_state_dict(load_checkpoint(run / "checkpoint.pt")["model"])
+        rows = depth_weights(model, inputs)
+        weights[residual] = [[round(w, 4) for w in row.tolist()] for row in rows]
+    write("depth_weights", weights)
+
+
+def write(name: str, content: dict) -> None:
+    target = ROOT / "notebooks" / "recorded" / f"{name}.json"
+    target.write_text(json.dumps(content) + "\n")
+    print(f"wrote {target.relative_to(ROOT)}")
+
+
 SWEEPS = {"baseline": baseline, "residuals": residuals, "query_rate": query_rate}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sweep", choices=sorted(SWEEPS))
+    parser.add_argument("sweep", choices=[*SWEEPS, "depth_weights"])
     parser.add_argument("--part", default="0/1", help="K/N: every N-th run from the K-th")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "recorded")
     options = parser.parse_args()
+    if options.sweep == "depth_weights":
+        return record_depth_weights(options.folder)
     part, parts = map(int, options.part.split("/"))
 
     sweep = SWEEPS[options.sweep]()
@@ -94,9 +121,7 @@ def main() -> None:
         corpus: run_sweep(trials, corpora[corpus], folder / corpus)
         for corpus, trials in sweep.items()
     }
-    target = ROOT / "notebooks" / "recorded" / f"{options.sweep}.json"
-    target.write_text(json.dumps(records, indent=1) + "\n")
-    print(f"wrote {target.relative_to(ROOT)}")
+    write(options.sweep, records)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+"""Paired comparisons: the interval is Student's, and its verdict is not generous."""
+
+import pytest
+
+from attnres_ref.compare import final_losses, paired_difference, validation_curves
+
+
+def test_interval_of_a_worked_example():
+    # Differences -0.01, -0.02, -0.03: mean -0.02, standard error 0.01 / sqrt(3).
+    found = paired_difference([1.00, 1.00, 1.00], [1.01, 1.02, 1.03])
+    assert found.mean == pytest.approx(-0.02) and found.n == 3
+    assert found.half_width == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3)
+    assert found.verdict == "cannot tell"
+    assert str(found) == "-0.0200 +/- 0.0248 (3 seeds)"
+
+
+@pytest.mark.parametrize("sign, verdict", [(-1, "better"), (1, "worse")])
+def test_a_clear_difference_is_called(sign, verdict):
+    baseline = [1.7, 1.9, 1.8]
+    ours = [loss + sign * gap for loss, gap in zip(baseline, (0.050, 0.051, 0.052))]
+    assert paired_difference(ours, baseline).verdict == verdict
+
+
+def test_pairing_removes_the_spread_that_seeds_share():
+    baseline = [1.0, 2.0, 3.0]
+    ours = [0.9, 1.9, 2.91]
+    assert paired_difference(ours, baseline).verdict == "better"
+    assert paired_difference(ours[::-1], baseline).verdict == "cannot tell"
+
+
+@pytest.mark.parametrize("ours, baseline", [([1.0], [1.0]), ([1.0, 2.0], [1.0, 2.0, 3.0])])
+def test_unpaired_values_are_named(ours, baseline):
+    with pytest.raises(ValueError, match=f"ours has {len(ours)} values, baseline"):
+        paired_difference(ours, baseline)
+
+
+def test_records_are_sorted_by_seed():
+    records = [
+        dict(model={"residual": r}, train={"seed": s}, val_loss=10 * s + i, val_curve=[[1, s]])
+        for s in (2, 0, 1)
+        for i, r in enumerate(("prenorm", "full"))
+    ]
+    assert final_losses(records) == {"prenorm": [0, 10, 20], "full": [1, 11, 21]}
+    assert validation_curves(records)["full"] == [[[1, 0]], [[1, 1]], [[1, 2]]]
