@@ -54,7 +54,8 @@ def recorded(name: str) -> dict:
 
     Raises FileNotFoundError that lists the runs there are.
     """
-    folders = [Path("recorded"), Path("notebooks/recorded"), ROOT / "notebooks/recorded"]
+    near = [Path("recorded"), Path("notebooks/recorded")]
+    folders = [*near, ROOT / "notebooks/recorded"]
     for folder in folders:
         path = folder / f"{name}.json"
         if path.is_file():
@@ -81,7 +82,7 @@ def cache_dir() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(
-            f"cannot create the folder for checkpoints {folder} ({error.strerror}): set "
-            "ATTNRES_CACHE_DIR to one that you can write"
+            f"cannot create the folder for checkpoints {folder} ({error.strerror}): "
+            "set ATTNRES_CACHE_DIR to one that you can write"
         ) from None
     return folder

@@ -5,7 +5,7 @@ import nbformat
 from nbformat import v4
 
 REPO = "someone/some-course"
-PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PNG = "iVBORw0KGgo="
 NAME = "00_start.ipynb"
 
 OPENING = f"""\
@@ -47,7 +47,8 @@ def {name}(a, b):
 
 
 def code(source, *tags, outputs=()):
-    return v4.new_code_cell(source, metadata={"tags": list(tags)}, outputs=list(outputs))
+    metadata = {"tags": list(tags)}
+    return v4.new_code_cell(source, metadata=metadata, outputs=list(outputs))
 
 
 def stdout(text):

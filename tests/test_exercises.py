@@ -152,5 +152,5 @@ def test_a_check_draws_the_same_numbers_and_leaves_the_notebooks_alone(double):
 def test_modules_are_found_by_their_name():
     expected = {path.stem for path in cells.ROOT.glob("notebooks/exercises/nb*.py")}
     exercises.names()
-    loaded = {check.__module__.rpartition(".")[2] for check in exercises._checks.values()}
-    assert loaded == expected
+    loaded = {check.__module__ for check in exercises._checks.values()}
+    assert loaded == {f"exercises.{stem}" for stem in expected}

@@ -24,7 +24,8 @@ def root(tmp_path):
 
 def test_links_writes_every_place_and_check_finds_each(root, capsys):
     (root / "README.md").write_text(
-        f"{links.badge('old/name', NAME)}\n\n    git clone https://github.com/old/name\n\n"
+        f"{links.badge('old/name', NAME)}\n\n"
+        "    git clone https://github.com/old/name\n\n"
         "See https://github.com/torch/torch.\n"
     )
     assert links.main(["--check"], root) == 1
@@ -43,10 +44,10 @@ def test_links_writes_every_place_and_check_finds_each(root, capsys):
 @pytest.mark.parametrize("place", ["badge", "bootstrap", "setting"])
 def test_check_finds_one_stale_place(root, place):
     path = root / ("pyproject.toml" if place == "setting" else f"notebooks/{NAME}")
-    context = {"badge": "/github/", "bootstrap": 'repo = \\"', "setting": 'repo = "'}[place]
+    before = {"badge": "/github/", "bootstrap": 'repo = \\"', "setting": 'repo = "'}
     text = path.read_text()
-    assert context + REPO in text
-    path.write_text(text.replace(context + REPO, context + "stale/name"))
+    assert before[place] + REPO in text
+    path.write_text(text.replace(before[place] + REPO, before[place] + "stale/name"))
     assert links.main(["--check"], root) == 1
 
 
@@ -167,7 +168,7 @@ def test_course_refuses_a_number_it_lacks(root, capsys):
 @pytest.mark.parametrize(
     "text, progress",
     [
-        ("\rtrain:  50%|##  | 5/10 [00:01<00:01, 4.1it/s]\rtrain: 100%|####| 10/10\n", True),
+        ("\rtrain:  50%|##  | 5/10 [00:01, 4.1it/s]\rtrain: 100%|####| 10/10\n", True),
         ("100%|####| 10/10 [00:01]\nUserWarning: look\n", False),
         ("UserWarning: look\n", False),
     ],

@@ -41,8 +41,9 @@ def names() -> list[str]:
 def check(name: str, answer: Any) -> None:
     """Print whether `answer` solves exercise `name`. A wrong answer does not raise."""
     status, message = outcome(name, answer)
-    words = {"passed": "passed", "unsolved": "not solved yet", "failed": "not yet right"}
-    print(f"{name} {words[status]}" + (f": {message}" if message else ""))
+    words = {"unsolved": "not solved yet", "failed": "not yet right"}
+    verdict = words.get(status, status)
+    print(f"{name} {verdict}" + (f": {message}" if message else ""))
 
 
 def outcome(name: str, answer: Any) -> tuple[Status, str]:

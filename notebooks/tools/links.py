@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         parser.error(f"repo must look like owner/name, not {repo!r}")
     stale = restamped_files(repo, root)
     for path, text in stale.items():
-        print(("disagrees: " if options.check else "wrote ") + str(path.relative_to(root)))
+        print("disagrees:" if options.check else "wrote", path.relative_to(root))
         if not options.check:
             path.write_text(text, encoding="utf-8", newline="\n")
     print(f"{repo}: {'all agree' if not stale else f'{len(stale)} files'}")

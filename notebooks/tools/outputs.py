@@ -68,7 +68,7 @@ def has_pictures_for_all(page) -> Iterator[str]:
             if "image/png" not in data:
                 continue
             if not output.metadata.get("image/png", {}).get("alt", "").strip():
-                yield f"cell {index}: a picture lacks alt text; use plots.show(fig, alt)"
+                yield f"cell {index}: a picture lacks alt text: plots.show(fig, alt)"
             after = page.cells[index + 1 : index + 2]
             if not after or not re.search(r"^\*Figure: .+\*$", after[0].source, re.M):
                 yield f"cell {index}: the next cell lacks its caption, *Figure: ...*"

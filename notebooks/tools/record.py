@@ -58,7 +58,7 @@ def residuals() -> dict[str, list[Trial]]:
 def query_rate() -> dict[str, list[Trial]]:
     """The AttnRes runs again, with pseudo-queries that learn at a quarter of the rate."""
     return {
-        corpus: [
+        "tinyshakespeare": [
             Trial(
                 f"{residual}-query0.25-seed{seed}",
                 SIZE.lm(residual),
@@ -67,7 +67,6 @@ def query_rate() -> dict[str, list[Trial]]:
             for seed in SEEDS
             for residual in ("block", "full")
         ]
-        for corpus in CORPORA
     }
 
 
