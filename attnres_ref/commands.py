@@ -1,4 +1,5 @@
-"""The command line of `python -m attnres_ref.training`."""
+"""The command line of `python -m attnres_ref.training`. The one module of the
+reference that knows about corpora: the others take any object with their methods."""
 
 import argparse
 import sys
@@ -7,6 +8,8 @@ from attnres_ref import presets
 from attnres_ref.checkpoint import CheckpointError
 from attnres_ref.streams import STREAMS
 from attnres_ref.training import Diverged, train
+from tiny_data import load
+from tiny_data.download import DownloadError
 
 
 def train_command(arguments: list[str] | None = None) -> None:
@@ -35,9 +38,6 @@ def train_command(arguments: list[str] | None = None) -> None:
         return {name: options[name] for name in names if options[name] is not None}
 
     try:
-        # The library needs no data of its own; this command does.
-        from tiny_data import load
-
         size = presets.preset(options["preset"]) if options["preset"] else presets.current()
         run = train(
             size.lm(options["residual"], **given("block_size")),
@@ -49,7 +49,7 @@ def train_command(arguments: list[str] | None = None) -> None:
             resume=options["resume"],
             compile=options["compile"],
         )
-    except (ValueError, OSError, CheckpointError, Diverged) as error:
+    except (ValueError, OSError, CheckpointError, Diverged, DownloadError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted: run the same command with --resume to go on")

@@ -32,7 +32,8 @@ PRESETS = {
         Preset(
             "ci",                                    # seconds on two cores: does it run?
             dict(d_model=32, n_layers=8, n_heads=2, context=64),
-            TrainConfig(steps=40, batch_size=8, warmup_steps=5, eval_every=20, eval_windows=8),
+            TrainConfig(steps=40, batch_size=8, warmup_steps=5, eval_every=20,
+                        eval_windows=8, checkpoint_every=10),
         ),
         Preset(
             # Minutes on a laptop. lr and the plain initialisation were chosen for PreNorm

@@ -83,6 +83,13 @@ def test_autocast_keeps_sources_in_one_dtype(residual):
     torch.testing.assert_close(logits.float(), model(tokens()), atol=0.1, rtol=0.1)
 
 
+@pytest.mark.parametrize("residual", ["full", "block"])
+def test_compiles_into_one_graph(residual):
+    model, x = build(residual), tokens()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), model(x))
+
+
 def test_generate_continues_the_prompt_past_the_context():
     model, prompt = build(), tokens(length=3)
     out = generate(model, prompt, n_new=9)

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from attnres_ref import notebook, presets
+from attnres_ref.training import TrainConfig, Trainer
+from tiny_data import Corpus
 
 
 def test_start_prints_one_line_and_returns_the_preset(monkeypatch, capsys):
@@ -67,3 +70,19 @@ def test_cache_dir_that_cannot_be_made(tmp_path, monkeypatch):
     monkeypatch.setenv("ATTNRES_CACHE_DIR", str(tmp_path / "file" / "sub"))
     with pytest.raises(OSError, match="set ATTNRES_CACHE_DIR"):
         notebook.cache_dir()
+
+
+def test_trained_leaves_a_run_that_later_notebooks_load(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATTNRES_CACHE_DIR", str(tmp_path))
+    text = torch.randint(256, (500,), generator=torch.Generator().manual_seed(0))
+    corpus = Corpus("random bytes", text.to(torch.uint8))
+    recipe = TrainConfig(steps=2, batch_size=2, eval_windows=2)
+    size = presets.Preset("tiny", dict(d_model=8, n_layers=2, n_heads=2, context=8), recipe)
+    first = notebook.trained(size, "block", corpus, block_size=1)
+    monkeypatch.setattr(Trainer, "step", lambda self: pytest.fail("trained again"))
+    again = notebook.trained(size, "block", corpus, block_size=1)
+    assert again.metrics == first.metrics
+    for ours, theirs in zip(again.model.parameters(), first.model.parameters()):
+        assert torch.equal(ours, theirs)
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        notebook.trained(size, "block", corpus, block_size=2)
