@@ -69,15 +69,17 @@ class LeanDepthAttention(torch.autograd.Function):
 
         # Through the mix: d alpha_i = v_i . dh.  Through the softmax:
         # d logit_i = alpha_i (d alpha_i - sum_j alpha_j d alpha_j).
-        gain = torch.stack([torch.linalg.vecdot(v.to(query.dtype), d_mixed) for v in sources])
+        gain = [torch.linalg.vecdot(v.to(query.dtype), d_mixed) for v in sources]
+        gain = torch.stack(gain)                                     # [n, ...]
         if d_weights is not None:
             gain = gain + d_weights
         d_logits = weights * (gain - (weights * gain).sum(0))        # [n, ...]
 
         # logit_i = w . v_i / rms(v_i) pulls v_i towards w, and scales v_i itself.
         towards_query = (d_logits * inverse_rms).unsqueeze(-1)       # [n, ..., 1]
-        towards_source = towards_query * (logits * inverse_rms / -query.shape[0]).unsqueeze(-1)
-        d_query = torch.zeros_like(d_mixed)                          # per token, summed below
+        shrink = (logits * inverse_rms / query.shape[0]).unsqueeze(-1)
+        towards_source = -towards_query * shrink
+        d_query = torch.zeros_like(d_mixed)               # by token, summed at the end
         d_sources = []
         for i, source in enumerate(sources):
             v = source.to(query.dtype)
@@ -104,8 +106,8 @@ def attend_with_stats(
     check_sources(sources, queries=queries, norm_weights=norm_weights)
     dtype = score_dtype(sources[0])
     folded = (queries if norm_weights is None else queries * norm_weights).to(dtype)
-    logits = torch.stack([score(query, sources, eps)[0] for query in folded])   # [S, n, ...]
-    m = logits.amax(1)                                               # [S, ...]
+    logits = torch.stack([score(query, sources, eps)[0] for query in folded])
+    m = logits.amax(1)                                   # [S, ...] of [S, n, ...]
     unnormalised = (logits - m.unsqueeze(1)).exp()
     o = sum(
         weight.unsqueeze(-1) * source.to(dtype)                      # [S, ..., d]

@@ -56,9 +56,9 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence]], title: str, first_
         seeds = [[point for point in seed if point[0] >= first_step] for seed in seeds]
         for seed in seeds:
             ax.plot(*zip(*seed), color=colour, linewidth=0.7, alpha=0.5)
-        average = [[points[0][0], mean(loss for _, loss in points)] for points in zip(*seeds)]
-        ax.plot(*zip(*average), color=colour, marker=marker, label=f"{label} ({len(seeds)} seeds)"
-                if len(seeds) > 1 else label)
+        average = [(points[0][0], mean(loss for _, loss in points)) for points in zip(*seeds)]
+        counted = f"{label} ({len(seeds)} seeds)" if len(seeds) > 1 else label
+        ax.plot(*zip(*average), color=colour, marker=marker, label=counted)
     ax.legend(frameon=False)
     return figure
 
@@ -82,7 +82,7 @@ def by_layer(values: Mapping[str, Sequence[float]], title: str, ylabel: str, log
     figure, ax = axes(title, "layer", ylabel)
     for name, series in values.items():
         label, colour, marker = STYLES[name]
-        ax.plot(range(len(series)), series, color=colour, marker=marker, markersize=4, label=label)
+        ax.plot(range(len(series)), series, color=colour, marker=marker, ms=4, label=label)
     if log:
         ax.set_yscale("log")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -98,13 +98,12 @@ def depth_heat_map(rows: Sequence[Sequence[float]], title: str):
     size = 0.22 * len(rows) + 1.2
     figure = Figure(figsize=(0.22 * n_sources + 2.4, size), layout="constrained")
     ax = figure.subplots()
-    image = ax.imshow(grid, cmap="cividis", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+    image = ax.imshow(grid, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
     ax.set_title(title, loc="left", fontsize=11)
     ax.set(xlabel="source (0 = embedding)", ylabel="reading layer")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_yticks(range(0, len(rows), 4), [
-        "final" if layer == len(rows) - 1 else str(layer) for layer in range(0, len(rows), 4)
-    ])
+    ticks = range(0, len(rows), 4)
+    ax.set_yticks(ticks, ["final" if t == len(rows) - 1 else str(t) for t in ticks])
     figure.colorbar(image, ax=ax, label="weight", shrink=0.8)
     return figure
 

@@ -5,7 +5,6 @@
 
 import math
 import time
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -36,14 +35,14 @@ class TrainConfig:
     checkpoint_every: int = 50     # steps between checkpoints, where a folder is given
 
     def __post_init__(self):
-        at_least_one = ("steps", "batch_size", "eval_every", "eval_windows", "checkpoint_every")
-        rules = [(name, "at least 1", lambda x: x >= 1) for name in at_least_one]
-        rules += [(name, "above 0", lambda x: x > 0) for name in ("lr", "clip")]
-        rules += [
-            (name, "at least 0", lambda x: x >= 0)
-            for name in ("query_lr_scale", "warmup_steps", "weight_decay", "final_lr")
-        ]
-        for name, rule, holds in rules:
+        whole = ("steps", "batch_size", "eval_every", "eval_windows", "checkpoint_every")
+        factors = ("query_lr_scale", "warmup_steps", "weight_decay", "final_lr")
+        self._require("at least 1", lambda x: x >= 1, whole)
+        self._require("above 0", lambda x: x > 0, ("lr", "clip"))
+        self._require("at least 0", lambda x: x >= 0, factors)
+
+    def _require(self, rule, holds, names):
+        for name in names:
             if not holds(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be {rule}")
 
@@ -77,14 +76,16 @@ class Trainer:
         self, model_config: LMConfig, config: TrainConfig, corpus,
         attend=depth_attention, compile: bool = False, device: str | None = None,
     ):
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        best = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device or best)
         self.config, self.corpus, self.context = config, corpus, model_config.context
         torch.manual_seed(config.seed)
         self.model = LM(model_config, attend).to(self.device)
         self.forward = torch.compile(self.model) if compile else self.model
         self.optimizer = make_optimizer(self.model, config)
         self.half = half_precision(self.device)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
+        needs_scaler = self.half == torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=needs_scaler)
         self.done = 0              # finished steps
 
     def step(self) -> dict:
@@ -115,8 +116,7 @@ class Trainer:
     def loss(self, inputs, targets):
         """Mean cross-entropy, nats per byte, of int64 [B, T] inputs and targets."""
         inputs, targets = inputs.to(self.device), targets.to(self.device)
-        autocast = torch.autocast(self.device.type, self.half) if self.half else nullcontext()
-        with autocast:
+        with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
             logits = self.forward(inputs)
         return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
@@ -131,7 +131,8 @@ class Trainer:
 
     def state_dict(self) -> dict:
         parts = dict(model=self.model, optimizer=self.optimizer, scaler=self.scaler)
-        return dict(step=self.done, **{name: part.state_dict() for name, part in parts.items()})
+        states = {name: part.state_dict() for name, part in parts.items()}
+        return dict(step=self.done, **states)
 
     def load_state_dict(self, state: dict) -> None:
         self.done = state["step"]
@@ -152,13 +153,16 @@ def train(
     that cannot be used, ValueError for a corpus shorter than the context.
     """
     trainer = Trainer(model_config, config, corpus, **trainer_options)
-    identity = dict(model=asdict(model_config), train=asdict(config), data=corpus.fingerprint)
+    identity = dict(
+        model=asdict(model_config), train=asdict(config), data=corpus.fingerprint
+    )
     folder = RunDirectory(checkpoint_dir, identity, resume) if checkpoint_dir else None
     if folder and (state := folder.restore()):
         trainer.load_state_dict(state)
     metrics = folder.read_metrics() if folder else []
 
     first, began = trainer.done, time.perf_counter()
+    tokens_per_step = config.batch_size * model_config.context
     bar = tqdm(
         total=config.steps, initial=first, mininterval=1.0,
         desc=f"{model_config.residual}, seed {config.seed}",
@@ -178,9 +182,9 @@ def train(
                 folder.append(line)
                 if last or stop.requested or trainer.done % config.checkpoint_every == 0:
                     folder.save(trainer.state_dict())
-            seconds = time.perf_counter() - began
-            speed = (trainer.done - first) * config.batch_size * model_config.context / seconds
-            bar.set_postfix_str(f"loss {line['loss']:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            speed = (trainer.done - first) * tokens_per_step / (time.perf_counter() - began)
+            status = f"loss {line['loss']:.3f}, {speed:,.0f} tokens/s"
+            bar.set_postfix_str(status, refresh=False)
             bar.update()
             stop.raise_if_requested()
 
@@ -194,9 +198,14 @@ def train(
     return Run(trainer.model, metrics, result)
 
 
-def train_seeds(model_config: LMConfig, config: TrainConfig, corpus, seeds, **options) -> list[Run]:
+def train_seeds(
+    model_config: LMConfig, config: TrainConfig, corpus, seeds, **trainer_options
+) -> list[Run]:
     """The same run from several seeds, one after the other."""
-    return [train(model_config, replace(config, seed=seed), corpus, **options) for seed in seeds]
+    return [
+        train(model_config, replace(config, seed=seed), corpus, **trainer_options)
+        for seed in seeds
+    ]
 
 
 def make_optimizer(model: LM, config: TrainConfig) -> torch.optim.AdamW:
@@ -204,8 +213,9 @@ def make_optimizer(model: LM, config: TrainConfig) -> torch.optim.AdamW:
     no matrices) neither decay nor have to learn at the same rate."""
     queries, matrices, vectors = [], [], []
     for name, parameter in model.named_parameters():
-        in_stream = name.startswith("stream.") and "queries" in name
-        (queries if in_stream else matrices if parameter.dim() >= 2 else vectors).append(parameter)
+        is_query = name.startswith("stream.") and "queries" in name
+        group = queries if is_query else matrices if parameter.dim() >= 2 else vectors
+        group.append(parameter)
     groups = [
         dict(params=matrices, weight_decay=config.weight_decay, lr_scale=1.0),
         dict(params=vectors, weight_decay=0.0, lr_scale=1.0),
@@ -228,7 +238,8 @@ def half_precision(device: torch.device) -> torch.dtype | None:
     """bf16 from sm80, fp16 below (a T4 has no bf16), None (float32) without CUDA."""
     if device.type != "cuda":
         return None
-    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    ampere_or_newer = torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if ampere_or_newer else torch.float16
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from tiny_data import Corpus
 
 MODEL = LMConfig(d_model=8, n_layers=4, n_heads=2, context=8, residual="full")
 RECIPE = TrainConfig(
-    steps=12, batch_size=2, warmup_steps=2, eval_every=5, eval_windows=3, checkpoint_every=4
+    steps=12, batch_size=2, lr=2e-3, warmup_steps=2,
+    eval_every=5, eval_windows=3, checkpoint_every=4,
 )
 
 
