@@ -30,6 +30,14 @@ def test_every_parameter_gets_a_gradient(residual, n_layers):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("residual", ["full", "block"])
+def test_every_query_but_the_first_learns_from_the_first_step(residual):
+    model = build(residual)
+    model(tokens()).logsumexp(-1).sum().backward()
+    learns = model.stream.queries.grad.abs().amax(1) > 0
+    assert learns.tolist() == [False, True, True, True, True, True]
+
+
 @pytest.mark.parametrize("residual", ["prenorm", "full", "block"])
 def test_no_token_sees_a_later_one(residual):
     model, x = build(residual).double(), tokens()
