@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -92,19 +93,28 @@ def by_layer(values: Mapping[str, Sequence[float]], title: str, ylabel: str, log
 
 def depth_heat_map(rows: Sequence[Sequence[float]], title: str):
     """Weights of every read over its sources, Fig. 8: row = reading layer (the last is
-    the final read), column = source. Cells without a source stay white."""
+    the final read), column = source. Coloured by weight times number of sources, on a
+    logarithmic scale: white is the plain mean, which every read is at initialisation;
+    purple is more, orange less. Cells without a source are grey."""
     n_sources = max(len(row) for row in rows)
-    grid = [[float(w) for w in row] + [math.nan] * (n_sources - len(row)) for row in rows]
-    size = 0.22 * len(rows) + 1.2
-    figure = Figure(figsize=(0.22 * n_sources + 2.4, size), layout="constrained")
+    grid = [
+        [math.log2(max(float(w) * len(row), 1e-6)) for w in row]
+        + [math.nan] * (n_sources - len(row))
+        for row in rows
+    ]
+    figure = Figure(
+        figsize=(0.22 * n_sources + 2.4, 0.22 * len(rows) + 1.2), layout="constrained"
+    )
     ax = figure.subplots()
-    image = ax.imshow(grid, cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+    colours = colormaps["PuOr"].with_extremes(bad="#e6e6e6")
+    image = ax.imshow(grid, cmap=colours, vmin=-3, vmax=3, interpolation="nearest")
     ax.set_title(title, loc="left", fontsize=11)
     ax.set(xlabel="source (0 = embedding)", ylabel="reading layer")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ticks = range(0, len(rows), 4)
     ax.set_yticks(ticks, ["final" if t == len(rows) - 1 else str(t) for t in ticks])
-    figure.colorbar(image, ax=ax, label="weight", shrink=0.8)
+    bar = figure.colorbar(image, ax=ax, label="weight / plain mean", shrink=0.8, extend="both")
+    bar.set_ticks([-3, -2, -1, 0, 1, 2, 3], labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
     return figure
 
 

@@ -84,10 +84,12 @@ def test_the_lean_operator_saves_less_than_the_stacked_one():
     assert all(name in table(rows) for name in CASES)
 
 
-def test_heat_map_leaves_cells_without_a_source_empty():
-    figure = plots.depth_heat_map([[1.0], [0.3, 0.7]], "two reads")
-    grid = figure.axes[0].images[0].get_array()
-    assert grid[1, 1] == pytest.approx(0.7) and not math.isfinite(grid.filled(math.nan)[0, 1])
+def test_heat_map_is_white_at_the_mean_and_leaves_cells_without_a_source_empty():
+    figure = plots.depth_heat_map([[1.0], [0.25, 0.75], [0.0, 0.5, 0.5]], "three reads")
+    grid = figure.axes[0].images[0].get_array().filled(math.nan)
+    assert grid[0, 0] == 0 and not math.isfinite(grid[0, 1])
+    assert grid[1, 0] == -1 and grid[1, 1] == pytest.approx(math.log2(1.5))
+    assert math.isfinite(grid[2, 0]) and grid[2, 0] < -3
 
 
 def test_curves_draw_every_seed_and_their_mean():
