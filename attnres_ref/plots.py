@@ -91,31 +91,39 @@ def by_layer(values: Mapping[str, Sequence[float]], title: str, ylabel: str, log
     return figure
 
 
+def mixing_matrix(rows: Sequence[Sequence[float]], title: str):
+    """What each layer reads of each source, Fig. 9: row = reading layer (the last is
+    the final read), column = source. Colour is the weight itself, from 0 to 1."""
+    figure, ax, image = triangle(rows, title, colormaps["cividis"], vmin=0, vmax=1)
+    figure.colorbar(image, ax=ax, label="weight", shrink=0.8)
+    return figure
+
+
 def depth_heat_map(rows: Sequence[Sequence[float]], title: str):
-    """Weights of every read over its sources, Fig. 8: row = reading layer (the last is
-    the final read), column = source. Coloured by weight times number of sources, on a
-    logarithmic scale: white is the plain mean, which every read is at initialisation;
-    purple is more, orange less. Cells without a source are grey."""
+    """Weights of every read, Fig. 8, as `mixing_matrix` but coloured by weight times
+    number of sources on a logarithmic scale: white is the plain mean, which every read
+    is at initialisation; purple is more, orange less."""
+    relative = [[math.log2(max(float(w) * len(row), 1e-6)) for w in row] for row in rows]
+    figure, ax, image = triangle(relative, title, colormaps["PuOr"], vmin=-3, vmax=3)
+    bar = figure.colorbar(image, ax=ax, label="weight / plain mean", shrink=0.8, extend="both")
+    bar.set_ticks([-3, -2, -1, 0, 1, 2, 3], labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    return figure
+
+
+def triangle(rows, title, colours, **limits):
+    """Rows of growing length as an image; cells without a source are grey."""
     n_sources = max(len(row) for row in rows)
-    grid = [
-        [math.log2(max(float(w) * len(row), 1e-6)) for w in row]
-        + [math.nan] * (n_sources - len(row))
-        for row in rows
-    ]
-    figure = Figure(
-        figsize=(0.22 * n_sources + 2.4, 0.22 * len(rows) + 1.2), layout="constrained"
-    )
+    grid = [[float(x) for x in row] + [math.nan] * (n_sources - len(row)) for row in rows]
+    size = (0.22 * n_sources + 2.4, 0.22 * len(rows) + 1.2)
+    figure = Figure(figsize=size, layout="constrained")
     ax = figure.subplots()
-    colours = colormaps["PuOr"].with_extremes(bad="#e6e6e6")
-    image = ax.imshow(grid, cmap=colours, vmin=-3, vmax=3, interpolation="nearest")
+    image = ax.imshow(grid, colours.with_extremes(bad="#e6e6e6"), interpolation="nearest", **limits)
     ax.set_title(title, loc="left", fontsize=11)
     ax.set(xlabel="source (0 = embedding)", ylabel="reading layer")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ticks = range(0, len(rows), 4)
     ax.set_yticks(ticks, ["final" if t == len(rows) - 1 else str(t) for t in ticks])
-    bar = figure.colorbar(image, ax=ax, label="weight / plain mean", shrink=0.8, extend="both")
-    bar.set_ticks([-3, -2, -1, 0, 1, 2, 3], labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
-    return figure
+    return figure, ax, image
 
 
 def bars(values: Mapping[str, float], title: str, xlabel: str, unit: str = ""):

@@ -284,3 +284,134 @@ def mended_read(query, sources):                  # one bug left: the axis
 """,
     ],
 }
+
+WRONG |= {
+    "03.1": [
+        # Blocks close one layer late.
+        """
+def write(state, layer, output, block_size):
+    block = output if state.partial is None else state.partial + output
+    if layer % block_size == 0 and layer > 0:
+        return Depth(completed=(*state.completed, block))
+    return Depth(state.completed, partial=block)
+""",
+        # A new block starts as zeros, which a read takes for a source.
+        """
+def write(state, layer, output, block_size):
+    block = output if state.partial is None else state.partial + output
+    if (layer + 1) % block_size == 0:
+        return Depth((*state.completed, block), torch.zeros_like(block))
+    return Depth(state.completed, partial=block)
+""",
+        # A closed block is kept as the partial sum as well.
+        """
+def write(state, layer, output, block_size):
+    block = output if state.partial is None else state.partial + output
+    if (layer + 1) % block_size == 0:
+        return Depth((*state.completed, block), block)
+    return Depth(state.completed, partial=block)
+""",
+        # In place: the old state changes too.
+        """
+def write(state, layer, output, block_size):
+    block = output
+    if state.partial is not None:
+        block = state.partial
+        block += output
+    if (layer + 1) % block_size == 0:
+        return Depth(completed=(*state.completed, block))
+    return Depth(state.completed, partial=block)
+""",
+        # Running sums: a block starts from the one before it.
+        """
+def write(state, layer, output, block_size):
+    block = output + state.sources[-1]
+    if (layer + 1) % block_size == 0:
+        return Depth(completed=(*state.completed, block))
+    return Depth(state.completed, partial=block)
+""",
+        # Detached when complete.
+        """
+def write(state, layer, output, block_size):
+    block = output if state.partial is None else state.partial + output
+    if (layer + 1) % block_size == 0:
+        return Depth(completed=(*state.completed, block.detach()))
+    return Depth(state.completed, partial=block)
+""",
+    ],
+    "03.2": [
+        "def n_sources(layer, block_size): return 1 + layer // block_size",
+        "def n_sources(layer, block_size): return 2 + layer // block_size",
+        "def n_sources(layer, block_size): return math.ceil(layer / block_size)",
+        "def n_sources(layer, block_size): return layer + 1",
+    ],
+    "03.3": [
+        # The bug as shown.
+        """
+def sources_of(embedding, outputs, block_size):
+    sources = [embedding]
+    for begin in range(0, len(outputs), block_size):
+        block = sum(outputs[begin : begin + block_size])
+        if begin + block_size <= len(outputs):
+            block = block.detach()
+        sources.append(block)
+    return sources
+""",
+        # The other half detached.
+        """
+def sources_of(embedding, outputs, block_size):
+    sources = [embedding]
+    for begin in range(0, len(outputs), block_size):
+        block = sum(outputs[begin : begin + block_size])
+        if begin + block_size > len(outputs):
+            block = block.detach()
+        sources.append(block)
+    return sources
+""",
+        # Gradients flow, the open block is gone.
+        """
+def sources_of(embedding, outputs, block_size):
+    sources = [embedding]
+    for begin in range(0, len(outputs) - block_size + 1, block_size):
+        sources.append(sum(outputs[begin : begin + block_size]))
+    return sources
+""",
+        # Gradients flow, an empty block is a source.
+        """
+def sources_of(embedding, outputs, block_size):
+    sources = [embedding]
+    for begin in range(0, len(outputs) + 1, block_size):
+        zero = torch.zeros_like(embedding)
+        sources.append(sum(outputs[begin : begin + block_size], zero))
+    return sources
+""",
+    ],
+    "03.4": [
+        # The embedding forgotten.
+        """
+def smallest_block_size(n_layers, n_tokens, d_model, n_bytes, budget):
+    vectors = budget // (n_tokens * d_model * n_bytes)
+    return math.ceil(n_layers / min(vectors, n_layers))
+""",
+        # The short last block forgotten.
+        """
+def smallest_block_size(n_layers, n_tokens, d_model, n_bytes, budget):
+    vectors = budget // (n_tokens * d_model * n_bytes)
+    return max(1, n_layers // (vectors - 1))
+""",
+        # Always fits, hardly ever the smallest.
+        "def smallest_block_size(n_layers, n_tokens, d_model, n_bytes, budget): "
+        "return n_layers",
+        # The number of blocks, not their size.
+        """
+def smallest_block_size(n_layers, n_tokens, d_model, n_bytes, budget):
+    return min(n_layers, budget // (n_tokens * d_model * n_bytes) - 1)
+""",
+        # bf16 taken for granted.
+        """
+def smallest_block_size(n_layers, n_tokens, d_model, n_bytes, budget):
+    vectors = budget // (n_tokens * d_model * 2)
+    return math.ceil(n_layers / min(vectors - 1, n_layers))
+""",
+    ],
+}
