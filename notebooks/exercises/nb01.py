@@ -1,0 +1,122 @@
+"""Checks of notebook 01."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from attnres_ref.probes import rms
+
+from . import exercise
+
+
+@exercise("01.1")
+def norm(rms_norm):
+    x, weight = 1 + 2 * torch.randn(3, 4, 16), torch.rand(16) + 0.5
+    answer, expected = rms_norm(x, weight), F.rms_norm(x, (16,), weight, 1e-6)
+    assert answer.shape == x.shape, f"x is {list(x.shape)}, the answer {list(answer.shape)}"
+    wrong = {
+        "the mean is still subtracted: that is a LayerNorm": F.layer_norm(x, (16,), weight),
+        "the weight is missing": F.rms_norm(x, (16,), None, 1e-6),
+        "divided by the length: the *mean* of the squares goes under the root":
+            weight * F.normalize(x, dim=-1),
+        "one number for all tokens: take the mean over the last axis, keepdim=True":
+            weight * x / x.square().mean().sqrt(),
+    }
+    for message, value in wrong.items():
+        assert not torch.allclose(answer, value, atol=1e-4), message
+    assert torch.allclose(answer, expected, atol=1e-4), (
+        "not weight * x / sqrt(mean of x squared + eps), per token"
+    )
+    assert rms_norm(torch.zeros(2, 16), weight).isfinite().all(), (
+        "zeros give NaN: eps belongs under the root"
+    )
+
+
+@exercise("01.2")
+def pair_of_layers(pair):
+    h = 3 * torch.randn(2, 5, 8)
+    attention, mlp = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+    norm1, norm2 = torch.nn.RMSNorm(8), torch.nn.RMSNorm(8)
+    torch.nn.init.uniform_(norm2.weight, 0.5, 1.5)
+    before = h.clone()
+    answer = pair(h, attention, mlp, norm1, norm2)
+    assert torch.equal(h, before), "h was changed in place: h += ... changes the caller's"
+
+    middle = h + attention(norm1(h))
+    replaced = norm1(h) + attention(norm1(h))
+    wrong = {
+        "the sum is still replaced by its norm": norm2(replaced) + mlp(norm2(replaced)),
+        "the sum is still replaced by norm2(h)": norm2(middle) + mlp(norm2(middle)),
+        "the sum is still replaced by norm1(h)": replaced + mlp(norm2(replaced)),
+        "the MLP must read the sum that attention has written to": middle + mlp(norm2(h)),
+        "the norms are outside: each layer reads a normalised copy": norm2(
+            norm1(h + attention(h)) + mlp(norm1(h + attention(h)))
+        ),
+        "the MLP reads without its norm": middle + mlp(middle),
+        "each layer has a norm of its own: the MLP's is norm2": middle + mlp(norm1(middle)),
+        "the second residual is missing": mlp(norm2(middle)),
+    }
+    for message, value in wrong.items():
+        assert not torch.allclose(answer, value, atol=1e-5), message
+    assert torch.allclose(answer, middle + mlp(norm2(middle)), atol=1e-5), (
+        "each layer adds f(norm(h)) to an h that stays as it is"
+    )
+
+
+@exercise("01.3")
+def growth(sum_rms):
+    one = float(sum_rms(1, 0.3))
+    assert math.isclose(one, 1), (
+        f"the sum of one vector of RMS 1 has RMS 1, not {one:g}: a vector makes no pair "
+        "with itself"
+    )
+    apart, aligned = float(sum_rms(16, 0.0)), float(sum_rms(16, 1.0))
+    assert not math.isclose(apart, 16), "cosine 0 gives 16 for n = 16: sizes do not add up"
+    assert math.isclose(apart, 4), f"16 uncorrelated vectors give 4, not {apart:g}"
+    assert not math.isclose(aligned, apart), "cosine 0 and cosine 1 give the same: use it"
+    assert not math.isclose(aligned, 256), "this is the square: take the root"
+    assert math.isclose(aligned, 16), (
+        f"16 aligned vectors give 16, not {aligned:g}: count the pairs i != j, in both orders"
+    )
+    for n, cosine in ((5, 0.1), (40, 0.1), (4, -0.2)):
+        expected, given = math.sqrt(n + n * (n - 1) * cosine), float(sum_rms(n, cosine))
+        assert math.isclose(given, expected, rel_tol=1e-6), (
+            f"right at cosine 0 and 1, not between: n = {n}, cosine {cosine} gave {given:.3f}"
+        )
+
+
+@exercise("01.4")
+def shares(contribution):
+    values = torch.randn(5, 2, 3, 8) * torch.tensor([3, 1, 2, 0.5, 1.5]).view(5, 1, 1, 1)
+    embedding, outputs = values[0].clone(), list(values[1:].clone())
+    answer = [float(share) for share in contribution(outputs, embedding)]
+    assert torch.equal(embedding, values[0]) and torch.equal(torch.stack(outputs), values[1:]), (
+        "embedding or outputs were changed in place: write total = total + output"
+    )
+    assert len(answer) == 4, f"4 outputs give 4 numbers, not {len(answer)}"
+
+    sums = [rms(values[: n + 1].sum(0)) for n in range(5)]
+    sizes = [rms(value) for value in values]
+
+    def against(below):
+        return [size / b for size, b in zip(sizes[1:], below)]
+
+    wrong = {
+        "divided by the sum before the write, not after it": against(sums[:4]),
+        "every output is divided by the last sum: take the one it has just joined":
+            against([sums[4]] * 4),
+        "the RMS of a sum is not the sum of the RMS":
+            against([sum(sizes[: n + 1]) for n in range(1, 5)]),
+        "the sum starts at the embedding":
+            against([rms(values[1 : n + 1].sum(0)) for n in range(1, 5)]),
+    }
+    for message, value in wrong.items():
+        assert not close(answer, value), message
+    assert close(answer, against(sums[1:])), (
+        "not rms(output) / rms(sum after it), with the embedding in the sum"
+    )
+
+
+def close(first, second):
+    return all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(first, second))
