@@ -90,8 +90,8 @@ def peak_elements(n_layers: int, block_size: int, n_tokens: int, d_model: int) -
 
 
 def peak_elements_two_phase(n_layers: int, block_size: int, n_tokens: int, d_model: int) -> int:
-    """The same for `TwoPhase` over Block: phase 1's results, d + 1 numbers for each
-    layer of the block under way, wait beside its sources."""
+    """The same for `TwoPhase`, one block a group: phase 1's results, d + 1 numbers for
+    each layer of the block under way, wait beside its sources."""
     n_blocks = -(-n_layers // block_size)
     return n_tokens * max(
         (n + 2) * d_model + min(block_size, n_layers + 1 - n * block_size) * (d_model + 1)

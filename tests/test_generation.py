@@ -51,7 +51,7 @@ def test_equals_the_uncached_layer_wise_model(residual, length, temperature, top
     options = dict(temperature=temperature, top_k=top_k, generator=seeded())
     cached = list(generate_tokens(model, tokens, 14, **options))
     expected = plain(model, tokens, 14, temperature, top_k)
-    assert len(expected.unique()) > 3                       # not one token for ever
+    assert len(expected.unique()) > 2                       # not one token for ever
     assert torch.equal(torch.stack(cached, dim=1), expected)
 
 
@@ -165,7 +165,7 @@ def test_an_empty_prompt_is_named():
 @pytest.mark.parametrize("n_shards, chunk", [(1, None), (2, None), (4, 8), (3, 5), (1, 1)])
 def test_prefill_in_shards_and_chunks_is_the_plain_model(L, S, n_shards, chunk):
     model, tokens = model_of(L, S, T=16), tokens_of(16)
-    schedules = {model.stream: peak_elements, TwoPhase(model.stream): peak_elements_two_phase}
+    schedules = {model.stream: peak_elements, TwoPhase(model.stream, S): peak_elements_two_phase}
     for stream, formula in schedules.items():
         logits, peak = prefill(model, tokens, n_shards, chunk, stream)
         torch.testing.assert_close(logits, model(tokens), rtol=0, atol=1e-12)

@@ -419,25 +419,25 @@ def smallest_block_size(n_layers, n_tokens, d_model, n_bytes, budget):
 WRONG |= {
     "08.1": [
         """
-def merge(first, second):                         # no rescale
+def join(first, second):                         # no rescale
     (o1, m1, l1), (o2, m2, l2) = first, second
     return o1 + o2, torch.maximum(m1, m2), l1 + l2
 """,
         """
-def merge(first, second):                         # the scale of l only
+def join(first, second):                         # the scale of l only
     (o1, m1, l1), (o2, m2, l2) = first, second
     m = torch.maximum(m1, m2)
     return o1 + o2, m, (m1 - m).exp() * l1 + (m2 - m).exp() * l2
 """,
         """
-def merge(first, second):                         # scales that overflow
+def join(first, second):                         # scales that overflow
     (o1, m1, l1), (o2, m2, l2) = first, second
     m, a, b = torch.maximum(m1, m2), m1.exp(), m2.exp()
     l = (a * l1 + b * l2) / m.exp()
     return (a[..., None] * o1 + b[..., None] * o2) / m.exp()[..., None], m, l
 """,
         """
-def merge(first, second):                         # signs of the exponents
+def join(first, second):                         # signs of the exponents
     (o1, m1, l1), (o2, m2, l2) = first, second
     m = torch.maximum(m1, m2)
     a, b = (m - m1).exp(), (m - m2).exp()

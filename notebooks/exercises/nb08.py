@@ -2,8 +2,7 @@
 
 import torch
 
-from attnres_ref import attend_with_stats, depth_attention
-from attnres_ref import merge as reference_merge
+from attnres_ref import attend_with_stats, depth_attention, merge
 from exercises import exercise
 
 
@@ -15,10 +14,10 @@ def split_example(scale=1.0):
 
 
 @exercise("08.1")
-def merged(merge):
+def joined(join):
     queries, first, second = split_example()
     parts = attend_with_stats(queries, first), attend_with_stats(queries, second)
-    o, m, l = merge(*parts)
+    o, m, l = join(*parts)
     whole = attend_with_stats(queries, [*first, *second])
     assert m.shape == whole[1].shape and torch.equal(m, whole[1]), (
         "m is not the largest score of both parts: torch.maximum(m1, m2)"
@@ -33,7 +32,7 @@ def merged(merge):
         "no division"
     )
     sharp, first, second = split_example(scale=1e4)
-    o, m, l = merge(attend_with_stats(sharp, first), attend_with_stats(sharp, second))
+    o, m, l = join(attend_with_stats(sharp, first), attend_with_stats(sharp, second))
     assert torch.isfinite(o).all() and torch.isfinite(l).all(), (
         "scores in the thousands overflow: no exponent may be above zero"
     )
@@ -98,7 +97,7 @@ def mended_block(run_block):
     )
     assert torch.allclose(seen[0], expected[0]), "the first layer's read is o / l of phase 1"
     own = [
-        reference_merge(
+        merge(
             tuple(x[i] for x in attend_with_stats(queries, sources)),
             tuple(x[0] for x in attend_with_stats(queries[:1], [sum(outputs[:i])])),
         )
