@@ -3,6 +3,7 @@
 from attnres_ref.depth import attend_with_stats, depth_attention, merge
 from attnres_ref.model import LM, LMConfig
 from attnres_ref.streams import BlockAttnRes, FullAttnRes, PreNorm
+from attnres_ref.two_phase import two_phase_forward
 
 __all__ = [
     "LM",
@@ -14,6 +15,7 @@ __all__ = [
     "depth_attention",
     "merge",
     "train",
+    "two_phase_forward",
 ]
 
 

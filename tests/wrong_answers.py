@@ -415,3 +415,85 @@ def smallest_block_size(n_layers, n_tokens, d_model, n_bytes, budget):
 """,
     ],
 }
+
+WRONG |= {
+    "08.1": [
+        """
+def join(first, second):                         # no rescale
+    (o1, m1, l1), (o2, m2, l2) = first, second
+    return o1 + o2, torch.maximum(m1, m2), l1 + l2
+""",
+        """
+def join(first, second):                         # the scale of l only
+    (o1, m1, l1), (o2, m2, l2) = first, second
+    m = torch.maximum(m1, m2)
+    return o1 + o2, m, (m1 - m).exp() * l1 + (m2 - m).exp() * l2
+""",
+        """
+def join(first, second):                         # scales that overflow
+    (o1, m1, l1), (o2, m2, l2) = first, second
+    m, a, b = torch.maximum(m1, m2), m1.exp(), m2.exp()
+    l = (a * l1 + b * l2) / m.exp()
+    return (a[..., None] * o1 + b[..., None] * o2) / m.exp()[..., None], m, l
+""",
+        """
+def join(first, second):                         # signs of the exponents
+    (o1, m1, l1), (o2, m2, l2) = first, second
+    m = torch.maximum(m1, m2)
+    a, b = (m - m1).exp(), (m - m2).exp()
+    return a[..., None] * o1 + b[..., None] * o2, m, a * l1 + b * l2
+""",
+    ],
+    "08.2": [
+        "def phase_one_reads(L, S):\n    return sum(range(1, -(-L // S) + 1))",
+        "def phase_one_reads(L, S):\n    return 2 * sum(range(-(-L // S)))",
+        "def phase_one_reads(L, S):\n    return 2 * sum(range(1, L // S + 1))",
+        "def phase_one_reads(L, S):\n    return 2 * S * sum(range(1, -(-L // S) + 1))",
+    ],
+    "08.3": [
+        """
+def causal_mask(n_new, start):                    # the diagonal not moved
+    return torch.ones(n_new, start + n_new, dtype=torch.bool).tril()
+""",
+        """
+def causal_mask(n_new, start):                    # one too far
+    return torch.ones(n_new, start + n_new, dtype=torch.bool).tril(start + 1)
+""",
+        """
+def causal_mask(n_new, start):                    # the past is forgotten
+    return torch.ones(n_new, n_new, dtype=torch.bool).tril()
+""",
+        """
+def causal_mask(n_new, start):                    # what is hidden
+    return torch.ones(n_new, start + n_new, dtype=torch.bool).triu(start + 1)
+""",
+    ],
+    "08.4": [
+        """
+def run_block(queries, completed, layers):        # one bug left: the zeros
+    first = attend_with_stats(queries, completed)
+    partial = torch.zeros_like(completed[0])
+    for i, f in enumerate(layers):
+        ours = tuple(x[i] for x in first)
+        own = attend_with_stats(queries[i : i + 1], [partial])
+        o, m, l = merge(ours, tuple(x[0] for x in own))
+        partial = partial + f(o / l.unsqueeze(-1))
+    return partial
+""",
+        """
+def run_block(queries, completed, layers):        # one bug left: the query
+    o, m, l = attend_with_stats(queries, completed)
+    partial = layers[0](o[0] / l[0].unsqueeze(-1))
+    for i, f in enumerate(layers[1:], start=1):
+        own = attend_with_stats(queries[:1], [partial])
+        both = merge((o[i], m[i], l[i]), tuple(x[0] for x in own))
+        partial = partial + f(both[0] / both[2].unsqueeze(-1))
+    return partial
+""",
+        """
+def run_block(queries, completed, layers):        # the open sum is never read
+    o, m, l = attend_with_stats(queries, completed)
+    return sum(f(o[i] / l[i].unsqueeze(-1)) for i, f in enumerate(layers))
+""",
+    ],
+}

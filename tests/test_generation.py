@@ -1,0 +1,193 @@
+"""Cached, two-phase generation equals the plain model token by token; sharded prefill."""
+
+import pytest
+import torch
+from test_streams import build
+from test_two_phase import model_of, tokens_of
+
+from attnres_ref.generation import (
+    forget,
+    generate_text,
+    generate_tokens,
+    sample,
+    with_cache,
+)
+from attnres_ref.prefill import (
+    Sharded,
+    peak_elements,
+    peak_elements_two_phase,
+    prefill,
+)
+from attnres_ref.two_phase import TwoPhase
+
+
+def seeded():
+    return torch.Generator().manual_seed(3)
+
+
+@torch.no_grad()
+def plain(model, tokens, n_new, temperature, top_k):
+    """The whole window through the whole model, for every token."""
+    generator = seeded()
+    for _ in range(n_new):
+        logits = model(tokens[:, -model.config.context :])[:, -1]
+        drawn = sample(logits, temperature, top_k, generator)
+        tokens = torch.cat([tokens, drawn.unsqueeze(1)], dim=1)
+    return tokens[:, tokens.shape[1] - n_new :]
+
+
+MODELS = {
+    "prenorm": lambda: build("prenorm", n_layers=7, context=10),
+    "block": lambda: model_of(7, 3, T=10),
+    "full": lambda: model_of(7, 0, T=10),
+}
+
+
+@pytest.mark.parametrize("residual", MODELS)
+@pytest.mark.parametrize("length", [1, 6, 10, 13])         # 10 is the context
+@pytest.mark.parametrize("temperature, top_k", [(0, None), (1.0, None), (0.7, 4)])
+def test_equals_the_uncached_layer_wise_model(residual, length, temperature, top_k):
+    model, tokens = MODELS[residual](), tokens_of(length)
+    options = dict(temperature=temperature, top_k=top_k, generator=seeded())
+    cached = list(generate_tokens(model, tokens, 14, **options))
+    expected = plain(model, tokens, 14, temperature, top_k)
+    assert len(expected.unique()) > 2                       # not one token for ever
+    assert torch.equal(torch.stack(cached, dim=1), expected)
+
+
+@pytest.mark.parametrize("schedule", [TwoPhase, lambda stream: stream])
+@pytest.mark.parametrize("pieces", [(10,), (1,) * 10, (4, 1, 3, 2)])
+def test_pieces_give_the_logits_of_the_whole(schedule, pieces):
+    model, tokens = model_of(7, 3, T=10), tokens_of(10)
+    twin = with_cache(model, schedule(model.stream))
+    with torch.no_grad():
+        for _ in range(2):                                  # again after forget()
+            forget(twin)
+            logits = torch.cat([twin(piece) for piece in tokens.split(pieces, dim=1)], dim=1)
+            torch.testing.assert_close(logits, model(tokens), rtol=0, atol=1e-12)
+
+
+def test_a_stale_position_is_caught():
+    """Mutation: rotations that start at 0 for every piece."""
+    model, tokens = model_of(6, 3, T=10), tokens_of(10)
+    twin = with_cache(model)
+    with torch.no_grad():
+        twin(tokens[:, :4])
+        for layer in twin.layers[::2]:
+            layer.length = 0
+        assert (twin(tokens[:, 4:]) - model(tokens)[:, 4:]).abs().max() > 1e-3
+
+
+def test_the_twin_shares_weights_and_leaves_the_model_alone():
+    model = model_of(6, 3)
+    names, state = list(model.state_dict()), torch.get_rng_state()
+    twin = with_cache(model)
+    own = {p.data_ptr() for p in model.parameters()}
+    assert {p.data_ptr() for p in twin.parameters()} <= own
+    assert list(model.state_dict()) == names
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_full_cache_says_so():
+    twin = with_cache(model_of(6, 3, T=10))
+    with torch.no_grad():
+        twin(tokens_of(8))
+        with pytest.raises(ValueError, match="holds 8 tokens and 3 more pass the context of 10"):
+            twin(tokens_of(3))
+
+
+# --- sampling -----------------------------------------------------------------------
+
+
+def test_greedy_takes_the_largest_and_top_1_is_greedy():
+    logits = torch.randn(50, 17)
+    assert torch.equal(sample(logits, 0), logits.argmax(-1))
+    assert torch.equal(sample(logits, 1.0, top_k=1), logits.argmax(-1))
+    assert torch.equal(sample(logits, 1e-30), logits.argmax(-1))      # no overflow
+
+
+def test_samples_follow_the_softmax_of_the_kept():
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).expand(20_000, 4)
+    drawn = sample(logits, 0.5, 3, seeded()).bincount(minlength=4) / 20_000
+    expected = torch.tensor([4.0, 2.0, 0.0]).softmax(0)
+    torch.testing.assert_close(drawn[:3], expected, rtol=0, atol=0.015)
+    assert drawn[3] == 0
+
+
+def test_top_k_of_the_whole_vocabulary_changes_nothing():
+    logits = torch.randn(20, 17)
+    assert torch.equal(sample(logits, 1.0, 17, seeded()), sample(logits, 1.0, None, seeded()))
+
+
+def test_text_comes_whole_characters_at_a_time():
+    model = build("prenorm", vocab_size=256, context=16)
+    pieces = list(generate_text(model, "é\n", 40, generator=seeded()))
+    bytes_ = torch.cat(
+        list(generate_tokens(model, torch.tensor([[0xC3, 0xA9, 10]]), 40, generator=seeded()))
+    )
+    assert "".join(pieces) == bytes(bytes_.tolist()).decode(errors="replace")
+    assert all(pieces)
+
+
+def test_no_new_tokens_is_an_empty_answer():
+    assert list(generate_tokens(model_of(4, 2), tokens_of(3), 0)) == []
+
+
+BAD = {
+    "tokens has shape .2, 0.: .*at least one token": dict(tokens=tokens_of(0)),
+    "tokens has shape .3.": dict(tokens=tokens_of(3)[0, :3]),
+    "tokens has dtype torch.int32": dict(tokens=tokens_of(3).int()),
+    "tokens holds values from 99": dict(tokens=torch.full((1, 3), 99)),
+    "n_new is -1": dict(n_new=-1),
+    "temperature is -0.5: choose 0 .greedy. or more": dict(temperature=-0.5),
+    "temperature is nan": dict(temperature=float("nan")),
+    "top_k is 0: choose 1 to the vocabulary's 17": dict(top_k=0),
+    "top_k is 18": dict(top_k=18),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_input_is_named_at_the_call(message):
+    arguments = dict(tokens=tokens_of(3), n_new=2) | BAD[message]
+    with pytest.raises(ValueError, match=message):
+        generate_tokens(model_of(4, 2), **arguments)        # never iterated
+
+
+def test_an_empty_prompt_is_named():
+    with pytest.raises(ValueError, match="at least one token"):
+        generate_text(build("prenorm", vocab_size=256), "", 3)
+
+
+# --- prefill ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("L, S", [(8, 4), (8, 1), (6, 6), (11, 4), (5, 4)])
+@pytest.mark.parametrize("n_shards, chunk", [(1, None), (2, None), (4, 8), (3, 5), (1, 1)])
+def test_prefill_in_shards_and_chunks_is_the_plain_model(L, S, n_shards, chunk):
+    model, tokens = model_of(L, S, T=16), tokens_of(16)
+    schedules = {model.stream: peak_elements, TwoPhase(model.stream, S): peak_elements_two_phase}
+    for stream, formula in schedules.items():
+        logits, peak = prefill(model, tokens, n_shards, chunk, stream)
+        torch.testing.assert_close(logits, model(tokens), rtol=0, atol=1e-12)
+        per_device = -(-(chunk or 16) // n_shards)          # the largest shard
+        assert peak == 8 * formula(L, S, 2 * per_device, 8)  # 2 rows, d = 8, 8 bytes
+
+
+def test_prenorm_keeps_one_tensor():
+    model = build("prenorm", context=16)
+    _, peak = prefill(model, tokens_of(16), n_shards=4)
+    assert peak == 8 * 2 * 4 * 8
+
+
+@pytest.mark.parametrize("options", [dict(n_shards=0), dict(chunk=0)])
+def test_bad_shards_and_chunks_are_named(options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name} is 0"):
+        prefill(model_of(4, 2), tokens_of(3), **options)
+
+
+def test_a_stream_in_shards_is_still_a_stream():
+    model, tokens = model_of(6, 3, T=10), tokens_of(10)
+    expected = model(tokens)
+    model.stream = Sharded(model.stream, 3)
+    torch.testing.assert_close(model(tokens), expected, rtol=0, atol=1e-12)
