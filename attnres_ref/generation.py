@@ -43,23 +43,29 @@ class CachedAttention(nn.Module):
         qkv = layer.qkv(layer.norm(h)).unflatten(-1, (3, layer.n_heads, -1))
         q, k, v = qkv.transpose(1, 3).unbind(2)                       # [B, heads, T, d_head]
         if self.keys is None:
-            self.keys, self.values = (x.new_empty(*x.shape[:2], context, x.shape[3]) for x in (k, v))
+            shape = (*k.shape[:2], context, k.shape[3])
+            self.keys, self.values = k.new_empty(shape), v.new_empty(shape)
         self.keys[:, :, start:end] = rotate(layer.rope, k, start)
         self.values[:, :, start:end] = v
         self.length = end
         # One new token sees everything; several see the past and their own left.
         mask = None
         if h.shape[1] > 1:
-            mask = torch.ones(h.shape[1], end, dtype=torch.bool, device=h.device).tril(start)
+            mask = torch.ones(h.shape[1], end, dtype=torch.bool, device=h.device)
+            mask = mask.tril(start)
         mixed = F.scaled_dot_product_attention(
-            rotate(layer.rope, q, start), self.keys[:, :, :end], self.values[:, :, :end], mask
+            rotate(layer.rope, q, start),
+            self.keys[:, :, :end],
+            self.values[:, :, :end],
+            mask,
         )
         return layer.out(mixed.transpose(1, 2).flatten(2))            # [B, T, d]
 
 
 def rotate(rope: RoPE, x: Tensor, start: int) -> Tensor:
     """RoPE for positions start, start + 1, ... instead of 0, 1, ...: [..., T, d_head]."""
-    cos, sin = (table[start : start + x.shape[-2]].to(x.dtype) for table in (rope.cos, rope.sin))
+    here = slice(start, start + x.shape[-2])
+    cos, sin = (table[here].to(x.dtype) for table in (rope.cos, rope.sin))
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
@@ -72,7 +78,8 @@ def with_cache(model: LM, stream: nn.Module | None = None) -> LM:
     `twin.layers[0].length` counts the tokens seen; `forget(twin)` starts afresh.
     """
     if stream is None:
-        stream = model.stream if model.config.residual == "prenorm" else TwoPhase(model.stream)
+        plain = model.config.residual == "prenorm"
+        stream = model.stream if plain else TwoPhase(model.stream)
     with torch.device("meta"):
         twin = LM(model.config)            # the loop alone: its weights take no memory
     twin.embedding, twin.norm, twin.head, twin.stream = (
@@ -123,7 +130,8 @@ def generate_tokens(
         raise ValueError(f"temperature is {temperature}: choose 0 (greedy) or more")
     if top_k is not None and not 1 <= top_k <= config.vocab_size:
         raise ValueError(
-            f"top_k is {top_k}: choose 1 to the vocabulary's {config.vocab_size}, or None for all"
+            f"top_k is {top_k}: choose 1 to the vocabulary's {config.vocab_size}, "
+            "or None for all"
         )
     return _generate(with_cache(model, stream), tokens, n_new, temperature, top_k, generator)
 

@@ -89,7 +89,9 @@ def peak_elements(n_layers: int, block_size: int, n_tokens: int, d_model: int) -
     return (n_blocks + 1) * n_tokens * d_model
 
 
-def peak_elements_two_phase(n_layers: int, block_size: int, n_tokens: int, d_model: int) -> int:
+def peak_elements_two_phase(
+    n_layers: int, block_size: int, n_tokens: int, d_model: int
+) -> int:
     """The same for `TwoPhase`, one block a group: phase 1's results, d + 1 numbers for
     each layer of the block under way, wait beside its sources."""
     n_blocks = -(-n_layers // block_size)

@@ -37,7 +37,9 @@ class Read(NamedTuple):
     lse: Tensor            # [..., 1], log of the sum of exponentials
 
 
-def phase_one(queries: Tensor, sources: tuple[Tensor, ...], eps: float = 1e-5) -> list[Read]:
+def phase_one(
+    queries: Tensor, sources: tuple[Tensor, ...], eps: float = 1e-5
+) -> list[Read]:
     """Every query over all sources: S reads of [..., d] in float32 or wider.
 
     queries: [S, d], key-norm weight folded in; sources: n tensors [..., d].
@@ -53,7 +55,9 @@ def phase_one(queries: Tensor, sources: tuple[Tensor, ...], eps: float = 1e-5) -
     return [Read(*read) for read in zip(means.unbind(-2), lses.unbind(-2))]
 
 
-def phase_two(first: Read, query: Tensor, sources: tuple[Tensor, ...], eps: float = 1e-5) -> Tensor:
+def phase_two(
+    first: Read, query: Tensor, sources: tuple[Tensor, ...], eps: float = 1e-5
+) -> Tensor:
     """One query's read over the sources behind `first` and these: [..., d].
 
     query: [1, d]; sources: n >= 1 tensors [..., d], the partial sum for Block.
@@ -96,15 +100,17 @@ class TwoPhase(nn.Module):
         # A subclass that reads in another way would be scheduled wrongly, silently.
         if getattr(type(stream), "read", None) is not BlockAttnRes.read:
             raise ValueError(
-                f"stream is {type(stream).__name__}: two-phase inference schedules the reads "
-                "of BlockAttnRes and FullAttnRes; run any other model as it is"
+                f"stream is {type(stream).__name__}: two-phase inference schedules the "
+                "reads of BlockAttnRes and FullAttnRes; run any other model as it is"
             )
         n_layers = len(stream.queries) - 1
         if group_size is None:
             full = stream.block_size == 1
             group_size = round(math.sqrt(n_layers)) if full else stream.block_size
         if not 1 <= group_size <= n_layers:
-            raise ValueError(f"group_size is {group_size}: choose 1 to n_layers = {n_layers}")
+            raise ValueError(
+                f"group_size is {group_size}: choose 1 to n_layers = {n_layers}"
+            )
         self.stream, self.group_size = stream, group_size
         folded = stream.queries * (1 + stream.queries_norm)           # [L + 1, d]
         self.folded = folded.to(score_dtype(folded))
@@ -146,7 +152,9 @@ def swapped_stream(model: nn.Module, stream: nn.Module):
         model.stream = original
 
 
-def two_phase_forward(model: nn.Module, tokens: Tensor, group_size: int | None = None) -> Tensor:
+def two_phase_forward(
+    model: nn.Module, tokens: Tensor, group_size: int | None = None
+) -> Tensor:
     """model(tokens) under Algorithm 1's schedule: tokens [B, T] -> logits [B, T, vocab].
 
     group_size as in `TwoPhase`. Raises ValueError for a model with nothing to
