@@ -37,6 +37,8 @@ clean:  ## remove what the other targets made, except .venv
 
 # Two test workers: one thread each, or they fight over the cores.
 test: export OMP_NUM_THREADS = 1
+# Resuming bit for bit is promised, and tested, on the CPU.
+test: export CUDA_VISIBLE_DEVICES =
 test: export ATTNRES_PRESET = ci
 # Start from no checkpoints, and leave the reader's own cache alone.
 test course: export ATTNRES_CACHE_DIR = $(CURDIR)/build/checkpoints

@@ -87,8 +87,8 @@ def table(rows: dict) -> str:
     ]
     for name, row in rows.items():
         lines.append(
-            f"{name:20s} {row['time_ms']:8.1f} {row['time_ratio']:6.2f}x "
-            f"{row['saved_bytes'] / 1e6:9.1f} {row['saved_ratio']:6.2f}x"
+            f"{name:20s} {row['time_ms']:8.1f} {row['time_ratio']:6.3f}x "
+            f"{row['saved_bytes'] / 1e6:9.1f} {row['saved_ratio']:6.3f}x"
         )
     return "\n".join(lines)
 

@@ -46,15 +46,35 @@ class RunDirectory:
                 "resume it (--resume), or choose another folder"
             )
 
+    @contextmanager
+    def locked(self):
+        """Within, this process alone trains in the folder; a second one waits here. The
+        lock goes with the process, however it ends. Without fcntl (Windows): no lock."""
+        try:
+            import fcntl
+        except ImportError:
+            yield
+            return
+        with (self.folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def restore(self) -> dict | None:
         """The last checkpoint's state, or None when the run has not saved one yet.
 
         Metrics of later steps are dropped: the resumed run writes them again.
-        Raises CheckpointError for a damaged file or another run's.
+        Raises CheckpointError for a damaged file, another run's, or missing metrics.
         """
         state = self._load() if self.checkpoint.exists() else None
+        if state is None:
+            self.result.unlink(missing_ok=True)        # of a run whose checkpoint is gone
         kept = 0 if state is None else state["step"]
         lines = self.metrics.read_text().splitlines(keepends=True)[:kept]
+        if len(lines) < kept:
+            raise CheckpointError(
+                f"{self.metrics} has {len(lines)} lines, the checkpoint is of step {kept}: "
+                "restore the file, or delete the folder and start again"
+            )
         write_atomically(self.metrics, lambda path: path.write_text("".join(lines)))
         return state
 

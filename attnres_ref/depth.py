@@ -36,7 +36,8 @@ def depth_attention(
     # Weight and query only ever meet as a product: fold them here, and autograd
     # shares the gradient out between the two.
     folded = query if norm_weight is None else query * norm_weight
-    mixed, weights = LeanDepthAttention.apply(folded, eps, *sources)
+    with no_autocast(folded):
+        mixed, weights = LeanDepthAttention.apply(folded, eps, *sources)
     return (mixed, weights) if return_weights else mixed
 
 
@@ -106,7 +107,8 @@ def attend_with_stats(
     check_sources(sources, queries=queries, norm_weights=norm_weights)
     dtype = score_dtype(sources[0])
     folded = (queries if norm_weights is None else queries * norm_weights).to(dtype)
-    logits = torch.stack([score(query, sources, eps)[0] for query in folded])
+    with no_autocast(folded):
+        logits = torch.stack([score(query, sources, eps)[0] for query in folded])
     m = logits.amax(1)                                   # [S, ...] of [S, n, ...]
     unnormalised = (logits - m.unsqueeze(1)).exp()
     o = sum(
@@ -143,6 +145,12 @@ def score(query, sources, eps):
 def score_dtype(source: Tensor) -> torch.dtype:
     """float32 for float32 and below, float64 for float64."""
     return torch.promote_types(source.dtype, torch.float32)
+
+
+def no_autocast(tensor: Tensor):
+    """Autocast would compute the dot products in half precision, however wide we made
+    their operands."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def check_sources(sources: Sequence[Tensor], **vectors: Tensor | None) -> None:

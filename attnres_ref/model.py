@@ -79,11 +79,7 @@ class LM(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens [B, T] int64 -> logits [B, T, vocab]. Raises ValueError for others."""
         check_tokens(tokens, self.config)
-        embedding = self.embedding(tokens)                            # [B, T, d]
-        if torch.is_autocast_enabled(tokens.device.type):             # sources share a dtype
-            embedding = embedding.to(torch.get_autocast_dtype(tokens.device.type))
-
-        state = self.stream.begin(embedding)
+        state = self.stream.begin(self.embedding(tokens))             # [B, T, d]
         for layer, f in enumerate(self.layers):
             state = self.stream.write(state, layer, f(self.stream.read(state, layer)))
         hidden = self.stream.read(state, len(self.layers))            # the final read

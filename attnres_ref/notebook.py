@@ -13,6 +13,7 @@ from attnres_ref.presets import Preset, current
 from attnres_ref.provenance import device_name
 from attnres_ref.training import Run, half_precision, train
 
+TRAINED_CODE = ("depth", "streams", "model", "training")     # a run depends on these
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -40,11 +41,13 @@ def trained(preset: Preset, residual: str, corpus, **changes) -> Run:
     """A model of the preset's size, trained on `corpus` with the preset's recipe.
 
     Trained here only if no notebook has left it in the cache; an interrupted run
-    goes on. `changes` override fields of LMConfig.
+    goes on. Whoever edits the model's code gets a new run. `changes` override fields
+    of LMConfig.
     """
     model, recipe = preset.lm(residual, **changes), preset.training()
     identity = json.dumps([asdict(model), asdict(recipe), corpus.fingerprint])
-    key = hashlib.sha256(identity.encode()).hexdigest()[:10]
+    code = [Path(__file__).with_name(f"{name}.py").read_text() for name in TRAINED_CODE]
+    key = hashlib.sha256("".join([identity, *code]).encode()).hexdigest()[:10]
     folder = cache_dir() / f"{residual}-{key}"
     return train(model, recipe, corpus, checkpoint_dir=folder, resume=True)
 

@@ -78,19 +78,6 @@ def final_losses(losses: Mapping[str, Sequence[float]], title: str):
     return figure
 
 
-def by_layer(values: Mapping[str, Sequence[float]], title: str, ylabel: str, log: bool = False):
-    """One number per layer for each residual."""
-    figure, ax = axes(title, "layer", ylabel)
-    for name, series in values.items():
-        label, colour, marker = STYLES[name]
-        ax.plot(range(len(series)), series, color=colour, marker=marker, ms=4, label=label)
-    if log:
-        ax.set_yscale("log")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(frameon=False)
-    return figure
-
-
 def mixing_matrix(rows: Sequence[Sequence[float]], title: str):
     """What each layer reads of each source, Fig. 9: row = reading layer (the last is
     the final read), column = source. Colour is the weight itself, from 0 to 1."""

@@ -1,7 +1,7 @@
 """Sizes by device: the same notebook cells run in all of them."""
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -16,7 +16,6 @@ class Preset:
     name: str                                        # ci, cpu, t4 or gpu
     model: dict                                      # fields of LMConfig
     train: TrainConfig
-    seeds: tuple[int, ...] = field(default=(0,))     # trained live in the notebooks
 
     def lm(self, residual: str, **changes) -> LMConfig:
         """This size with the given residual; `changes` override fields."""

@@ -47,6 +47,15 @@ class Depth(NamedTuple):
         return self.completed if self.partial is None else (*self.completed, self.partial)
 
 
+def in_layer_dtype(embedding: Tensor) -> Tensor:
+    """The embedding in the dtype that layers write: half precision under autocast. The
+    sources of a read share one dtype; PreNorm's sum may stay wider than what is added."""
+    device = embedding.device.type
+    if not torch.is_autocast_enabled(device):
+        return embedding
+    return embedding.to(torch.get_autocast_dtype(device))
+
+
 class BlockAttnRes(nn.Module):
     """Attention over the embedding, the finished blocks and the open one (Eq. 5-6).
 
@@ -71,7 +80,7 @@ class BlockAttnRes(nn.Module):
         self.queries_norm = nn.Parameter(torch.zeros(n_layers + 1, d_model))
 
     def begin(self, embedding: Tensor) -> Depth:
-        return Depth(completed=(embedding,))
+        return Depth(completed=(in_layer_dtype(embedding),))
 
     def read(self, state: Depth, layer: int) -> Tensor:
         norm_weight = 1 + self.queries_norm[layer]

@@ -100,13 +100,18 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         line = dict(step=self.done + 1, loss=loss.item(), lr=lr, grad_norm=norm.item())
-        # The fp16 scaler skips steps with infinite gradients by design, never a bad loss.
-        finite = math.isfinite(line["loss"])
-        if not finite or not (self.scaler.is_enabled() or math.isfinite(line["grad_norm"])):
+        # The fp16 scaler skips steps with infinite gradients and halves its scale, which
+        # ends well unless no scale is small enough. It never repairs a bad loss.
+        overflow = not math.isfinite(line["grad_norm"])
+        skipped = overflow and self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+        if not math.isfinite(line["loss"]) or overflow and not skipped:
             raise Diverged(
                 f"loss {line['loss']:g} and gradient norm {line['grad_norm']:g} at step "
-                f"{line['step']}: lower lr, now {config.lr:g}, or lengthen warmup_steps"
+                f"{line['step']}: lower lr, now {config.lr:g}, lengthen warmup_steps, or "
+                "check what `attend` computes"
             )
+        if skipped:
+            line["grad_norm"] = None                   # JSON has no infinity
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -136,8 +141,10 @@ class Trainer:
 
     def load_state_dict(self, state: dict) -> None:
         self.done = state["step"]
-        for name in ("model", "optimizer", "scaler"):
-            getattr(self, name).load_state_dict(state[name])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"]:                # empty where the run began without fp16
+            self.scaler.load_state_dict(state["scaler"])
 
 
 def train(
@@ -156,16 +163,24 @@ def train(
     identity = dict(
         model=asdict(model_config), train=asdict(config), data=corpus.fingerprint
     )
-    folder = RunDirectory(checkpoint_dir, identity, resume) if checkpoint_dir else None
-    if folder and (state := folder.restore()):
-        trainer.load_state_dict(state)
-    metrics = folder.read_metrics() if folder else []
+    if not checkpoint_dir:
+        return run_steps(trainer, identity, None)
+    folder = RunDirectory(checkpoint_dir, identity, resume)
+    with folder.locked():
+        if state := folder.restore():
+            trainer.load_state_dict(state)
+        return run_steps(trainer, identity, folder)
 
+
+def run_steps(trainer: Trainer, identity: dict, folder: RunDirectory | None) -> Run:
+    """From where `trainer` stands to the end of its schedule, keeping `folder` up to date."""
+    config, context = trainer.config, trainer.context
+    metrics = folder.read_metrics() if folder else []
     first, began = trainer.done, time.perf_counter()
-    tokens_per_step = config.batch_size * model_config.context
+    tokens_per_step = config.batch_size * context
     bar = tqdm(
         total=config.steps, initial=first, mininterval=1.0,
-        desc=f"{model_config.residual}, seed {config.seed}",
+        desc=f"{trainer.model.config.residual}, seed {config.seed}",
     )
     with bar, finish_step_on_ctrl_c() as stop:
         while trainer.done < config.steps:

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.depth import score_dtype
+from attnres_ref.depth import no_autocast, score_dtype
 from attnres_ref.streams import BlockAttnRes, Depth
 
 
@@ -47,9 +47,10 @@ def phase_one(
     matrix products over a stack, since one token at a time small operations dominate.
     """
     values = torch.stack(sources, -2).to(queries.dtype)               # [..., n, d]
-    logits = score(queries, values, eps)                              # [..., n, S]
-    weights = logits.softmax(-2)
-    means = weights.mT @ values                                       # [..., S, d]
+    with no_autocast(values):
+        logits = score(queries, values, eps)                          # [..., n, S]
+        weights = logits.softmax(-2)
+        means = weights.mT @ values                                   # [..., S, d]
     # The largest weight is exp(largest logit - lse); cheaper than another logsumexp.
     lses = (logits.amax(-2) - weights.amax(-2).log()).unsqueeze(-1)   # [..., S, 1]
     return [Read(*read) for read in zip(means.unbind(-2), lses.unbind(-2))]
@@ -64,7 +65,8 @@ def phase_two(
     """
     if len(sources) == 1:                                 # a softmax over one is that one
         value = sources[0].to(query.dtype)
-        second = Read(value, score(query, value, eps))
+        with no_autocast(value):
+            second = Read(value, score(query, value, eps))
     else:
         (second,) = phase_one(query, sources, eps)
     return torch.lerp(first.mean, second.mean, (second.lse - first.lse).sigmoid())

@@ -71,6 +71,19 @@ def test_half_precision_scores_and_mixes_in_float32(dtype):
     torch.testing.assert_close(mixed, expected.to(dtype), rtol=0, atol=0)
 
 
+def test_autocast_does_not_lower_the_scores():
+    query, sources, weight = draw(0, 5, 64, dtype=torch.bfloat16)
+    query, weight = query.float(), weight.float()
+
+    def reads():
+        _, weights = depth_attention(query, sources, weight, return_weights=True)
+        return weights, *attend_with_stats(query[None], sources, weight[None])
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = reads()
+    assert all(torch.equal(a, b) for a, b in zip(inside, reads()))
+
+
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_gradcheck_for_query_norm_weight_and_every_source(n):
     query, sources, weight = draw(1, n, 5)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -280,6 +281,90 @@ def test_nan_loss_without_a_folder_says_so(monkeypatch):
     monkeypatch.setattr("attnres_ref.training.Trainer", nan_from(0))
     with pytest.raises(Diverged, match="at step 1.*no checkpoint_dir was given"):
         train(MODEL, RECIPE, corpus())
+
+
+@pytest.fixture
+def fp16(monkeypatch):
+    """What a T4 does, on the CPU: fp16 layers and a loss scaler."""
+    monkeypatch.setattr("attnres_ref.training.half_precision", lambda device: torch.float16)
+
+
+def test_fp16_follows_float32_and_resumes_with_its_scale(
+    fp16, tmp_path, monkeypatch, uninterrupted
+):
+    whole = train(MODEL, RECIPE, corpus(), tmp_path / "whole")
+    for ours, theirs in zip(whole.metrics, uninterrupted[1].metrics):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=0.02)
+    draw = Corpus.batch
+
+    def batch(self, seed, step, *size):
+        if step == 9:
+            raise Killed
+        return draw(self, seed, step, *size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Corpus, "batch", batch)
+        with pytest.raises(Killed):
+            train(MODEL, RECIPE, corpus(), tmp_path / "killed")
+    run = train(MODEL, RECIPE, corpus(), tmp_path / "killed", resume=True)
+    assert run.metrics == whole.metrics
+    scale = load_checkpoint(tmp_path / "killed" / "checkpoint.pt")["scaler"]["scale"]
+    assert scale == load_checkpoint(tmp_path / "whole" / "checkpoint.pt")["scaler"]["scale"]
+
+
+def test_fp16_skips_an_overflow_and_stops_when_no_scale_helps(fp16):
+    trainer = Trainer(MODEL, RECIPE, corpus())
+    poison = trainer.model.head.weight.register_hook(lambda grad: grad * float("inf"))
+    before = trainer.model.head.weight.detach().clone()
+    line = trainer.step()
+    assert line["grad_norm"] is None and json.loads(json.dumps(line)) == line
+    assert torch.equal(trainer.model.head.weight, before)
+    with pytest.raises(Diverged, match="gradient norm"):
+        for _ in range(40):
+            trainer.step()
+    poison.remove()
+
+
+def test_a_float32_checkpoint_goes_on_in_fp16(tmp_path, monkeypatch):
+    train(MODEL, RECIPE, corpus(), tmp_path)
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    monkeypatch.setattr("attnres_ref.training.half_precision", lambda device: torch.float16)
+    trainer = Trainer(MODEL, RECIPE, corpus())
+    trainer.load_state_dict(state)
+    assert trainer.done == 12 and math.isfinite(trainer.step()["loss"])
+
+
+def test_a_second_process_waits_for_the_folder(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_bytes(bytes(range(256)) * 40)
+    command = [
+        sys.executable, "-m", "attnres_ref.training", "--residual", "full", "--preset", "ci",
+        "--steps", "12", "--batch-size", "1", "--data", str(text), "--resume",
+        "--checkpoint-dir", str(tmp_path / "run"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    both = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE) for _ in range(2)]
+    outputs = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert outputs[0] == outputs[1] and b"validation loss" in outputs[0]
+    assert replayed(tmp_path / "run").count(b"\n") == 12
+
+
+def test_metrics_shorter_than_the_checkpoint_are_named(tmp_path):
+    train(MODEL, RECIPE, corpus(), tmp_path)
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(CheckpointError, match="has 0 lines, the checkpoint is of step 12"):
+        train(MODEL, RECIPE, corpus(), tmp_path, resume=True)
+
+
+def test_a_deleted_checkpoint_takes_its_result_along(tmp_path, monkeypatch):
+    train(MODEL, RECIPE, corpus(), tmp_path)
+    (tmp_path / "checkpoint.pt").unlink()
+    monkeypatch.setattr("attnres_ref.training.Trainer", nan_from(0))
+    with pytest.raises(Diverged):
+        train(MODEL, RECIPE, corpus(), tmp_path, resume=True)
+    assert not (tmp_path / "result.json").exists()
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path):

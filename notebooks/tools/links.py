@@ -27,10 +27,8 @@ home = next((p for p in places if Path(p, "attnres_ref").is_dir()), None)
 if home is None:
     home, url = "course", "https://github.com/" + repo
     subprocess.run(["git", "clone", "--depth", "1", url, home], check=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-    subprocess.run([*pip, "./" + home], check=True)
 os.chdir(Path(home, "notebooks"))
-sys.path = [os.getcwd(), *sys.path, os.path.abspath("..")]'''
+sys.path = [os.getcwd(), os.path.abspath(".."), *sys.path]'''
 
 ADDRESS = r"[\w.-]+/[\w.-]+"
 SETTING = re.compile(rf'^(repo = ")({ADDRESS})(?=")', re.MULTILINE)
