@@ -80,14 +80,16 @@ class LeanDepthAttention(torch.autograd.Function):
         towards_query = (d_logits * inverse_rms).unsqueeze(-1)       # [n, ..., 1]
         shrink = (logits * inverse_rms / query.shape[0]).unsqueeze(-1)
         towards_source = -towards_query * shrink
-        d_query = torch.zeros_like(d_mixed)               # by token, summed at the end
         d_sources = []
         for i, source in enumerate(sources):
             v = source.to(query.dtype)
             d_v = weights[i].unsqueeze(-1) * d_mixed
             d_v.addcmul_(towards_query[i], query).addcmul_(towards_source[i], v)
-            d_query.addcmul_(towards_query[i], v)
             d_sources.append(d_v.to(source.dtype))
+            if i == 0:
+                d_query = towards_query[i] * v            # by token, summed at the end
+            else:
+                d_query.addcmul_(towards_query[i], v)
         return d_query.flatten(0, -2).sum(0), None, *d_sources
 
 
