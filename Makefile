@@ -7,10 +7,10 @@ INSTALLED := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help lab test course bench links clean
+.PHONY: help lab test course bench bench-inference links clean
 
 help:  ## what there is (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 lab: $(INSTALLED)  ## open the course in JupyterLab
 	$(RUN) -m jupyterlab notebooks/00_*.ipynb
@@ -26,6 +26,9 @@ course: $(INSTALLED)  ## run every notebook in order; results in build/course
 
 bench: $(INSTALLED)  ## time and memory of the three models
 	$(RUN) -m attnres_ref.bench
+
+bench-inference: $(INSTALLED)  ## tokens per second, by schedule of the depth reads
+	$(RUN) -m attnres_ref.bench_inference
 
 links:  ## REPO=owner/name: write the public address into badges and clone cells
 	$(PYTHON) notebooks/tools/links.py $(REPO)
