@@ -93,8 +93,9 @@ def table(rows: dict) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def command(description: str, measure, table, **facts) -> None:
+    """A benchmark's command line: measure, print, and write JSON where asked."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
@@ -102,9 +103,9 @@ def main() -> None:
     print(table(rows))
     if options.json:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        record = dict(rows=rows, rounds=options.rounds, **provenance(device))
+        record = dict(rows=rows, rounds=options.rounds, **facts, **provenance(device))
         options.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__.splitlines()[0], measure, table)

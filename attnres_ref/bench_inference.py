@@ -6,18 +6,14 @@ One process, all cases interleaved so that drift hits them alike; ratios are med
 of paired rounds, against PreNorm. Nothing else should run beside it.
 """
 
-import argparse
-import json
 import statistics
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from attnres_ref.bench import now
+from attnres_ref.bench import command, now
 from attnres_ref.generation import forget, with_cache
 from attnres_ref.model import LM, LMConfig
-from attnres_ref.provenance import provenance
 from attnres_ref.two_phase import TwoPhase
 
 SIZE = dict(d_model=512, n_layers=32, n_heads=8, context=512, block_size=4)
@@ -90,18 +86,5 @@ def table(rows: dict) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    options = parser.parse_args()
-    rows = measure(options.rounds)
-    print(table(rows))
-    if options.json:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        record = dict(rows=rows, rounds=options.rounds, size=SIZE, **provenance(device))
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__.splitlines()[0], measure, table, size=SIZE)
