@@ -6,8 +6,6 @@ and metrics that start with everything up to it; `restore` cuts off the rest.
 
 import json
 import os
-import signal
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -148,33 +146,3 @@ def write_atomically(path: Path, write) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-class StopRequest:
-    """Set by Ctrl-C, looked at between steps."""
-
-    requested = False
-
-    def raise_if_requested(self) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-
-
-@contextmanager
-def finish_step_on_ctrl_c():
-    """Within, the first Ctrl-C only sets the yielded request, so that no step is torn
-    and a checkpoint can be saved; a second one interrupts at once."""
-    stop = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop                     # signals reach the main thread only
-        return
-
-    def request(signum, frame):
-        stop.requested = True
-        signal.signal(signal.SIGINT, previous)
-
-    previous = signal.signal(signal.SIGINT, request)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention
-from attnres_ref.probes import swapped_attend
+from attnres_ref.probes import swapped_attend, swapped_stream
 from attnres_ref.streams import PreNorm
-from attnres_ref.two_phase import TwoPhase, phase_one, phase_two, swapped_stream
+from attnres_ref.two_phase import TwoPhase, phase_one, phase_two
 
 
 class Moved(NamedTuple):

@@ -41,13 +41,20 @@ class TracingStream(nn.Module):
 @torch.no_grad()
 def trace(model: nn.Module, tokens: Tensor) -> Trace:
     """The inputs (L + 1) and outputs (L) of all layers for tokens [B, T]."""
-    stream = model.stream
-    model.stream = TracingStream(stream)
-    try:
+    tracing = TracingStream(model.stream)
+    with swapped_stream(model, tracing):
         model(tokens)
-        return model.stream.trace
+    return tracing.trace
+
+
+@contextmanager
+def swapped_stream(model: nn.Module, stream: nn.Module):
+    """Within, the model reads from and writes to `stream`."""
+    original, model.stream = model.stream, stream
+    try:
+        yield
     finally:
-        model.stream = stream
+        model.stream = original
 
 
 def rms(x: Tensor) -> float:

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from attnres_ref.checkpoint import RunDirectory, finish_step_on_ctrl_c
+from attnres_ref.checkpoint import RunDirectory
 from attnres_ref.depth import depth_attention
+from attnres_ref.interrupt import finish_step_on_ctrl_c
 from attnres_ref.model import LM, LMConfig
 from attnres_ref.provenance import provenance
 

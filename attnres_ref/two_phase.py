@@ -19,7 +19,6 @@ must hold (o, m, l), or their two-number form here, because line 12 uses them ap
 """
 
 import math
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -27,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnres_ref.depth import no_autocast, score_dtype
+from attnres_ref.probes import swapped_stream
 from attnres_ref.streams import BlockAttnRes, Depth
 
 
@@ -142,16 +142,6 @@ class TwoPhase(nn.Module):
 
     phase_one = staticmethod(phase_one)          # to be replaced by a kernel or a counter
     phase_two = staticmethod(phase_two)
-
-
-@contextmanager
-def swapped_stream(model: nn.Module, stream: nn.Module):
-    """Within, the model reads from and writes to `stream`."""
-    original, model.stream = model.stream, stream
-    try:
-        yield
-    finally:
-        model.stream = original
 
 
 def two_phase_forward(

@@ -44,6 +44,28 @@ class Killed(BaseException):
     """Stands for a SIGKILL: nothing in the code may catch it."""
 
 
+def kill():
+    raise Killed
+
+
+def corpus_that(act, at_step):
+    """The corpus, which calls `act` when the batch of `at_step` is drawn."""
+
+    class Acting(Corpus):
+        def batch(self, seed, step, *size):
+            if step == at_step:
+                act()
+            return super().batch(seed, step, *size)
+
+    whole = corpus()
+    return Acting(whole.name, whole.tokens)
+
+
+def train_until_killed(at_step, folder):
+    with pytest.raises(Killed):
+        train(MODEL, RECIPE, corpus_that(kill, at_step), folder)
+
+
 def replayed(folder):
     return (folder / "metrics.jsonl").read_bytes()
 
@@ -72,23 +94,9 @@ def test_metrics_have_a_line_per_step(uninterrupted):
     assert {"device", "torch", "python", "commit"} <= result.keys()
 
 
-@pytest.mark.parametrize("where", ["first step", "before a checkpoint", "after one", "last step"])
-def test_killed_between_steps_and_resumed_is_the_same_run(
-    where, tmp_path, monkeypatch, uninterrupted
-):
-    killer, victim = corpus(), {"first step": 0, "before a checkpoint": 7, "after one": 8,
-                                "last step": 11}[where]
-    draw = Corpus.batch
-
-    def batch(self, seed, step, *size):
-        if step == victim:
-            raise Killed
-        return draw(self, seed, step, *size)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Corpus, "batch", batch)
-        with pytest.raises(Killed):
-            train(MODEL, RECIPE, killer, tmp_path)
+@pytest.mark.parametrize("step", [0, 7, 8, 11], ids=["first", "before save", "after", "last"])
+def test_killed_between_steps_and_resumed_is_the_same_run(step, tmp_path, uninterrupted):
+    train_until_killed(step, tmp_path)
     run = train(MODEL, RECIPE, corpus(), tmp_path, resume=True)
     assert_same_run(tmp_path, run, uninterrupted)
 
@@ -121,18 +129,8 @@ def test_killed_while_saving_and_resumed_is_the_same_run(
     assert_same_run(tmp_path, run, uninterrupted)
 
 
-def test_half_a_line_of_metrics_is_dropped_on_resume(tmp_path, monkeypatch, uninterrupted):
-    draw = Corpus.batch
-
-    def batch(self, seed, step, *size):
-        if step == 6:
-            raise Killed
-        return draw(self, seed, step, *size)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Corpus, "batch", batch)
-        with pytest.raises(Killed):
-            train(MODEL, RECIPE, corpus(), tmp_path)
+def test_half_a_line_of_metrics_is_dropped_on_resume(tmp_path, uninterrupted):
+    train_until_killed(6, tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "lo')
     run = train(MODEL, RECIPE, corpus(), tmp_path, resume=True)
@@ -167,18 +165,11 @@ def test_sigkill_of_the_command_and_resume_is_the_same_run(tmp_path):
     assert replayed(folder) == replayed(whole)
 
 
-def test_ctrl_c_finishes_the_step_and_leaves_a_checkpoint(tmp_path, monkeypatch, uninterrupted):
-    draw, handler = Corpus.batch, signal.getsignal(signal.SIGINT)
-
-    def batch(self, seed, step, *size):
-        if step == 6:
-            signal.raise_signal(signal.SIGINT)
-        return draw(self, seed, step, *size)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Corpus, "batch", batch)
-        with pytest.raises(KeyboardInterrupt):
-            train(MODEL, RECIPE, corpus(), tmp_path)
+def test_ctrl_c_finishes_the_step_and_leaves_a_checkpoint(tmp_path, uninterrupted):
+    handler = signal.getsignal(signal.SIGINT)
+    interrupting = corpus_that(lambda: signal.raise_signal(signal.SIGINT), at_step=6)
+    with pytest.raises(KeyboardInterrupt):
+        train(MODEL, RECIPE, interrupting, tmp_path)
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 7
     assert signal.getsignal(signal.SIGINT) is handler
     run = train(MODEL, RECIPE, corpus(), tmp_path, resume=True)
@@ -289,23 +280,11 @@ def fp16(monkeypatch):
     monkeypatch.setattr("attnres_ref.training.half_precision", lambda device: torch.float16)
 
 
-def test_fp16_follows_float32_and_resumes_with_its_scale(
-    fp16, tmp_path, monkeypatch, uninterrupted
-):
+def test_fp16_follows_float32_and_resumes_with_its_scale(fp16, tmp_path, uninterrupted):
     whole = train(MODEL, RECIPE, corpus(), tmp_path / "whole")
     for ours, theirs in zip(whole.metrics, uninterrupted[1].metrics):
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=0.02)
-    draw = Corpus.batch
-
-    def batch(self, seed, step, *size):
-        if step == 9:
-            raise Killed
-        return draw(self, seed, step, *size)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Corpus, "batch", batch)
-        with pytest.raises(Killed):
-            train(MODEL, RECIPE, corpus(), tmp_path / "killed")
+    train_until_killed(9, tmp_path / "killed")
     run = train(MODEL, RECIPE, corpus(), tmp_path / "killed", resume=True)
     assert run.metrics == whole.metrics
     scale = load_checkpoint(tmp_path / "killed" / "checkpoint.pt")["scaler"]["scale"]
