@@ -6,8 +6,8 @@ import sys
 
 from attnres_ref import presets
 from attnres_ref.checkpoint import CheckpointError
-from attnres_ref.streams import STREAMS
 from attnres_ref.training import Diverged, train
+from attnres_ref.variants import RESIDUALS
 from tiny_data import load
 from tiny_data.download import DownloadError
 
@@ -19,7 +19,7 @@ def train_command(arguments: list[str] | None = None) -> None:
         description="Train one model; OUT gets metrics.jsonl, checkpoint.pt, result.json.",
     )
     add = parser.add_argument
-    add("--residual", choices=sorted(STREAMS), default="block")
+    add("--residual", choices=sorted(RESIDUALS), default="block")
     add("--preset", choices=sorted(presets.PRESETS), help="size; default: what the device suits")
     add("--data", default="python_sources", help="corpus name, or the path of a text file")
     add("--checkpoint-dir", help="folder for checkpoint and metrics; none: keep nothing")
@@ -27,7 +27,7 @@ def train_command(arguments: list[str] | None = None) -> None:
     add("--block-size", type=int, help="layers per AttnRes block")
     for name in ("steps", "seed", "batch-size", "checkpoint-every"):
         add(f"--{name}", type=int, help="default: the preset's")
-    for name in ("lr", "query-lr-scale"):
+    for name in ("lr", "query-lr-scale", "query-weight-decay"):
         add(f"--{name}", type=float, help="default: the preset's")
     add("--compile", action="store_true", help="torch.compile the model")
     options = vars(parser.parse_args(arguments))
@@ -42,7 +42,8 @@ def train_command(arguments: list[str] | None = None) -> None:
         run = train(
             size.lm(options["residual"], **given("block_size")),
             size.training(
-                **given("steps", "seed", "batch_size", "checkpoint_every", "lr", "query_lr_scale")
+                **given("steps", "seed", "batch_size", "checkpoint_every", "lr", "query_lr_scale",
+                        "query_weight_decay")
             ),
             load(options["data"]),
             checkpoint_dir=options["checkpoint_dir"],

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention
-from attnres_ref.streams import STREAMS
+from attnres_ref.variants import RESIDUALS
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,11 @@ class LMConfig:
     n_layers: int = 16             # L: an attention and an MLP count as two layers
     n_heads: int = 4               # heads of the sequence attention
     context: int = 256             # longest sequence T
-    residual: str = "block"        # a name in attnres_ref.streams.STREAMS
+    residual: str = "block"        # a name in attnres_ref.variants.RESIDUALS
     block_size: int = 4            # S, layers per AttnRes block ("block" only)
+    window: int = 8                # W, latest outputs a read sees ("window" only)
+    depth_heads: int = 4           # heads of the depth attention ("multihead" only)
+    n_streams: int = 4             # m, parallel residual streams ("mhc" only)
     tied_head: bool = False        # the output head shares the embedding's matrix
     scaled_init: bool = False      # GPT-2: output projections start 1/sqrt(L) smaller
     rope_base: float = 10_000.0    # RoPE: longest wavelength / 2 pi, in tokens
@@ -36,10 +39,10 @@ class LMConfig:
                 f"{self.d_model / self.n_heads:g}: RoPE needs an even whole number, "
                 "so make d_model a multiple of 2 * n_heads"
             )
-        if self.residual not in STREAMS:
-            raise ValueError(f"residual is {self.residual!r}: choose one of {sorted(STREAMS)}")
+        if self.residual not in RESIDUALS:
+            raise ValueError(f"residual is {self.residual!r}: choose one of {sorted(RESIDUALS)}")
         with torch.device("meta"):     # a stream checks its own fields; costs no memory
-            STREAMS[self.residual](self, None)
+            RESIDUALS[self.residual](self, None)
 
     @property
     def d_head(self) -> int:
@@ -74,7 +77,7 @@ class LM(nn.Module):
         if config.tied_head:
             self.head.weight = self.embedding.weight
         self.initialise()
-        self.stream = STREAMS[config.residual](config, attend)
+        self.stream = RESIDUALS[config.residual](config, attend)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens [B, T] int64 -> logits [B, T, vocab]. Raises ValueError for others."""

@@ -1,10 +1,13 @@
 """Measurements on a model. A residual is read and written, so a probe is one more
 stream: it passes everything through and keeps what it saw."""
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import mean, stdev
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention
@@ -67,6 +70,30 @@ def magnitudes(model: nn.Module, tokens: Tensor) -> tuple[list[float], list[floa
     layer's output f_l(h_l) (L); Fig. 5."""
     seen = trace(model, tokens)
     return [rms(h) for h in seen.inputs], [rms(v) for v in seen.outputs]
+
+
+def gradient_norms(model: nn.Module, inputs: Tensor, targets: Tensor) -> list[float]:
+    """Norm of the loss' gradient in every layer's parameters (L), for int64 [B, T] inputs
+    and targets; Fig. 5. Leaves no gradients behind."""
+    F.cross_entropy(model(inputs).float().flatten(0, 1), targets.flatten()).backward()
+    norms = [
+        torch.nn.utils.get_total_norm(p.grad for p in layer.parameters()).item()
+        for layer in model.layers
+    ]
+    model.zero_grad(set_to_none=True)
+    return norms
+
+
+def dynamics(model: nn.Module, inputs: Tensor, targets: Tensor) -> dict[str, list[float]]:
+    """Everything Fig. 5 shows of a model at one moment, layer by layer, as JSON."""
+    read, written = magnitudes(model, inputs)
+    gradient = gradient_norms(model, inputs, targets)
+    return dict(input_rms=read, output_rms=written, gradient_norm=gradient)
+
+
+def unevenness(values: Sequence[float]) -> tuple[float, float]:
+    """Largest over smallest, and coefficient of variation, of positive values."""
+    return max(values) / min(values), stdev(values) / mean(values)
 
 
 @torch.no_grad()

@@ -25,10 +25,11 @@ class TrainConfig:
     steps: int = 300               # optimiser steps, and the length of the schedule
     batch_size: int = 16           # sequences of LMConfig.context tokens a step
     lr: float = 4e-3               # peak learning rate
-    query_lr_scale: float = 1.0    # factor on it for pseudo-queries and their norms
+    query_lr_scale: float = 1.0    # factor on it for what the residual stream learns
     warmup_steps: int = 40         # linear rise to the peak
     final_lr: float = 0.1          # the cosine ends at this fraction of the peak
-    weight_decay: float = 0.1      # on matrices; never on norms and pseudo-queries
+    weight_decay: float = 0.1      # on the layers' matrices; never on norms
+    query_weight_decay: float = 0.0  # on what the residual stream learns
     clip: float = 1.0              # largest gradient norm
     seed: int = 0                  # of the initialisation and of the batches
     eval_every: int = 100          # steps between validations (the last step has one)
@@ -37,7 +38,7 @@ class TrainConfig:
 
     def __post_init__(self):
         whole = ("steps", "batch_size", "eval_every", "eval_windows", "checkpoint_every")
-        factors = ("query_lr_scale", "warmup_steps", "weight_decay", "final_lr")
+        factors = ("query_lr_scale", "warmup_steps", "weight_decay", "query_weight_decay", "final_lr")
         self._require("at least 1", lambda x: x >= 1, whole)
         self._require("above 0", lambda x: x > 0, ("lr", "clip"))
         self._require("at least 0", lambda x: x >= 0, factors)
@@ -150,14 +151,15 @@ class Trainer:
 
 def train(
     model_config: LMConfig, config: TrainConfig, corpus, checkpoint_dir=None,
-    resume: bool = False, **trainer_options,
+    resume: bool = False, observe=None, **trainer_options,
 ) -> Run:
     """Train one model on `corpus` (a tiny_data.Corpus, or anything with its methods).
 
     With `checkpoint_dir` the run can be killed at any moment and resumed; on a CPU
     the resumed run equals the uninterrupted one bit for bit. Ctrl-C finishes the
-    step, saves, and raises KeyboardInterrupt. trainer_options: attend, compile and
-    device of `Trainer`. Raises Diverged, CheckpointError or OSError for a folder
+    step, saves, and raises KeyboardInterrupt. observe(model) returns JSON values that
+    join the metrics of every validation. trainer_options: attend, compile and device
+    of `Trainer`. Raises Diverged, CheckpointError or OSError for a folder
     that cannot be used, ValueError for a corpus shorter than the context.
     """
     trainer = Trainer(model_config, config, corpus, **trainer_options)
@@ -165,15 +167,17 @@ def train(
         model=asdict(model_config), train=asdict(config), data=corpus.fingerprint
     )
     if not checkpoint_dir:
-        return run_steps(trainer, identity, None)
+        return run_steps(trainer, identity, None, observe)
     folder = RunDirectory(checkpoint_dir, identity, resume)
     with folder.locked():
         if state := folder.restore():
             trainer.load_state_dict(state)
-        return run_steps(trainer, identity, folder)
+        return run_steps(trainer, identity, folder, observe)
 
 
-def run_steps(trainer: Trainer, identity: dict, folder: RunDirectory | None) -> Run:
+def run_steps(
+    trainer: Trainer, identity: dict, folder: RunDirectory | None, observe=None
+) -> Run:
     """From where `trainer` stands to the end of its schedule, keeping `folder` up to date."""
     config, context = trainer.config, trainer.context
     metrics = folder.read_metrics() if folder else []
@@ -193,6 +197,7 @@ def run_steps(trainer: Trainer, identity: dict, folder: RunDirectory | None) -> 
             last = trainer.done == config.steps
             if last or trainer.done % config.eval_every == 0:
                 line |= trainer.validate()
+                line |= observe(trainer.model) if observe else {}
             metrics.append(line)
             if folder:
                 folder.append(line)
@@ -225,17 +230,17 @@ def train_seeds(
 
 
 def make_optimizer(model: LM, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW in three groups: matrices decay, norms do not, and pseudo-queries (2-D, but
-    no matrices) neither decay nor have to learn at the same rate."""
-    queries, matrices, vectors = [], [], []
+    """AdamW in three groups: matrices decay, norms do not, and what the residual stream
+    learns (pseudo-queries are 2-D, but no matrices) has a decay and a rate of its own."""
+    stream, matrices, vectors = [], [], []
     for name, parameter in model.named_parameters():
-        is_query = name.startswith("stream.") and "queries" in name
-        group = queries if is_query else matrices if parameter.dim() >= 2 else vectors
-        group.append(parameter)
+        of_layers = matrices if parameter.dim() >= 2 else vectors
+        (stream if name.startswith("stream.") else of_layers).append(parameter)
+    scale, decay = config.query_lr_scale, config.query_weight_decay
     groups = [
         dict(params=matrices, weight_decay=config.weight_decay, lr_scale=1.0),
         dict(params=vectors, weight_decay=0.0, lr_scale=1.0),
-        dict(params=queries, weight_decay=0.0, lr_scale=config.query_lr_scale),
+        dict(params=stream, weight_decay=decay, lr_scale=scale),
     ]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)

@@ -16,58 +16,13 @@ from pathlib import Path
 
 from attnres_ref import LM
 from attnres_ref.checkpoint import load_checkpoint
-from attnres_ref.presets import PRESETS
-from attnres_ref.probes import depth_weights
-from attnres_ref.sweep import Trial, run_sweep
+from attnres_ref.probes import depth_weights, dynamics
+from attnres_ref.sweep import run_sweep
+from sweeps import SIZE, STUDY, SWEEPS
 from tiny_data import load
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZE = PRESETS["cpu"]
-SEEDS = (0, 1, 2)
-CORPORA = ("tinyshakespeare", "python_sources")
-
-
-def baseline() -> dict[str, list[Trial]]:
-    """PreNorm alone: peak learning rate x initialisation of the output projections."""
-    return {
-        "tinyshakespeare": [
-            Trial(
-                f"prenorm-lr{lr:g}-{'scaled' if scaled else 'plain'}-seed{seed}",
-                SIZE.lm("prenorm", scaled_init=scaled),
-                SIZE.training(lr=lr, seed=seed),
-            )
-            for seed in (0,)
-            for lr in (1e-3, 2e-3, 4e-3, 8e-3)
-            for scaled in (False, True)
-        ]
-    }
-
-
-def residuals() -> dict[str, list[Trial]]:
-    """PreNorm, Block (S=4) and Full at the recipe chosen for PreNorm; seeds are paired."""
-    return {
-        corpus: [
-            Trial(f"{residual}-seed{seed}", SIZE.lm(residual), SIZE.training(seed=seed))
-            for seed in SEEDS
-            for residual in ("prenorm", "block", "full")
-        ]
-        for corpus in CORPORA
-    }
-
-
-def query_rate() -> dict[str, list[Trial]]:
-    """The AttnRes runs again, with pseudo-queries that learn at a quarter of the rate."""
-    return {
-        "tinyshakespeare": [
-            Trial(
-                f"{residual}-query0.25-seed{seed}",
-                SIZE.lm(residual),
-                SIZE.training(seed=seed, query_lr_scale=0.25),
-            )
-            for seed in SEEDS
-            for residual in ("block", "full")
-        ]
-    }
+STUDIES = ("rates",)                   # share their runs, and keep what Fig. 5 shows
 
 
 def record_depth_weights(folder: Path) -> None:
@@ -90,9 +45,6 @@ def write(name: str, content: dict) -> None:
     print(f"wrote {target.relative_to(ROOT)}")
 
 
-SWEEPS = {"baseline": baseline, "residuals": residuals, "query_rate": query_rate}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sweep", choices=[*SWEEPS, "depth_weights"])
@@ -105,10 +57,18 @@ def main() -> None:
 
     sweep = SWEEPS[options.sweep]()
     corpora = {corpus: load(corpus) for corpus in sweep}
-    folder = options.folder / options.sweep
+    folder = options.folder / ("study" if options.sweep in STUDIES else options.sweep)
+
+    def run(corpus, trials):
+        observe = None
+        if options.sweep in STUDIES:
+            windows = corpora[corpus].validation_windows(16, STUDY.model["context"])
+            observe = lambda model: rounded(dynamics(model, *windows))
+        return run_sweep(trials, corpora[corpus], folder / corpus, observe)
+
     everything = [(corpus, trial) for corpus, trials in sweep.items() for trial in trials]
     for corpus, trial in everything[part::parts]:
-        run_sweep([trial], corpora[corpus], folder / corpus)
+        run(corpus, [trial])
 
     missing = [
         trial.name for corpus, trial in everything
@@ -116,11 +76,12 @@ def main() -> None:
     ]
     if missing:
         sys.exit(f"{len(missing)} runs are still to come, {missing[0]} first: nothing written")
-    records = {
-        corpus: run_sweep(trials, corpora[corpus], folder / corpus)
-        for corpus, trials in sweep.items()
-    }
-    write(options.sweep, records)
+    write(options.sweep, {corpus: run(corpus, trials) for corpus, trials in sweep.items()})
+
+
+def rounded(observed: dict[str, list[float]]) -> dict[str, list[float]]:
+    """To four digits: enough for a plot, and a file that can be read."""
+    return {key: [float(f"{x:.4g}") for x in values] for key, values in observed.items()}
 
 
 if __name__ == "__main__":
