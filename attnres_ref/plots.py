@@ -19,6 +19,20 @@ STYLES = {                             # residual: label, colour, marker
     "prenorm": ("PreNorm", "#0072B2", "o"),
     "block": ("Block AttnRes", "#E69F00", "s"),
     "full": ("Full AttnRes", "#009E73", "^"),
+    # Full or Block with one thing changed ...
+    "input_query": ("input-dependent query", "#CC79A7", "P"),
+    "multihead": ("multihead", "#CC79A7", "X"),
+    "sigmoid": ("sigmoid", "#CC79A7", "v"),
+    "raw_keys": ("keys without RMSNorm", "#CC79A7", "<"),
+    "block_raw_keys": ("Block, keys without RMSNorm", "#CC79A7", ">"),
+    "window": ("sliding window", "#CC79A7", "d"),
+    "static": ("input-independent mixing", "#CC79A7", "h"),
+    # ... and other residual connections.
+    "denseformer": ("DenseFormer", "#56B4E9", "D"),
+    "mhc": ("mHC", "#56B4E9", "p"),
+    "highway": ("Highway", "#56B4E9", "*"),
+    "layerscale": ("LayerScale", "#56B4E9", "1"),
+    "rezero": ("ReZero", "#56B4E9", "2"),
 }
 GREY = "#595959"
 

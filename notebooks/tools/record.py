@@ -18,11 +18,11 @@ from attnres_ref import LM
 from attnres_ref.checkpoint import load_checkpoint
 from attnres_ref.probes import depth_weights, dynamics
 from attnres_ref.sweep import run_sweep
-from sweeps import SIZE, STUDY, SWEEPS
+from sweeps import SIZE, STUDIES, STUDY, SWEEPS
 from tiny_data import load
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDIES = ("rates",)                   # share their runs, and keep what Fig. 5 shows
+STUDY_NAMES = [sweep.__name__ for sweep in STUDIES]
 
 
 def record_depth_weights(folder: Path) -> None:
@@ -57,11 +57,11 @@ def main() -> None:
 
     sweep = SWEEPS[options.sweep]()
     corpora = {corpus: load(corpus) for corpus in sweep}
-    folder = options.folder / ("study" if options.sweep in STUDIES else options.sweep)
+    folder = options.folder / ("study" if options.sweep in STUDY_NAMES else options.sweep)
 
     def run(corpus, trials):
         observe = None
-        if options.sweep in STUDIES:
+        if options.sweep in STUDY_NAMES:
             windows = corpora[corpus].validation_windows(16, STUDY.model["context"])
             observe = lambda model: rounded(dynamics(model, *windows))
         return run_sweep(trials, corpora[corpus], folder / corpus, observe)

@@ -4,6 +4,7 @@ from attnres_ref.model import LMConfig
 from attnres_ref.presets import PRESETS, Preset
 from attnres_ref.sweep import Trial
 from attnres_ref.training import TrainConfig
+from attnres_ref.variants import VARIANTS
 
 SIZE = PRESETS["cpu"]
 SEEDS = (0, 1, 2)
@@ -15,6 +16,7 @@ STUDY = Preset(
     dict(d_model=64, n_layers=16, n_heads=2, context=128),
     TrainConfig(steps=400, batch_size=8, eval_every=50, checkpoint_every=100),
 )
+LR = 8e-3                              # PreNorm's best of RATES on this corpus
 RATES = (2e-3, 4e-3, 8e-3, 1.6e-2)
 
 
@@ -86,4 +88,77 @@ def rates() -> dict[str, list[Trial]]:
     }
 
 
-SWEEPS = {sweep.__name__: sweep for sweep in (baseline, residuals, query_rate, rates)}
+def recipe() -> dict[str, list[Trial]]:
+    """What of the recipe AttnRes is sensitive to, one change at a time from LR."""
+    changes = [
+        dict(query_lr_scale=0.25),
+        dict(query_lr_scale=4.0),
+        dict(query_weight_decay=0.1),
+    ]
+    of_queries = [
+        study(residual, seed, lr=LR, **change)
+        for change in changes for seed in SEEDS for residual in ("block", "full")
+    ]
+    of_all = [
+        study(residual, seed, lr=LR, warmup_steps=steps)
+        for steps in (0, 120) for seed in SEEDS for residual in MAIN
+    ]
+    too_fast = [
+        study(residual, seed, lr=RATES[-1], query_lr_scale=0.25)
+        for seed in SEEDS for residual in ("block", "full")
+    ]
+    return {"python_sources": of_queries + of_all + too_fast}
+
+
+def ablations() -> dict[str, list[Trial]]:
+    """Tables 4 and 5, and the block sizes of Fig. 6, at the recipe chosen for PreNorm."""
+    return {
+        "python_sources": [
+            study(residual, seed, lr=LR, **change)
+            for seed in SEEDS
+            for residual, change in ROWS
+        ]
+    }
+
+
+ROWS = (
+    *((residual, {}) for residual in MAIN),
+    *((residual, {}) for residual in VARIANTS if residual != "window"),
+    ("window", dict(window=4)),        # of 16 layers, as the paper's 8 of 32
+    *(("block", dict(block_size=size)) for size in (2, 8, 16)),
+)
+
+
+def scaling() -> dict[str, list[Trial]]:
+    """Five sizes at TOKENS_PER_PARAMETER, the embedding and the head not counted."""
+    return {
+        "python_sources": [
+            study(
+                residual, seed, lr=LR, d_model=d, n_layers=L,
+                steps=(steps := TOKENS_PER_PARAMETER * 6 * d * d * L // 1024),
+                warmup_steps=steps // 10, eval_every=max(50, steps // 8),
+            )
+            for seed in (0, 1)
+            for d, L in ((24, 6), (32, 8), (40, 10), (52, 12), (64, 16))
+            for residual in MAIN
+        ]
+    }
+
+
+TOKENS_PER_PARAMETER = 4
+
+
+def shape() -> dict[str, list[Trial]]:
+    """Depth against width at about 0.4 million parameters, as many steps for all."""
+    return {
+        "python_sources": [
+            study(residual, seed, lr=LR, d_model=d, n_layers=L)
+            for seed in (0, 1)
+            for d, L in ((96, 8), (80, 10), (64, 16), (52, 24), (44, 32))
+            for residual in ("prenorm", "full")
+        ]
+    }
+
+
+STUDIES = (rates, recipe, ablations, scaling, shape)
+SWEEPS = {sweep.__name__: sweep for sweep in (baseline, residuals, query_rate, *STUDIES)}

@@ -1,0 +1,197 @@
+"""The property that defines each variant, and the errors of their arguments."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from attnres_ref import LM, LMConfig, depth_attention
+from attnres_ref.mixing import mixing_matrix
+from attnres_ref.probes import trace
+from attnres_ref.variants import (
+    RESIDUALS,
+    HyperConnections,
+    MultiheadAttnRes,
+    SlidingWindow,
+    raw_key_attention,
+    sigmoid_attention,
+)
+
+SIZE = dict(vocab_size=17, d_model=16, n_layers=8, n_heads=2, context=8, window=3, n_streams=3)
+TOKENS = torch.randint(17, (2, 6), generator=torch.Generator().manual_seed(1))
+LIKE_PRENORM = sorted(set(RESIDUALS) - {"prenorm", "window", "layerscale", "rezero"})
+
+
+def build(residual, noise=0.0, **changes):
+    """A float64 model; with `noise` the stream is away from its initialisation."""
+    torch.manual_seed(0)
+    model = LM(LMConfig(residual=residual, **SIZE | changes)).double()
+    generator = torch.Generator().manual_seed(2)
+    for parameter in model.stream.parameters():
+        random = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+        parameter.data += noise * random
+    return model
+
+
+def mean_matrix(residual, noise=0.5, **changes):
+    """M [L + 1, L + 1], averaged over tokens and channels."""
+    return mixing_matrix(build(residual, noise, **changes), TOKENS).mean((2, 3, 4))
+
+
+@pytest.mark.parametrize("residual", LIKE_PRENORM)
+def test_starts_as_prenorms_function(residual):
+    expected = build("prenorm")(TOKENS)
+    # Highway's first gates are float32 numbers.
+    limit = 1e-5 if residual == "highway" else 1e-10
+    assert (build(residual)(TOKENS) - expected).abs().max() <= limit
+    assert (build(residual, noise=0.5)(TOKENS) - expected).abs().max() > 1e-2
+
+
+def test_a_window_as_long_as_the_depth_is_full_attnres():
+    full, window = build("full", 0.5), build("window", window=8)
+    window.load_state_dict(full.state_dict())
+    assert torch.equal(window(TOKENS), full(TOKENS))
+
+
+def test_a_window_reads_the_latest_outputs_and_the_embedding():
+    M = mean_matrix("window")
+    for layer, row in enumerate(M):
+        read = {0, *range(max(1, layer - 2), layer + 1)}
+        assert {i for i in range(9) if row[i] != 0} == read
+
+
+def test_sigmoid_weights_do_not_compete():
+    generator = torch.Generator().manual_seed(0)
+    query, *sources = torch.randn(5, 1, 16, generator=generator)
+    query = query[0]
+    mixed, weights = sigmoid_attention(query, sources, return_weights=True)
+    key = F.rms_norm(sources[2], (16,), eps=1e-5)
+    torch.testing.assert_close(weights[2], (key @ query).sigmoid())
+    _, fewer = sigmoid_attention(query, sources[1:], return_weights=True)
+    assert torch.equal(fewer, weights[1:])
+    torch.testing.assert_close(mixed, sum(w[:, None] * v for w, v in zip(weights, sources)))
+
+
+def test_raw_keys_feel_the_size_of_a_source():
+    generator = torch.Generator().manual_seed(0)
+    query, small, other = torch.randn(3, 16, generator=generator) / 4
+    for attend, differs in ((depth_attention, False), (raw_key_attention, True)):
+        _, before = attend(query, [10 * small, other], return_weights=True)
+        _, after = attend(query, [50 * small, other], return_weights=True)
+        assert ((before - after).abs().max() > 1e-3) == differs
+    scores = torch.stack([small @ query, other @ query])
+    _, weights = raw_key_attention(query, [small, other], return_weights=True)
+    torch.testing.assert_close(weights, scores.softmax(0))
+
+
+def test_one_depth_head_is_full_attnres_and_more_attend_apart():
+    full, one = build("full", 0.5), build("multihead", depth_heads=1)
+    one.load_state_dict(full.state_dict())
+    assert torch.equal(one(TOKENS), full(TOKENS))
+    M = mixing_matrix(build("multihead", 0.5, depth_heads=4), TOKENS)[-1, 2, 0, 0]
+    heads = M.unflatten(0, (4, 4))                                    # [H, d / H]
+    assert (heads == heads[:, :1]).all() and len(heads[:, 0].unique()) == 4
+
+
+def test_an_input_dependent_query_changes_with_the_latest_source():
+    """With a fixed query the odds between two sources are their own affair; with a query
+    made from the latest source they depend on that one."""
+
+    def odds(residual):
+        stream = build(residual, 0.5).stream
+        sources = torch.zeros(3, 2, 16, dtype=torch.float64)          # of two tokens
+        sources[0, :, 0], sources[1, :, 1] = 1.0, 1.0                 # the same two sources
+        sources[2, :, 2:] = torch.randn(2, 14)                        # and another latest
+        state = stream.begin(sources[0])
+        for layer in (0, 1):
+            state = stream.write(state, layer, sources[1 + layer])
+        h = stream.read(state, 2)
+        return (h[:, 0] / h[:, 1]).tolist()
+
+    first, second = odds("full")
+    assert first == pytest.approx(second)
+    first, second = odds("input_query")
+    assert abs(first - second) > 1e-3
+
+
+def test_static_mixing_is_the_same_for_every_token():
+    for residual, rows_sum_to_one in (("static", True), ("denseformer", False)):
+        M = mixing_matrix(build(residual, 0.5), TOKENS)
+        assert (M == M[..., :1, :1, :1]).all()
+        sums = M[..., 0, 0, 0].sum(1)
+        assert torch.allclose(sums, torch.ones_like(sums)) == rows_sum_to_one
+
+
+def test_denseformer_weighs_each_output_by_one_plus_its_number():
+    model = build("denseformer", 0.5)
+    M = mixing_matrix(model, TOKENS)[..., 0, 0, 0]
+    torch.testing.assert_close(M, (1 + model.stream.logits).tril())
+
+
+def test_rezero_starts_as_the_embedding():
+    model = build("rezero")
+    assert torch.equal(trace(model, TOKENS).inputs[-1], model.embedding(TOKENS))
+
+
+@pytest.mark.parametrize("residual", ["layerscale", "rezero"])
+def test_a_scale_of_one_is_prenorm(residual):
+    model = build(residual)
+    model.stream.scale.data.fill_(1.0)
+    torch.testing.assert_close(model(TOKENS), build("prenorm")(TOKENS), rtol=0, atol=1e-12)
+
+
+def test_layerscale_weighs_an_output_by_its_scale():
+    model = build("layerscale", 0.5)
+    M = mixing_matrix(model, TOKENS)
+    assert torch.equal(M[-1, 1:, 0, 0], model.stream.scale)           # [L, d]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_highway_rows_sum_to_one(noise):
+    M = mixing_matrix(build("highway", noise), TOKENS)
+    assert (M.sum(1) - 1).abs().max() < 1e-12 and (M >= 0).all()
+    spread = M[-1, 0, :, :, 0].std()                                  # over tokens
+    assert (spread > 1e-3) == (noise > 0)
+
+
+@pytest.mark.parametrize("n_streams", [1, 2, 4])
+def test_mhc_transitions_are_doubly_stochastic(n_streams):
+    stream = build("mhc", 0.5, n_streams=n_streams).stream
+    matrices = stream.transition(torch.randn(2, 5, n_streams, 16, dtype=torch.float64), 3)
+    assert matrices.shape == (2, 5, n_streams, n_streams) and (matrices >= 0).all()
+    assert (matrices.sum(-1) - 1).abs().max() < 1e-12
+    assert (matrices.sum(-2) - 1).abs().max() < 1e-12
+
+
+def test_mhc_starts_near_the_identity_and_breaks_the_symmetry_of_its_streams():
+    model = build("mhc")
+    stream = model.stream
+    start = stream.transition(torch.randn(1, 3, 16, dtype=torch.float64), 0)
+    assert (start - torch.eye(3)).abs().max() < 0.05
+    F.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten()).backward()
+    assert len(stream.writes.grad[2].unique()) == 3
+
+
+@pytest.mark.parametrize("residual", sorted(RESIDUALS))
+def test_all_that_a_stream_learns_gets_a_gradient_where_it_matters(residual):
+    model = build(residual, 0.3)
+    F.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten()).backward()
+    for name, parameter in model.stream.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize(
+    "build_it, message",
+    [
+        (lambda: LMConfig(residual="resnet"), "residual is 'resnet': choose one of"),
+        (lambda: LMConfig(residual="window", window=0), "window is 0"),
+        (lambda: LMConfig(residual="mhc", n_streams=0), "n_streams is 0"),
+        (lambda: LMConfig(residual="mhc", n_streams=7), "n_streams is 7"),
+        (lambda: LMConfig(residual="multihead", depth_heads=3), "depth_heads is 3"),
+        (lambda: SlidingWindow(4, 8, window=-1), "window is -1"),
+        (lambda: HyperConnections(4, 8, n_streams=0), "n_streams is 0"),
+        (lambda: MultiheadAttnRes(4, 8, n_heads=0), "depth_heads is 0"),
+    ],
+)
+def test_arguments_that_do_not_fit(build_it, message):
+    with pytest.raises(ValueError, match=message):
+        build_it()
