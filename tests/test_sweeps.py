@@ -18,7 +18,7 @@ def test_every_run_of_a_sweep_has_a_name_of_its_own(name):
 def test_runs_that_studies_share_by_name_are_the_same_run():
     runs = defaultdict(set)
     for study in sweeps.STUDIES:
-        for trial in study()["python_sources"]:
+        for trial in (trial for trials in study().values() for trial in trials):
             runs[trial.name].add(trial)
     assert all(len(same) == 1 for same in runs.values())
 
@@ -33,8 +33,10 @@ def test_every_residual_is_ablated_with_three_paired_seeds():
     assert set(map(tuple, seeds.values())) == {(0, 1, 2)}
 
 
-def test_a_scaling_run_sees_its_tokens_per_parameter():
-    for trial in sweeps.scaling()["python_sources"]:
+@pytest.mark.parametrize("sweep", [sweeps.scaling, sweeps.scaling_gpu])
+def test_a_scaling_run_sees_its_tokens_per_parameter(sweep):
+    (trials,) = sweep().values()
+    for trial in trials:
         size, recipe = trial.model, trial.train
         parameters = 6 * size.d_model**2 * size.n_layers
         tokens = recipe.steps * recipe.batch_size * size.context
