@@ -90,25 +90,23 @@ def rates() -> dict[str, list[Trial]]:
 
 
 def recipe() -> dict[str, list[Trial]]:
-    """What of the recipe AttnRes is sensitive to, one change at a time from LR."""
+    """What of the recipe AttnRes is sensitive to: one change at a time from LR, and
+    slow queries at a rate that is too high."""
     changes = [
-        dict(query_lr_scale=0.25),
-        dict(query_lr_scale=4.0),
-        dict(query_weight_decay=0.1),
+        (dict(lr=LR, query_lr_scale=0.25), ("block", "full")),
+        (dict(lr=LR, query_weight_decay=0.1), ("block", "full")),
+        (dict(lr=RATES[-1], query_lr_scale=0.25), ("block", "full")),
+        (dict(lr=LR, warmup_steps=120), ("prenorm", "full")),
+        (dict(lr=LR, warmup_steps=0), ("prenorm", "full")),
     ]
-    of_queries = [
-        study(residual, seed, lr=LR, **change)
-        for change in changes for seed in SEEDS for residual in ("block", "full")
-    ]
-    of_all = [
-        study(residual, seed, lr=LR, warmup_steps=steps)
-        for steps in (0, 120) for seed in SEEDS for residual in MAIN
-    ]
-    too_fast = [
-        study(residual, seed, lr=RATES[-1], query_lr_scale=0.25)
-        for seed in SEEDS for residual in ("block", "full")
-    ]
-    return {"python_sources": of_queries + of_all + too_fast}
+    return {
+        "python_sources": [
+            study(residual, seed, **change)
+            for change, residuals in changes
+            for seed in SEEDS
+            for residual in residuals
+        ]
+    }
 
 
 def ablations() -> dict[str, list[Trial]]:
@@ -136,7 +134,7 @@ def scaling() -> dict[str, list[Trial]]:
         "python_sources": [
             study(residual, seed, lr=LR, d_model=d, n_layers=L, **schedule(d, L, 8 * 128))
             for seed in (0, 1)
-            for d, L in ((24, 6), (32, 8), (40, 10), (52, 12), (64, 16))
+            for d, L in ((24, 6), (32, 8), (40, 10), (48, 12), (56, 14))
             for residual in MAIN
         ]
     }
