@@ -26,10 +26,12 @@ def test_runs_that_studies_share_by_name_are_the_same_run():
 def test_every_residual_is_ablated_with_three_paired_seeds():
     seeds = defaultdict(list)
     for trial in sweeps.ablations()["python_sources"]:
-        seeds[trial.model.residual, trial.model.block_size].append(trial.train.seed)
+        size = trial.model
+        seeds[size.residual, size.block_size, size.window].append(trial.train.seed)
         assert trial.train.lr == sweeps.LR
-    assert {residual for residual, _ in seeds} == set(RESIDUALS)
-    assert {size for residual, size in seeds if residual == "block"} == {2, 4, 8, 16}
+    assert {residual for residual, _, _ in seeds} == set(RESIDUALS)
+    assert {S for residual, S, _ in seeds if residual == "block"} == {2, 4, 8, 16}
+    assert {W for residual, _, W in seeds if residual == "window"} == {4, 8}
     assert set(map(tuple, seeds.values())) == {(0, 1, 2)}
 
 

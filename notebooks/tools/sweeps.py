@@ -123,9 +123,21 @@ def ablations() -> dict[str, list[Trial]]:
 ROWS = (
     *((residual, {}) for residual in MAIN),
     *((residual, {}) for residual in VARIANTS if residual != "window"),
-    ("window", dict(window=4)),        # of 16 layers, as the paper's 8 of 32
+    ("window", dict(window=4)),        # of 16 layers, as the paper's 8 of 32 ...
+    ("window", dict(window=8)),        # ... and the paper's 8
     *(("block", dict(block_size=size)) for size in (2, 8, 16)),
 )
+
+
+def gentler() -> dict[str, list[Trial]]:
+    """The variants that LR is too much for, at a quarter of it: compare with `rates`."""
+    return {
+        "python_sources": [
+            study(residual, seed, lr=LR / 4, **change)
+            for seed in SEEDS
+            for residual, change in (("input_query", {}), ("window", dict(window=4)))
+        ]
+    }
 
 
 def scaling() -> dict[str, list[Trial]]:
@@ -182,5 +194,5 @@ def corpus(name: str) -> Corpus:
     return python_sources(("torch",)) if name == "torch_sources" else load(name)
 
 
-STUDIES = (rates, recipe, ablations, scaling, scaling_gpu, shape)
+STUDIES = (rates, recipe, ablations, gentler, scaling, scaling_gpu, shape)
 SWEEPS = {sweep.__name__: sweep for sweep in (baseline, residuals, query_rate, *STUDIES)}
