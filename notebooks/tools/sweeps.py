@@ -94,10 +94,9 @@ def recipe() -> dict[str, list[Trial]]:
     slow queries at a rate that is too high."""
     changes = [
         (dict(lr=LR, query_lr_scale=0.25), ("block", "full")),
-        (dict(lr=LR, query_weight_decay=0.1), ("block", "full")),
-        (dict(lr=RATES[-1], query_lr_scale=0.25), ("block", "full")),
+        (dict(lr=LR, query_weight_decay=0.1), ("full",)),
+        (dict(lr=RATES[-1], query_lr_scale=0.25), ("full",)),
         (dict(lr=LR, warmup_steps=120), ("prenorm", "full")),
-        (dict(lr=LR, warmup_steps=0), ("prenorm", "full")),
     ]
     return {
         "python_sources": [
