@@ -27,11 +27,12 @@ def test_every_residual_is_ablated_with_three_paired_seeds():
     seeds = defaultdict(list)
     for trial in sweeps.ablations()["python_sources"]:
         size = trial.model
-        seeds[size.residual, size.block_size, size.window].append(trial.train.seed)
+        row = size.residual, size.block_size, size.window, size.scaled_init
+        seeds[row].append(trial.train.seed)
         assert trial.train.lr == sweeps.LR
-    assert {residual for residual, _, _ in seeds} == set(RESIDUALS)
-    assert {S for residual, S, _ in seeds if residual == "block"} == {2, 4, 8, 16}
-    assert {W for residual, _, W in seeds if residual == "window"} == {4, 8}
+    assert {residual for residual, _, _, _ in seeds} == set(RESIDUALS)
+    assert {S for residual, S, _, _ in seeds if residual == "block"} == {2, 4, 8, 16}
+    assert {W for residual, _, W, _ in seeds if residual == "window"} == {4, 8}
     assert set(map(tuple, seeds.values())) == {(0, 1, 2)}
 
 

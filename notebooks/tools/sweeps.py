@@ -125,6 +125,7 @@ ROWS = (
     ("window", dict(window=4)),        # of 16 layers, as the paper's 8 of 32 ...
     ("window", dict(window=8)),        # ... and the paper's 8
     *(("block", dict(block_size=size)) for size in (2, 8, 16)),
+    ("prenorm", dict(scaled_init=True)),                 # was plain the better start?
 )
 
 
