@@ -129,6 +129,18 @@ ROWS = (
 )
 
 
+def start() -> dict[str, list[Trial]]:
+    """The three residuals from GPT-2's smaller output projections: at this size the
+    better start for PreNorm too, which `baseline` (d=128, other corpus) did not find."""
+    return {
+        "python_sources": [
+            study(residual, seed, lr=LR, scaled_init=True)
+            for seed in SEEDS
+            for residual in MAIN
+        ]
+    }
+
+
 def gentler() -> dict[str, list[Trial]]:
     """The variants that LR is too much for, at a quarter of it: compare with `rates`."""
     return {
@@ -194,5 +206,5 @@ def corpus(name: str) -> Corpus:
     return python_sources(("torch",)) if name == "torch_sources" else load(name)
 
 
-STUDIES = (rates, recipe, ablations, gentler, scaling, scaling_gpu, shape)
+STUDIES = (rates, recipe, start, ablations, gentler, scaling, scaling_gpu, shape)
 SWEEPS = {sweep.__name__: sweep for sweep in (baseline, residuals, query_rate, *STUDIES)}
