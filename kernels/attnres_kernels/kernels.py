@@ -12,6 +12,9 @@ passes 2^31 early. `sources` is a tuple of BLOCK_N pointers, the first n of whic
 from attnres_kernels.interpret import device_function, interpreting, tl, triton
 
 INTERPRETING = tl.constexpr(interpreting())
+# The one combine function that the interpreter's tl.reduce hands to NumPy; it calls any
+# other from Python, once per lane.
+ADD = tl.standard._sum_combine if interpreting() else None
 
 
 @device_function
@@ -45,10 +48,9 @@ def add3(a0, a1, a2, b0, b1, b2):
 
 @device_function
 def sum2(a, b):
-    """Both sums in one reduction, which pays for its barriers once. The interpreter
-    would call add2 from Python for each lane, and takes NumPy's sums."""
+    """Both sums in one reduction, which pays for its barriers once."""
     if INTERPRETING:
-        return tl.sum(a, 0), tl.sum(b, 0)
+        return tl.reduce(a, 0, ADD), tl.reduce(b, 0, ADD)
     else:
         return tl.reduce((a, b), 0, add2)
 
@@ -56,7 +58,7 @@ def sum2(a, b):
 @device_function
 def sum3(a, b, c):
     if INTERPRETING:
-        return tl.sum(a, 0), tl.sum(b, 0), tl.sum(c, 0)
+        return tl.reduce(a, 0, ADD), tl.reduce(b, 0, ADD), tl.reduce(c, 0, ADD)
     else:
         return tl.reduce((a, b, c), 0, add3)
 
