@@ -36,12 +36,12 @@ def load(sources, i, at, inside, BLOCK_N: tl.constexpr):
     return tl.load(pick(sources, i, BLOCK_N) + at, mask=inside, other=0.0).to(tl.float32)
 
 
-@device_function
+@triton.jit
 def add2(a0, a1, b0, b1):
     return a0 + b0, a1 + b1
 
 
-@device_function
+@triton.jit
 def add3(a0, a1, a2, b0, b1, b2):
     return a0 + b0, a1 + b1, a2 + b2
 
