@@ -71,7 +71,7 @@ def assert_close(ours, exact, tolerance=TOLERANCE):
         assert gap <= tolerance, f"relative error {gap:.1e}"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(**SIZES)
 @example(0, 33, 257, 7, 0.1, True, False)
 @example(1, 9, 64, 7, 0.1, False, True)
@@ -170,7 +170,7 @@ def test_the_compiled_branches_of_helpers_agree(monkeypatch):
 # --- two phases -------------------------------------------------------------------------
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 9), S=st.integers(1, 9),
        d=SIZES["d"], T=SIZES["T"], n_fresh=st.integers(1, 3))
 def test_both_phases_equal_the_reference(seed, n, S, d, T, n_fresh):

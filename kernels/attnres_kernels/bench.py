@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from attnres_kernels import interpreting, peers
+from attnres_kernels.bench_model import model_ratios
 from attnres_ref import depth_attention as reference
 from attnres_ref.provenance import provenance
 
@@ -45,7 +46,8 @@ def inputs(n, T, d, device, dtype=torch.bfloat16, noise=1.0, seed=0):
 
 
 def gate(attend, device, dtype=torch.bfloat16) -> dict[str, float]:
-    """Largest relative errors of h, dw and dv against float64, on both kinds of input."""
+    """Largest relative errors of h, and of dw and dv where there is a backward, against
+    float64, on both kinds of input."""
     worst = {}
     for kind, noise in (("independent", 1.0), ("correlated", 0.05)):
         w, sources = inputs(9, 8, 128, device, dtype, noise)
@@ -54,8 +56,8 @@ def gate(attend, device, dtype=torch.bfloat16) -> dict[str, float]:
         for read, leaves in ((attend, [w, *sources]), (plain, wide)):
             h = read(leaves[0], leaves[1:])
             dh = torch.linspace(-1, 1, h.numel(), device=device).view_as(h).to(h)
-            dw, *dv = torch.autograd.grad(h, leaves, dh)
-            found.append((h.detach(), dw, torch.stack(dv)))
+            dw, *dv = torch.autograd.grad(h, leaves, dh) if h.requires_grad else [None] * 2
+            found.append((h.detach(),) if dw is None else (h.detach(), dw, torch.stack(dv)))
         for name, a, b in zip(("h", "dw", "dv"), *found):
             gap = (a.double() - b).abs().max() / b.abs().max()
             worst[f"{name} {kind}"] = gap.item()
@@ -82,7 +84,8 @@ def cuda_graph(call):
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         kept = call()
-    return lambda: (graph.replay(), kept)
+    # What the graph reads and writes must live as long as its replays.
+    return lambda: (graph.replay(), call, kept)
 
 
 def cuda_ms(calls) -> float:
@@ -96,17 +99,22 @@ def cuda_ms(calls) -> float:
     return begin.elapsed_time(end) / len(calls)
 
 
+def parts(attend, w, sources) -> dict:
+    """Forward, and backward alone where there is one, as calls without arguments."""
+    found = dict(forward=lambda: attend(w, sources).detach())
+    h = attend(w, sources)
+    if h.requires_grad:
+        leaves, dh = [w, *sources], torch.ones_like(h)
+        found["backward"] = lambda: torch.autograd.grad(h, leaves, dh, retain_graph=True)
+    return found
+
+
 def prepared(attend, sets, prepare=cuda_graph) -> dict:
     """Replays of a contender by part, one per set of inputs, and what they cost first."""
-    began = time.perf_counter()
-    replays = dict(forward=[], backward=[])
+    began, replays = time.perf_counter(), {}
     for w, sources in sets:
-        replays["forward"].append(prepare(lambda: attend(w, sources).detach()))
-        h = attend(w, sources)
-        if h.requires_grad:
-            dh, leaves = torch.ones_like(h), [w, *sources]
-            backward = lambda: torch.autograd.grad(h, leaves, dh, retain_graph=True)
-            replays["backward"].append(prepare(backward))
+        for part, call in parts(attend, w, sources).items():
+            replays.setdefault(part, []).append(prepare(call))
     return dict(replays=replays, tune_s=time.perf_counter() - began)
 
 
@@ -115,16 +123,15 @@ def cell(contenders, n, T, d, rounds, device, prepare=cuda_graph, clock=cuda_ms)
     n_sets = max(1, min(64, round(BEYOND_CACHE / (2 * n * T * d)) + 1))
     sets = [inputs(n, T, d, device, seed=seed) for seed in range(n_sets)]
     ready = {name: prepared(attend, sets, prepare) for name, attend in contenders.items()}
-    times = {name: dict(forward=[], backward=[]) for name in ready}
+    times = {name: {part: [] for part in one["replays"]} for name, one in ready.items()}
     for _ in range(rounds):
         for name, one in ready.items():
             for part, calls in one["replays"].items():
-                if calls:
-                    times[name][part].append(clock(calls))
+                times[name][part].append(clock(calls))
     return [
         dict(contender=name, n=n, T=T, d=d, part=part, tune_s=ready[name]["tune_s"],
              ms=quartiles(found), gb_per_s=gb_per_s(part, n, T, d, statistics.median(found)))
-        for name, parts in times.items() for part, found in parts.items() if found
+        for name, by_part in times.items() for part, found in by_part.items()
     ]
 
 
@@ -188,6 +195,8 @@ def table(record: dict) -> str:
             best = min(others, key=lambda name: others[name]["ms"][1])
             line += f"  {others[best]['ms'][1] / mine['ms'][1]:.2f}x our time, {best}"
         lines.append(line)
+    lines += [f"whole model, {name}: {ratio:.3f}x PreNorm"
+              for name, ratio in record.get("model", {}).items()]
     lines += [f"not measured: {name}: {why}" for name, why in record["missing"].items()]
     return "\n".join(lines)
 
@@ -242,7 +251,7 @@ def main(arguments: list[str] | None = None) -> None:
                    "--rounds", str(options.rounds)]
         run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         records.append(json.loads(run.stdout.splitlines()[-1]))
-    record = joined(records)
+    record = joined(records) | dict(model=model_ratios(options.rounds, torch.device("cuda")))
     print(table(record))
     if options.json:
         options.json.write_text(json.dumps(record, indent=1) + "\n")

@@ -45,8 +45,9 @@ class StubTriton:
 try:
     import triton
     import triton.language as tl
+    INTERPRETING = bool(triton.knobs.runtime.interpret)      # fixed from here on
 except ImportError:
-    triton, tl = StubTriton, StubLanguage
+    triton, tl, INTERPRETING = StubTriton, StubLanguage, False
 
 
 def available() -> bool:
@@ -55,7 +56,8 @@ def available() -> bool:
 
 
 def interpreting() -> bool:
-    return available() and bool(triton.knobs.runtime.interpret)
+    """Whether it is the interpreter that runs them."""
+    return INTERPRETING
 
 
 def device_function(function):
