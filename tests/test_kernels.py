@@ -110,14 +110,24 @@ def test_a_zero_query_reads_the_mean():
     torch.testing.assert_close(h, torch.stack(sources).mean(0))
 
 
-def test_eps_counts_for_tiny_sources():
+@pytest.mark.parametrize("eps", [1e-5, 1e-7])
+def test_eps_counts_for_tiny_sources(eps):
     query, weight, _, sources = draw(6, 3, 48, 7)
     sources = [1e-3 * v for v in sources]                  # mean square about 1e-6
-    for eps in (1e-5, 1e-7):
-        h = attnres_kernels.depth_attention(query, sources, weight, eps)
-        wide = [v.double() for v in sources]
-        exact = attnres_ref.depth_attention(query.double(), wide, weight.double(), eps)
-        assert_close(h, exact)
+    found = []
+    for read, dtype in ((attnres_kernels, torch.float32), (attnres_ref, torch.float64)):
+        call = lambda q, w, _, *v: read.depth_attention(q, v, w, eps)
+        found.append(results(call, query, weight, None, sources, dtype))
+    for ours, exact in zip(*found, strict=True):
+        assert_close(ours, exact)
+
+
+def test_gradients_keep_their_digits_when_sources_are_nearly_equal():
+    """Sources 1 % apart. Without the shift by v_0 the error is above the bound."""
+    inputs = draw(13, 9, 257, 7, noise=0.01, gain=False)
+    ours = results(fused, *inputs, torch.float32)
+    exact = results(composed, *inputs, torch.float64)
+    assert_close(ours[1], exact[1], 5e-5)                  # the query's gradient
 
 
 @pytest.mark.parametrize("scale", [1e4, 1e-8, 0.0])

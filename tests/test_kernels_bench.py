@@ -71,7 +71,7 @@ def test_a_cell_times_every_contender_in_turn(monkeypatch):
 
 def test_the_gate_passes_the_reference_and_stops_a_wrong_read():
     right = bench.gate(bench.plain, torch.device("cpu"), torch.float32)
-    assert max(right.values()) < 1e-4 and len(right) == 6
+    assert max(right.values()) < 1e-3 and len(right) == 6
     wrong = bench.gate(lambda w, sources: peers.stacked(w, sources[:-1]) + 0 * sources[-1],
                        torch.device("cpu"), torch.float32)
     assert wrong["h independent"] > bench.LIMIT
@@ -126,7 +126,7 @@ def test_adapters_pass_the_gate_on_fakes_of_the_peers(monkeypatch):
     assert not missing and list(found) == list(peers.LOADERS)
     for name in set(found) - {"ours", "torch.compile"}:
         errors = bench.gate(found[name], torch.device("cpu"), torch.float32)
-        assert max(errors.values()) < 1e-4, name
+        assert max(errors.values()) < 1e-3, name
 
 
 def test_a_missing_peer_is_named(monkeypatch):

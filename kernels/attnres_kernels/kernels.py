@@ -122,7 +122,8 @@ def through_softmax(s, inverse_rms, dalpha, is_source, D: tl.constexpr):
     alpha = p / tl.sum(p, 0)
     ds = alpha * (dalpha - tl.sum(alpha * dalpha, 0))
     to_w = ds * inverse_rms
-    to_v = -to_w * tl.where(is_source, s, 0.0) * inverse_rms / D      # not 0 * -inf
+    s = tl.where(is_source, s, 0.0)                       # 0 * -inf would be NaN
+    to_v = -to_w * s * inverse_rms / D
     return alpha, to_w, to_v
 
 
