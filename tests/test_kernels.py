@@ -314,6 +314,38 @@ def test_a_model_compiles_into_one_graph():
         torch.testing.assert_close(ours, theirs)
 
 
+# --- on a GPU -------------------------------------------------------------------------
+
+needs_gpu = pytest.mark.skipif(
+    DEVICE == "cpu", reason="needs a CUDA device; bfloat16 in the interpreter proves nothing"
+)
+
+
+@needs_gpu
+@pytest.mark.parametrize("n, d", [(1, 7168), (9, 4096), (33, 1024), (5, 48)])
+def test_bfloat16_on_a_gpu(n, d):
+    query, weight, gain, sources = draw(14, n, d, 300, noise=0.1)
+    sources = [v.bfloat16().requires_grad_() for v in sources]
+    wide = [x.detach().double().requires_grad_() for x in (query, weight, gain, *sources)]
+    narrow = [x.detach().requires_grad_() for x in (query, weight, gain)] + sources
+    h, exact = fused(*narrow), composed(*wide)
+    dh = torch.randn_like(h)
+    assert_close(h, exact, 8e-3)
+    ours = torch.autograd.grad(h, narrow, dh)
+    theirs = torch.autograd.grad(exact, wide, dh.double(), allow_unused=True)
+    for a, b in zip(ours[2:], theirs[2:], strict=True):
+        assert_close(a, b, 8e-3)
+
+
+@needs_gpu
+def test_offsets_beyond_int32_on_a_gpu():
+    T = 2**31 // 8192 + 1                                  # 4.3 GB a source in bfloat16
+    v = torch.zeros(T, 8192, dtype=torch.bfloat16, device=DEVICE)
+    v[-1] = 3.0
+    h = attnres_kernels.depth_attention(torch.zeros(8192, device=DEVICE), [v, v])
+    assert torch.equal(h[-1], v[-1]) and not h[:-1].any()
+
+
 # --- what is refused ----------------------------------------------------------------
 
 
