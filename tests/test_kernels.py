@@ -56,7 +56,8 @@ def composed(query, weight, gain, *sources):
 
 def results(read, query, weight, gain, sources, dtype):
     """The read and the gradients of query, norm weight, output norm weight, sources."""
-    inputs = [x if x is None else x.detach().to(dtype) for x in (query, weight, gain, *sources)]
+    inputs = query, weight, gain, *sources
+    inputs = [x if x is None else x.detach().to(dtype) for x in inputs]
     leaves = [x.requires_grad_() for x in inputs if x is not None]
     h = read(*inputs)
     torch.manual_seed(0)
@@ -91,7 +92,8 @@ def test_forward_and_every_gradient_equal_float64(seed, n, d, T, noise, gain, co
 
 def test_one_source_is_returned_and_scores_learn_nothing():
     query, weight, _, sources = draw(3, 1, 100, 7)
-    h, d_query, d_weight, d_source = results(fused, query, weight, None, sources, torch.float32)
+    found = results(fused, query, weight, None, sources, torch.float32)
+    h, d_query, d_weight, d_source = found
     assert torch.equal(h, sources[0])
     assert not d_query.any() and not d_weight.any()
     torch.manual_seed(0)
@@ -138,7 +140,9 @@ def test_extreme_magnitudes_stay_finite(scale):
 
 
 # The interpreter rounds to bfloat16 by cutting bits off, so this is no proof for GPUs.
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(
+    "dtype, tolerance", [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)]
+)
 def test_half_precision_is_stored_and_computed_in_float32(dtype, tolerance):
     query, weight, gain, sources = draw(8, 5, 100, 7)
     sources = [v.to(dtype) for v in sources]
@@ -213,7 +217,8 @@ def plain_phases(queries, partial, newest, gain, *sources):
 
 def test_fused_partial_update_and_norm_with_their_gradients():
     query, _, gain, sources = draw(11, 6, 48, 7)
-    inputs = [torch.stack([query, query.flip(0)]), sources[0], sources[1], gain, *sources[2:]]
+    partial, newest, *completed = sources
+    inputs = [torch.stack([query, query.flip(0)]), partial, newest, gain, *completed]
     found = []
     for read, dtype in ((fused_phases, torch.float32), (plain_phases, torch.float64)):
         leaves = [x.to(dtype).requires_grad_() for x in inputs]
@@ -236,7 +241,7 @@ def test_swapped_into_two_phase_inference():
         torch.testing.assert_close(scheduled, model(tokens), rtol=1e-4, atol=1e-4)
 
 
-# --- torch.library and the model ------------------------------------------------------------
+# --- torch.library and the model ---------------------------------------------------------
 
 
 def operators():
@@ -252,14 +257,17 @@ def operators():
     return inputs.items()
 
 
-@pytest.mark.parametrize("op, arguments", operators(), ids=lambda x: getattr(x, "_name", ""))
+@pytest.mark.parametrize(
+    "op, arguments", operators(), ids=lambda x: getattr(x, "_name", "")
+)
 def test_operators_pass_opcheck(op, arguments):
     def leaf(x):
         if isinstance(x, list):
             return [leaf(y) for y in x]
         return x.clone().requires_grad_() if isinstance(x, torch.Tensor) else x
 
-    assert set(torch.library.opcheck(op, tuple(map(leaf, arguments))).values()) == {"SUCCESS"}
+    outcome = torch.library.opcheck(op, tuple(map(leaf, arguments)))
+    assert set(outcome.values()) == {"SUCCESS"}
 
 
 def tiny(residual, attend=attnres_ref.depth_attention):
@@ -317,7 +325,7 @@ def test_a_model_compiles_into_one_graph():
 # --- on a GPU -------------------------------------------------------------------------
 
 needs_gpu = pytest.mark.skipif(
-    DEVICE == "cpu", reason="needs a CUDA device; bfloat16 in the interpreter proves nothing"
+    DEVICE == "cpu", reason="needs a CUDA device: the interpreter proves nothing here"
 )
 
 
@@ -356,7 +364,9 @@ def vector(*shape, **options):
 BAD_READS = {
     "sources is empty": dict(sources=[]),
     r"sources\[0\] has dtype torch.float64": dict(sources=[vector(2, 4).double()]),
-    r"sources\[0\] has shape \[2, 8193\]": dict(query=vector(8193), sources=[vector(2, 8193)]),
+    r"sources\[0\] has shape \[2, 8193\]": dict(
+        query=vector(8193), sources=[vector(2, 8193)]
+    ),
     r"sources\[1\] has shape": dict(sources=[vector(2, 4), vector(3, 4)]),
     r"sources\[1\] has dtype": dict(sources=[vector(2, 4), vector(2, 4).half()]),
     r"sources\[1\] has device": dict(sources=[vector(2, 4), vector(2, 4, device="meta")]),
@@ -380,7 +390,9 @@ def test_a_bad_read_is_named(message):
 
 BAD_PHASES = {
     r"query has shape \[2, 4\]": dict(query=vector(2, 4)),
-    "output is given beside 2 sources": dict(sources=[vector(2, 4)] * 2, output=vector(2, 4)),
+    "output is given beside 2 sources": dict(
+        sources=[vector(2, 4)] * 2, output=vector(2, 4)
+    ),
     r"output has shape \[4\]": dict(output=vector(4)),
     r"lse has shape \[2\]": dict(first=attnres_kernels.Read(vector(2, 4), vector(2))),
     r"mean has shape \[4\]": dict(first=attnres_kernels.Read(vector(4), vector(2, 1))),

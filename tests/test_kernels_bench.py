@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from attnres_kernels import bench, bench_model, peers
+from attnres_kernels import bench, bench_model, bench_report, peers
 from attnres_ref import depth_attention
 
 # Made up: nothing was measured.
@@ -14,7 +14,7 @@ RECORD = dict(
     device="Made-up GPU", copy_gb_per_s=1000.0, missing={"a peer": "not installed"},
     rows=[
         dict(contender=name, n=n, T=64, d=1024, part=part, ms=[ms, ms, ms], tune_s=0.0,
-             gb_per_s=bench.gb_per_s(part, n, 64, 1024, ms))
+             gb_per_s=bench_report.gb_per_s(part, n, 64, 1024, ms))
         for name, ms in (("ours", 0.01), ("eager", 0.04), ("torch.compile", 0.02))
         for n in (2, 9) for part in ("forward", "backward")
     ],
@@ -23,8 +23,8 @@ RECORD = dict(
 
 def test_the_floor_in_bytes_per_second():
     # 9 sources in and one out, 64 tokens of 1024 bf16 numbers, in 10 microseconds.
-    assert bench.gb_per_s("forward", 9, 64, 1024, 0.01) == pytest.approx(131.072)
-    assert bench.floor("backward", 9) == 19
+    assert bench_report.gb_per_s("forward", 9, 64, 1024, 0.01) == pytest.approx(131.072)
+    assert bench_report.floor("backward", 9) == 19
 
 
 def test_table_names_the_best_other_and_what_is_missing():
@@ -60,11 +60,16 @@ def test_a_cell_times_every_contender_in_turn(monkeypatch):
         order.append(calls)
         return float(len(order))
 
-    contenders = {"ours": peers.stacked, "eager": peers.stacked}
-    rows = bench.cell(contenders, 2, 4, 250, 3, torch.device("cpu"), prepare, clock)
+    def broken(w, sources):
+        raise ValueError("only powers of two")
+
+    contenders = {"ours": peers.stacked, "eager": peers.stacked, "broken": broken}
+    cpu = torch.device("cpu")
+    rows, skipped = bench.cell(contenders, 2, 4, 250, 3, cpu, prepare, clock)
     assert {(row["contender"], row["part"]) for row in rows} == {
-        (name, part) for name in contenders for part in ("forward", "backward")
+        (name, part) for name in ("ours", "eager") for part in ("forward", "backward")
     }
+    assert skipped == {"broken at n 2, T 4, d 250": "ValueError: only powers of two"}
     assert len(order) == 3 * 2 * 2
     assert rows[0]["ms"] == [1.0, 5.0, 9.0], "rounds 1, 5, 9: contenders alternate"
 
@@ -81,7 +86,8 @@ def test_ratios_of_whole_models():
     pytest.importorskip("triton")
     size = dict(d_model=8, n_layers=2, n_heads=2, context=2, block_size=2)
     ratios = bench_model.model_ratios(1, torch.device("cpu"), 1, depth_attention, **size)
-    assert list(ratios) == ["Block training", "Full training", "Block inference, two phases"]
+    names = ["Block training", "Full training", "Block inference, two phases"]
+    assert list(ratios) == names
     assert all(ratio > 0 for ratio in ratios.values())
 
 

@@ -22,17 +22,13 @@ import torch
 
 from attnres_kernels import interpreting, peers
 from attnres_kernels.bench_model import model_ratios
+from attnres_kernels.bench_report import gb_per_s, joined, roofline, table
 from attnres_ref import depth_attention as reference
 from attnres_ref.provenance import provenance
 
 NS, TS, DS = (2, 5, 9, 17, 33), (1, 64, 2048, 8192), (1024, 4096, 7168)
 BEYOND_CACHE = 256e6                   # bytes of inputs to walk through, > any L2
 LIMIT = 0.02                           # largest relative error of a bfloat16 read
-
-
-def floor(part: str, n: int) -> int:
-    """Passes over [T, d] that a read of n sources cannot do without."""
-    return {"forward": n + 1, "backward": 2 * n + 1}[part]
 
 
 def inputs(n, T, d, device, dtype=torch.bfloat16, noise=1.0, seed=0):
@@ -110,34 +106,47 @@ def parts(attend, w, sources) -> dict:
 
 
 def prepared(attend, sets, prepare=cuda_graph) -> dict:
-    """Replays of a contender by part, one per set of inputs, and what they cost first."""
+    """Replays of a contender by part, one per set of inputs, and what they cost first:
+    seconds of compiling and tuning, and the most memory beyond the first inputs."""
     began, replays = time.perf_counter(), {}
+    for call in parts(attend, *sets[0]).values():
+        call()
+    tune_s, peak = time.perf_counter() - began, None
+    if sets[0][0].is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        for call in parts(attend, *sets[0]).values():
+            call()
+        peak = torch.cuda.max_memory_allocated() - before
     for w, sources in sets:
         for part, call in parts(attend, w, sources).items():
             replays.setdefault(part, []).append(prepare(call))
-    return dict(replays=replays, tune_s=time.perf_counter() - began)
+    return dict(replays=replays, tune_s=tune_s, peak_bytes=peak)
 
 
 def cell(contenders, n, T, d, rounds, device, prepare=cuda_graph, clock=cuda_ms):
-    """Rows of one cell of the grid: times of every contender, interleaved."""
+    """One cell of the grid: rows with the times of every contender, interleaved, and by
+    name why a contender has none here."""
     n_sets = max(1, min(64, round(BEYOND_CACHE / (2 * n * T * d)) + 1))
     sets = [inputs(n, T, d, device, seed=seed) for seed in range(n_sets)]
-    ready = {name: prepared(attend, sets, prepare) for name, attend in contenders.items()}
+    ready, skipped = {}, {}
+    for name, attend in contenders.items():
+        try:
+            ready[name] = prepared(attend, sets, prepare)
+        except Exception as error:         # out of memory, or a width it does not take
+            skipped[f"{name} at n {n}, T {T}, d {d}"] = f"{type(error).__name__}: {error}"
     times = {name: {part: [] for part in one["replays"]} for name, one in ready.items()}
     for _ in range(rounds):
         for name, one in ready.items():
             for part, calls in one["replays"].items():
                 times[name][part].append(clock(calls))
-    return [
-        dict(contender=name, n=n, T=T, d=d, part=part, tune_s=ready[name]["tune_s"],
-             ms=quartiles(found), gb_per_s=gb_per_s(part, n, T, d, statistics.median(found)))
+    rows = [
+        dict(contender=name, n=n, T=T, d=d, part=part, ms=quartiles(found),
+             gb_per_s=gb_per_s(part, n, T, d, statistics.median(found)),
+             tune_s=ready[name]["tune_s"], peak_bytes=ready[name]["peak_bytes"])
         for name, by_part in times.items() for part, found in by_part.items()
     ]
-
-
-def gb_per_s(part, n, T, d, ms, n_bytes=2) -> float:
-    """The floor's bytes over the time: no contender can exceed the copy bandwidth."""
-    return floor(part, n) * T * d * n_bytes / (ms * 1e6)
+    return rows, skipped
 
 
 def copy_bandwidth(device) -> float:
@@ -156,7 +165,7 @@ def measure(T: int, rounds: int) -> dict:
     for name, attend in list(contenders.items()):
         try:
             errors[name] = gate(attend, device)
-            if max(errors[name][f"h {kind}"] for kind in ("independent", "correlated")) > LIMIT:
+            if max(errors[name]["h independent"], errors[name]["h correlated"]) > LIMIT:
                 raise ValueError(f"h is wrong by {errors[name]}")
         except Exception as error:         # whatever a peer cannot do, it is named
             missing[name] = f"{type(error).__name__}: {error}"
@@ -164,62 +173,12 @@ def measure(T: int, rounds: int) -> dict:
     rows = []
     for d in DS:
         for n in NS:
-            torch.cuda.reset_peak_memory_stats()
-            rows += cell(contenders, n, T, d, rounds, device)
-            print(f"T {T}, d {d}, n {n}: peak {torch.cuda.max_memory_allocated() / 1e9:.1f} GB",
-                  file=sys.stderr)
+            found, skipped = cell(contenders, n, T, d, rounds, device)
+            rows, missing = rows + found, missing | skipped
             torch.cuda.empty_cache()
-    return dict(rows=rows, errors=errors, missing=missing, copy_gb_per_s=copy_bandwidth(device),
-                rounds=rounds, **provenance(device))
-
-
-def joined(records: list[dict]) -> dict:
-    """The records of several T as one."""
-    rows = [row for record in records for row in record["rows"]]
-    return records[0] | dict(rows=rows)
-
-
-def table(record: dict) -> str:
-    """Ours against the best other contender, cell by cell."""
-    lines = [f"{record['device']}, copy {record['copy_gb_per_s']:.0f} GB/s",
-             f"{'part':9s}{'n':>4s}{'T':>6s}{'d':>6s}{'ours ms':>10s}{'of copy':>9s}  best other"]
-    cells = {}
-    for row in record["rows"]:
-        key = row["part"], row["n"], row["T"], row["d"]
-        cells.setdefault(key, {})[row["contender"]] = row
-    for (part, n, T, d), found in sorted(cells.items(), reverse=True):
-        mine, others = found.pop("ours"), found
-        line = (f"{part:9s}{n:4d}{T:6d}{d:6d}{mine['ms'][1]:10.4f}"
-                f"{mine['gb_per_s'] / record['copy_gb_per_s']:9.0%}")
-        if others:
-            best = min(others, key=lambda name: others[name]["ms"][1])
-            line += f"  {others[best]['ms'][1] / mine['ms'][1]:.2f}x our time, {best}"
-        lines.append(line)
-    lines += [f"whole model, {name}: {ratio:.3f}x PreNorm"
-              for name, ratio in record.get("model", {}).items()]
-    lines += [f"not measured: {name}: {why}" for name, why in record["missing"].items()]
-    return "\n".join(lines)
-
-
-def roofline(record: dict):
-    """Bytes of the floor per second, by bytes of the floor; the line is a plain copy."""
-    from attnres_ref import plots
-
-    figure, axes = plots.axes(f"One read on {record['device']}", "bytes it must move (MB)",
-                              "those bytes / time (GB/s)", width=8)
-    names = list(dict.fromkeys(row["contender"] for row in record["rows"]))
-    for name, marker in zip(names, "osv^D<>Phx*"):
-        for part, filled in (("forward", True), ("backward", False)):
-            rows = [r for r in record["rows"] if (r["contender"], r["part"]) == (name, part)]
-            moved = [floor(part, r["n"]) * r["T"] * r["d"] * 2 / 1e6 for r in rows]
-            colour = "#D55E00" if name == "ours" else plots.GREY
-            axes.scatter(moved, [r["gb_per_s"] for r in rows], s=22, marker=marker,
-                         edgecolors=colour, facecolors=colour if filled else "none",
-                         label=f"{name}, {part}" if rows else None)
-    axes.axhline(record["copy_gb_per_s"], color="black", linewidth=1, label="copy")
-    axes.set(xscale="log", yscale="log")
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
+            print(f"T {T}, d {d}, n {n}: done", file=sys.stderr)
+    return dict(rows=rows, errors=errors, missing=missing, rounds=rounds,
+                copy_gb_per_s=copy_bandwidth(device), **provenance(device))
 
 
 def tiny_check() -> str:
@@ -251,7 +210,8 @@ def main(arguments: list[str] | None = None) -> None:
                    "--rounds", str(options.rounds)]
         run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         records.append(json.loads(run.stdout.splitlines()[-1]))
-    record = joined(records) | dict(model=model_ratios(options.rounds, torch.device("cuda")))
+    ratios = model_ratios(options.rounds, torch.device("cuda"))
+    record = joined(records) | dict(model=ratios)
     print(table(record))
     if options.json:
         options.json.write_text(json.dumps(record, indent=1) + "\n")

@@ -22,7 +22,7 @@ class KernelPhases(TwoPhase):
     phase_two = staticmethod(phase_two)
 
 
-def model_ratios(rounds: int, device, batch: int = 8, attend=depth_attention, **size) -> dict:
+def model_ratios(rounds, device, batch=8, attend=depth_attention, **size) -> dict:
     """Time relative to PreNorm, median of paired rounds: a training step of Block and
     Full, and a forward pass without gradients of Block in two phases."""
     config = SIZE | size
@@ -61,11 +61,13 @@ def model_ratios(rounds: int, device, batch: int = 8, attend=depth_attention, **
             call()
             if round_ >= 0:
                 seconds[name].append(now(device) - began)
-    return {
-        name: statistics.median(ours / base for ours, base in zip(times, seconds[of]))
-        for name, times in seconds.items()
-        if name != (of := "PreNorm " + name.split(",")[0].split()[1])
-    }
+    ratios = {}
+    for name, times in seconds.items():
+        kind = "training" if "training" in name else "inference"
+        base = seconds[f"PreNorm {kind}"]
+        if times is not base:
+            ratios[name] = statistics.median(a / b for a, b in zip(times, base))
+    return ratios
 
 
 def half(device):

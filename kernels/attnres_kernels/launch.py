@@ -24,7 +24,8 @@ def tiles(n: int, d: int) -> dict[str, int]:
     """Launch options for n sources of width d."""
     block_d = power_of_two(d)
     warps, stages = next(SETTINGS[width] for width in SETTINGS if block_d <= width)
-    return dict(D=d, BLOCK_N=power_of_two(n), BLOCK_D=block_d, STAGES=stages, num_warps=warps)
+    blocks = dict(D=d, BLOCK_N=power_of_two(n), BLOCK_D=block_d)
+    return dict(**blocks, STAGES=stages, num_warps=warps)
 
 
 def padded(sources: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -65,7 +66,8 @@ def check_inputs(sources: Sequence[Tensor], **vectors: Tensor | None) -> None:
         )
     if first.dim() == 0 or not 1 <= first.shape[-1] <= WIDEST:
         raise ValueError(
-            f"sources[0] has shape {list(first.shape)}: pass [..., d] with d from 1 to {WIDEST}"
+            f"sources[0] has shape {list(first.shape)}: "
+            f"pass [..., d] with d from 1 to {WIDEST}"
         )
     for i, source in enumerate(sources):
         for attribute in ("shape", "dtype", "device"):
@@ -83,7 +85,8 @@ def check_inputs(sources: Sequence[Tensor], **vectors: Tensor | None) -> None:
         if vector.dim() != rank or vector.shape[-1] != d:
             expected = f"[S, {d}]" if rank == 2 else f"[{d}]"
             raise ValueError(
-                f"{name} has shape {list(vector.shape)}: sources of width {d} need {expected}"
+                f"{name} has shape {list(vector.shape)}: "
+                f"sources of width {d} need {expected}"
             )
         if vector.device != first.device:
             raise ValueError(

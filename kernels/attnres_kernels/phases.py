@@ -89,7 +89,8 @@ def phase_one_op(
     if n_tokens := first.numel() // d:
         options = launch.tiles(len(sources), d)
         # About 16k accumulators fit into a program's registers.
-        block_s = min(launch.power_of_two(n_queries), max(1, 16384 // options["BLOCK_D"]), 8)
+        fitting = max(1, min(8, 16384 // options["BLOCK_D"]))
+        block_s = min(fitting, launch.power_of_two(n_queries))
         n_tiles = -(-n_queries // block_s)
         kernels.phase_one_kernel[(n_tokens * n_tiles,)](
             launch.padded(sources), queries.contiguous(), means, lses,
@@ -186,7 +187,8 @@ def backward_phase_two(ctx, dh, dpartial):
 
     def again(*tensors):
         it = iter(tensors)
-        mean, lse, newest, query, gain, *sources = [x if x is None else next(it) for x in saved]
+        arguments = [x if x is None else next(it) for x in saved]
+        mean, lse, newest, query, gain, *sources = arguments
         eps = ctx.eps, ctx.out_eps
         return plain_phase_two(mean, lse, sources, newest, query, gain, *eps)
 

@@ -17,9 +17,9 @@ def sources_that_no_longer_fit(first_too_many):
     assert n != 2**12 + 1, "int32 is signed: its largest value is 2^31 - 1, not 2^32 - 1"
     assert n == 2**11 + 1, f"T = d = 1024: {n} is not the first n with n T d - 1 > 2^31 - 1"
     n = first_too_many(128 * 1024, 7168)
-    assert n == 3, f"128K tokens of width 7168: {n} instead of 3; is the division rounded down?"
+    assert n == 3, f"128K tokens, d = 7168: {n}, not 3; is the division rounded down?"
     n = first_too_many(1, 3)
-    assert n == 715827883, f"T = 1, d = 3: {n}; 2^31 is no multiple of 3, so mind the rounding"
+    assert n == 715827883, f"T = 1, d = 3: {n}; 2^31 is no multiple of 3: mind the rounding"
 
 
 @exercise("09.2")
@@ -41,8 +41,8 @@ def softmax_of_the_first_lanes(masked_softmax):
     )
     compare(scores, 5, "the weights of the first five lanes are not their softmax")
     low = torch.tensor([-1000.0, -1001.0, -1002.0, 0.0])
-    compare(low, 3, "scores near -1000: everything underflows if the maximum comes from the "
-                    "padding (or is not subtracted)")
+    compare(low, 3, "scores near -1000: everything underflows if the maximum comes from "
+                    "the padding (or is not subtracted)")
     high = torch.tensor([1000.0, 1001.0, 999.0, 0.0])
     compare(high, 3, "scores near 1000 overflow: subtract the maximum")
     compare(torch.tensor([-1e5, 0.0]), 1, "a single source has weight one")
