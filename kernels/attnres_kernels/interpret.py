@@ -51,7 +51,7 @@ except ImportError:
 
 
 def available() -> bool:
-    """Whether kernels can run: on a CUDA device, or in the interpreter."""
+    """Whether Triton is installed."""
     return triton is not StubTriton
 
 
