@@ -497,3 +497,57 @@ def run_block(queries, completed, layers):        # the open sum is never read
 """,
     ],
 }
+
+WRONG |= {
+    "09.1": [
+        "def first_too_many(T, d):\n    return 2**31 // (4 * T * d) + 1",      # bytes
+        "def first_too_many(T, d):\n    return 2**32 // (T * d) + 1",         # unsigned
+        "def first_too_many(T, d):\n    return 2**31 // (T * d)",             # the last to fit
+        "def first_too_many(T, d):\n    return -(-(2**31) // (T * d)) + 1",   # rounded up
+    ],
+    "09.2": [
+        "def masked_softmax(scores, n):\n    return scores.softmax(0)",
+        """
+def masked_softmax(scores, n):                    # still in the denominator
+    return torch.where(torch.arange(len(scores)) < n, scores.softmax(0), 0.0)
+""",
+        """
+def masked_softmax(scores, n):                    # the maximum of the padding
+    p = (scores - scores.max()).exp()
+    p = torch.where(torch.arange(len(scores)) < n, p, 0.0)
+    return p / p.sum()
+""",
+        """
+def masked_softmax(scores, n):                    # no maximum
+    p = torch.where(torch.arange(len(scores)) < n, scores.exp(), 0.0)
+    return p / p.sum()
+""",
+    ],
+    "09.3": [
+        """
+def query_gradient(w, sources, dh, eps=1e-5):     # the output is still rounded
+    v = sources.float()
+    r = (v.square().mean(-1) + eps).rsqrt()
+    alpha = ((v @ w) * r).softmax(0)
+    h = (alpha.unsqueeze(-1) * v).sum(0).to(sources.dtype).float()
+    ds = alpha * ((v * dh).sum(-1) - (h * dh).sum(-1))
+    return ((ds * r).unsqueeze(-1) * v).sum((0, 1))
+""",
+        """
+def query_gradient(w, sources, dh, eps=1e-5):     # no delta at all
+    v = sources.float()
+    r = (v.square().mean(-1) + eps).rsqrt()
+    alpha = ((v @ w) * r).softmax(0)
+    return ((alpha * (v * dh).sum(-1) * r).unsqueeze(-1) * v).sum((0, 1))
+""",
+        """
+def query_gradient(w, sources, dh, eps=1e-5):     # the keys' norm forgotten
+    v = sources.float()
+    r = (v.square().mean(-1) + eps).rsqrt()
+    alpha = ((v @ w) * r).softmax(0)
+    dalpha = (v * dh).sum(-1)
+    ds = alpha * (dalpha - (alpha * dalpha).sum(0))
+    return (ds.unsqueeze(-1) * v).sum((0, 1))
+""",
+    ],
+}
