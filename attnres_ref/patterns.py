@@ -4,6 +4,7 @@ and whether weight says what matters (sec. 6.2, Fig. 8)."""
 import math
 from collections.abc import Sequence
 from statistics import correlation, mean
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,27 @@ def column_means(rows: Sequence[Sequence[float]]) -> list[float]:
     """For each source the mean over the reads that have it: a sink stands out."""
     n_sources = max(map(len, rows))
     return [mean(row[i] for row in rows if len(row) > i) for i in range(n_sources)]
+
+
+class Lost(NamedTuple):
+    """One source taken from one read."""
+
+    read: int                      # L for the final read
+    source: int                    # 0: the embedding
+    weight: float                  # in units of the read's plain mean
+    share: float                   # RMS of alpha_i v_i
+    increase: float                # of the loss, nats per byte
+
+
+def lost_sources(reads: Sequence[dict], increases: Sequence[Sequence[float]]) -> list[Lost]:
+    """`reads` and `mixing.source_ablation` of one model, entry by entry; a read with one
+    source, which it cannot lose, is left out."""
+    rows = relative([read["weights"] for read in reads])
+    return [
+        Lost(layer, source, rows[layer][source], read["shares"][source], float(increase))
+        for layer, (read, row) in enumerate(zip(reads, increases)) if len(row) > 1
+        for source, increase in enumerate(row)
+    ]
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:

@@ -8,7 +8,9 @@ from test_variants import TOKENS, build
 
 from attnres_ref.mixing import mixing_matrix, semiseparable_rank
 from attnres_ref.patterns import (
+    Lost,
     column_means,
+    lost_sources,
     of_attention,
     of_mlps,
     places,
@@ -73,6 +75,12 @@ def test_relative_weights_and_columns():
     rows = relative([[1.0], [0.25, 0.75], [0.5, 0.2, 0.3]])
     assert rows == [[1.0], [0.5, 1.5], pytest.approx([1.5, 0.6, 0.9])]
     assert column_means(rows) == pytest.approx([1.0, 1.05, 0.9])
+
+
+def test_lost_sources():
+    rows = [dict(weights=[1.0], shares=[2.0]), dict(weights=[0.25, 0.75], shares=[0.1, 0.2])]
+    found = lost_sources(rows, [torch.tensor([math.nan]), torch.tensor([0.5, -0.25])])
+    assert found == [Lost(1, 0, 0.5, 0.1, 0.5), Lost(1, 1, 1.5, 0.2, -0.25)]
 
 
 def test_rank_correlation():

@@ -417,6 +417,168 @@ def smallest_block_size(n_layers, n_tokens, d_model, n_bytes, budget):
 }
 
 WRONG |= {
+    "06.1": [
+        """
+def steps_for(d_model, n_layers, tokens_per_parameter=4):         # head still counted
+    parameters = 6 * d_model**2 * n_layers + 256 * d_model
+    return tokens_per_parameter * parameters // 1024
+""",
+        """
+def steps_for(d_model, n_layers, tokens_per_parameter=4):         # as given
+    parameters = 6 * d_model**2 * n_layers + 2 * 256 * d_model
+    return tokens_per_parameter * parameters // 1024
+""",
+        """
+def steps_for(d_model, n_layers, tokens_per_parameter=4):         # pairs for layers
+    return tokens_per_parameter * 12 * d_model**2 * n_layers // 1024
+""",
+    ],
+    "06.2": [
+        """
+def fit_line(computes, losses):                   # a straight line in linear space
+    slope, intercept = linear_regression(computes, losses)
+    return intercept, -slope
+""",
+        """
+def fit_line(computes, losses):                   # the sign
+    x, y = [math.log(c) for c in computes], [math.log(l) for l in losses]
+    slope, intercept = linear_regression(x, y)
+    return math.exp(intercept), slope
+""",
+        """
+def fit_line(computes, losses):                   # two bases
+    x, y = [math.log10(c) for c in computes], [math.log10(l) for l in losses]
+    slope, intercept = linear_regression(x, y)
+    return math.exp(intercept), -slope
+""",
+        """
+def fit_line(computes, losses):                   # through the two ends only
+    a = -math.log(losses[-1] / losses[0]) / math.log(computes[-1] / computes[0])
+    return losses[0] * computes[0] ** a, a
+""",
+    ],
+    "06.3": [
+        """
+def compute_multiplier(ours, baseline, compute):  # ratio of losses
+    return baseline[0] * compute ** -baseline[1] / (ours[0] * compute ** -ours[1])
+""",
+        """
+def compute_multiplier(ours, baseline, compute):  # our own exponent in the inverse
+    loss = ours[0] * compute ** -ours[1]
+    return (baseline[0] / loss) ** (1 / ours[1]) / compute
+""",
+        """
+def compute_multiplier(ours, baseline, compute):  # not divided
+    loss = ours[0] * compute ** -ours[1]
+    return (baseline[0] / loss) ** (1 / baseline[1])
+""",
+        """
+def compute_multiplier(ours, baseline, compute):  # upside down
+    loss = ours[0] * compute ** -ours[1]
+    return compute / (baseline[0] / loss) ** (1 / baseline[1])
+""",
+    ],
+    "06.4": [
+        """
+def resample_pairs(ours, baseline, draw):         # each on its own
+    pick = lambda losses: {s: draw.choices(x, k=len(x)) for s, x in losses.items()}
+    return pick(ours), pick(baseline)
+""",
+        """
+def resample_pairs(ours, baseline, draw):         # without replacement
+    drawn = {s: draw.sample(range(len(x)), k=len(x)) for s, x in ours.items()}
+    pick = lambda losses: {s: [losses[s][i] for i in drawn[s]] for s in drawn}
+    return pick(ours), pick(baseline)
+""",
+        """
+def resample_pairs(ours, baseline, draw):         # one draw for all sizes
+    n = len(next(iter(ours.values())))
+    drawn = draw.choices(range(n), k=n)
+    pick = lambda losses: {s: [x[i] for i in drawn] for s, x in losses.items()}
+    return pick(ours), pick(baseline)
+""",
+    ],
+    "07.1": [
+        """
+def highway_matrix(gates):                        # g and 1 - g exchanged
+    M = torch.eye(len(gates) + 1, dtype=gates.dtype)
+    for l, gate in enumerate(gates, start=1):
+        M[l] = gate * M[l - 1]
+        M[l, l] = 1 - gate
+    return M
+""",
+        """
+def highway_matrix(gates):                        # nothing is forgotten
+    M = torch.eye(len(gates) + 1, dtype=gates.dtype)
+    for l, gate in enumerate(gates, start=1):
+        M[l] = M[l - 1]
+        M[l, l] = gate
+    return M
+""",
+        """
+def highway_matrix(gates):                        # the embedding has no column
+    M = torch.zeros(len(gates), len(gates), dtype=gates.dtype)
+    for l, gate in enumerate(gates):
+        M[l] = (1 - gate) * M[l - 1]
+        M[l, l] = gate
+    return M
+""",
+    ],
+    "07.2": [
+        "def block_bound(L, S):\n    return L // S + S",
+        "def block_bound(L, S):\n    return math.ceil(L / S) + 1",
+        "def block_bound(L, S):\n    return (L + 2) // 2",
+        """
+def block_bound(L, S):                            # the embedding is forgotten
+    return max(min(math.ceil(j / S), L + 1 - j) for j in range(1, L + 1))
+""",
+    ],
+    "07.3": [
+        """
+def marked_read(query, marked):                   # as given
+    return depth_attention(query, marked)
+""",
+        """
+def marked_read(query, marked):                   # contents right, marks not
+    mixed = depth_attention(query, marked)
+    mixed[0] = depth_attention(query, [source[0] for source in marked])
+    return mixed
+""",
+        """
+def marked_read(query, marked):                   # the marks are lost
+    return depth_attention(query, [source[0] for source in marked])
+""",
+    ],
+    "07.4": [
+        """
+def without(weights, lost):                       # not normalised again
+    rest = weights.clone()
+    rest[lost] = 0
+    return rest
+""",
+        """
+def without(weights, lost):                       # in place
+    weights[lost] = 0
+    return weights / weights.sum(0)
+""",
+        """
+def without(weights, lost):                       # the free weight is shared evenly
+    rest = weights + weights[lost] / (len(weights) - 1)
+    rest[lost] = 0
+    return rest
+""",
+        """
+def without(weights, lost):                       # dropped instead of zero
+    rest = torch.cat([weights[:lost], weights[lost + 1 :]])
+    return rest / rest.sum(0)
+""",
+        """
+def without(weights, lost):                       # divided by the mean over tokens
+    rest = weights.clone()
+    rest[lost] = 0
+    return rest / rest.sum(0).mean()
+""",
+    ],
     "08.1": [
         """
 def join(first, second):                         # no rescale
