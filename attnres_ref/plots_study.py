@@ -1,5 +1,6 @@
 """Figures of the studies, notebooks 04 and 05: layer by layer, and many runs at once."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -26,7 +27,8 @@ def by_layer(
             values = list(zip(*seeds))                     # [layers][seeds]
             lowest, highest = [*map(min, values)], [*map(max, values)]
             ax.fill_between(layers, lowest, highest, color=colour, alpha=0.2, linewidth=0)
-            ax.plot(layers, [*map(mean, values)], color=colour, marker=marker, ms=4, label=label)
+            means = [*map(mean, values)]
+            ax.plot(layers, means, color=colour, marker=marker, ms=4, label=label)
         ax.set_title(moment, fontsize=10)
         ax.set(xlabel="layer", xticks=range(0, len(layers), 4))
         ax.spines[["top", "right"]].set_visible(False)
@@ -49,7 +51,7 @@ def rate_curves(losses: Mapping[str, Mapping[float, Sequence[float]]], title: st
         means = {rate: mean(seeds) for rate, seeds in of_rate.items()}
         ax.plot(*zip(*means.items()), color=colour, marker=marker, label=label)
         best = min(means, key=means.get)
-        ax.scatter(best, means[best], s=190, facecolors="none", edgecolors=colour, linewidths=2)
+        ax.scatter(best, means[best], s=190, facecolors="none", edgecolors=colour, lw=2)
     ax.set_xscale("log", base=2)
     ax.set_xticks(list(of_rate), [f"{rate:g}" for rate in of_rate])
     ax.minorticks_off()
@@ -67,29 +69,50 @@ class Row:
     paper: float | None = None     # the paper's difference, where it has one
 
 
-def forest(rows: Sequence[Row], title: str, xlabel: str):
-    """Differences with their intervals, hollow where zero lies inside. Where a row has the
-    paper's difference, a second panel shows it on a scale of its own."""
+def forest(rows: Sequence[Row], title: str, limit: float | None = None):
+    """Differences of loss with their intervals, hollow where zero lies inside.
+
+    A mean beyond +/- `limit` is written, not drawn, so that it does not squeeze the
+    others. Where a row has the paper's difference, a second panel shows it, to its own
+    scale.
+    """
     beside = any(row.paper is not None for row in rows)
     figure = Figure(figsize=(7.6, 0.3 * len(rows) + 1.5), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     widths = [2, 1] if beside else [1]
-    panels = figure.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths)[0]
+    panels = figure.subplots(
+        1, len(widths), sharey=True, squeeze=False, width_ratios=widths
+    )[0]
     for y, row in enumerate(rows):
-        _, colour, marker = STYLES[row.style]
-        decided = row.found.verdict != "cannot tell"
-        panels[0].errorbar(
-            row.found.mean, y, xerr=row.found.half_width, color=colour, marker=marker,
-            markerfacecolor=colour if decided else "white", markersize=7, capsize=3,
-        )
+        draw_difference(panels[0], y, row, limit)
         if row.paper is not None:
-            panels[1].plot(row.paper, y, color=GREY, marker=marker, markersize=7)
-    for ax, name in zip(panels, ("ours, 95 % intervals", "the paper's")):
-        ax.set_title(name, fontsize=10)
-        ax.set_xlabel(xlabel)
+            panels[1].plot(row.paper, y, color=GREY, marker=STYLES[row.style][2], ms=7)
+    for ax in panels:
         ax.axvline(0, color="black", linewidth=0.8)
+        ax.locator_params(axis="x", nbins=4)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
+    panels[-1].set_xlabel("the paper's, nats per token")
+    panels[0].set_xlabel("ours, nats per byte, with 95 % intervals")
     panels[0].set_yticks(range(len(rows)), [row.label for row in rows])
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    if limit:
+        panels[0].set_xlim(-limit, limit)
     return figure
+
+
+def draw_difference(ax, y: float, row: Row, limit: float | None) -> None:
+    """One row of `forest`."""
+    _, colour, marker = STYLES[row.style]
+    found = row.found
+    if limit and abs(found.mean) > limit:
+        side = "right" if found.mean > 0 else "left"
+        words = f" off the scale: {found.mean:+.2f} "
+        at = math.copysign(limit, found.mean)
+        ax.text(at, y, words, color=colour, ha=side, va="center")
+        return
+    fill = "white" if found.verdict == "cannot tell" else colour
+    ax.errorbar(
+        found.mean, y, xerr=found.half_width, color=colour, marker=marker,
+        markerfacecolor=fill, markersize=7, capsize=3,
+    )
