@@ -417,6 +417,249 @@ def smallest_block_size(n_layers, n_tokens, d_model, n_bytes, budget):
 }
 
 WRONG |= {
+    "04.1": [
+        """
+def training_step(model, optimizer, loss, clip=1.0):      # as given: after clipping
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    norms = [
+        torch.nn.utils.get_total_norm(p.grad for p in layer.parameters()).item()
+        for layer in model.layers
+    ]
+    optimizer.step()
+    optimizer.zero_grad()
+    return norms
+""",
+        """
+def training_step(model, optimizer, loss, clip=1.0):      # the clipping is gone
+    loss.backward()
+    norms = [
+        torch.nn.utils.get_total_norm(p.grad for p in layer.parameters()).item()
+        for layer in model.layers
+    ]
+    optimizer.step()
+    optimizer.zero_grad()
+    return norms
+""",
+        """
+def training_step(model, optimizer, loss, clip=1.0):      # clips when it is too late
+    loss.backward()
+    norms = [
+        torch.nn.utils.get_total_norm(p.grad for p in layer.parameters()).item()
+        for layer in model.layers
+    ]
+    optimizer.step()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.zero_grad()
+    return norms
+""",
+        """
+def training_step(model, optimizer, loss, clip=1.0):      # gradients stay behind
+    loss.backward()
+    norms = [
+        torch.nn.utils.get_total_norm(p.grad for p in layer.parameters()).item()
+        for layer in model.layers
+    ]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    return norms
+""",
+        """
+def training_step(model, optimizer, loss, clip=1.0):      # of the weights
+    loss.backward()
+    norms = [
+        torch.nn.utils.get_total_norm(p.detach() for p in layer.parameters()).item()
+        for layer in model.layers
+    ]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return norms
+""",
+    ],
+    "04.2": [
+        """
+def paired_interval(ours, baseline):                      # as if unpaired
+    squares = stdev(ours) ** 2 + stdev(baseline) ** 2
+    return mean(ours) - mean(baseline), 4.303 * math.sqrt(squares / 3)
+""",
+        """
+def paired_interval(ours, baseline):                      # the normal distribution's
+    gaps = [a - b for a, b in zip(ours, baseline)]
+    return mean(gaps), 1.96 * stdev(gaps) / math.sqrt(3)
+""",
+        """
+def paired_interval(ours, baseline):                      # no square root of n
+    gaps = [a - b for a, b in zip(ours, baseline)]
+    return mean(gaps), 4.303 * stdev(gaps)
+""",
+        """
+def paired_interval(ours, baseline):                      # divided by n
+    gaps = [a - b for a, b in zip(ours, baseline)]
+    variance = sum((gap - mean(gaps)) ** 2 for gap in gaps) / 3
+    return mean(gaps), 4.303 * math.sqrt(variance / 3)
+""",
+        """
+def paired_interval(ours, baseline):                      # the wrong way round
+    gaps = [b - a for a, b in zip(ours, baseline)]
+    return mean(gaps), 4.303 * stdev(gaps) / math.sqrt(3)
+""",
+        """
+def paired_interval(ours, baseline):                      # pairs by rank
+    gaps = [a - b for a, b in zip(sorted(ours), sorted(baseline))]
+    return mean(gaps), 4.303 * stdev(gaps) / math.sqrt(3)
+""",
+    ],
+    "04.3": [
+        """
+def fair_gaps(ours, prenorm):                             # the luckiest seed chooses
+    shared = min(prenorm, key=lambda lr: min(prenorm[lr]))
+    own = min(ours, key=lambda lr: mean(ours[lr]))
+    baseline = mean(prenorm[shared])
+    return mean(ours[shared]) - baseline, mean(ours[own]) - baseline
+""",
+        """
+def fair_gaps(ours, prenorm):                             # at our best rate
+    own = min(ours, key=lambda lr: mean(ours[lr]))
+    best = min(mean(losses) for losses in prenorm.values())
+    return mean(ours[own]) - mean(prenorm[own]), mean(ours[own]) - best
+""",
+        """
+def fair_gaps(ours, prenorm):                             # the wrong way round
+    shared = min(prenorm, key=lambda lr: mean(prenorm[lr]))
+    own = min(ours, key=lambda lr: mean(ours[lr]))
+    baseline = mean(prenorm[shared])
+    return baseline - mean(ours[shared]), baseline - mean(ours[own])
+""",
+        """
+def fair_gaps(ours, prenorm):                             # the best seed of each
+    shared = min(prenorm, key=lambda lr: mean(prenorm[lr]))
+    own = min(map(min, ours.values())) - min(map(min, prenorm.values()))
+    return mean(ours[shared]) - mean(prenorm[shared]), own
+""",
+        """
+def fair_gaps(ours, prenorm):                             # one gap twice
+    shared = min(prenorm, key=lambda lr: mean(prenorm[lr]))
+    gap = mean(ours[shared]) - mean(prenorm[shared])
+    return gap, gap
+""",
+    ],
+    "04.4": [
+        "def decays(name, parameter):\n    return parameter.dim() >= 2",
+        "def decays(name, parameter):\n    return not name.startswith('stream.')",
+        "def decays(name, parameter):\n"
+        "    return parameter.dim() >= 2 and 'queries' not in name",
+        "def decays(name, parameter):\n    return name.endswith('weight')",
+        "def decays(name, parameter):\n    return False",
+    ],
+    "05.1": [
+        "def window_sources(sources, W):\n    return (sources[0], *sources[-W:])",
+        "def window_sources(sources, W):\n    return sources[-W:]",
+        "def window_sources(sources, W):\n    return sources[-(W + 1):]",
+        "def window_sources(sources, W):\n    return (sources[0], *sources[1 : W + 1])",
+        "def window_sources(sources, W):\n"
+        "    return (sources[0], *sources[1:][-(W - 1) or len(sources):])",
+    ],
+    "05.2": [
+        """
+def highway_row(gates):                                   # h + g f(h): no fading
+    return [1.0, *gates]
+""",
+        """
+def highway_row(gates):                                   # gate and carry swapped
+    row = [1.0]
+    for g in gates:
+        row = [g * weight for weight in row] + [1 - g]
+    return row
+""",
+        """
+def highway_row(gates):                                   # the embedding is not faded
+    row = [1.0]
+    for g in gates:
+        row = [row[0], *((1 - g) * weight for weight in row[1:]), g]
+    return row
+""",
+        """
+def highway_row(gates):                                   # the embedding left out
+    row = []
+    for g in gates:
+        row = [(1 - g) * weight for weight in row] + [g]
+    return row or [1.0]
+""",
+        """
+def highway_row(gates):                                   # newest first
+    row = [1.0]
+    for g in gates:
+        row = [(1 - g) * weight for weight in row] + [g]
+    return row[::-1]
+""",
+        """
+def highway_row(gates):                                   # faded by earlier gates
+    row, kept = [], 1.0
+    for g in gates:
+        row.append(kept * g)
+        kept *= 1 - g
+    return [kept, *row]
+""",
+    ],
+    "05.3": [
+        """
+def sinkhorn(logits, rounds=50):                          # as given: over the batch
+    matrix = logits.exp()
+    for _ in range(rounds):
+        matrix = matrix / matrix.sum(0, keepdim=True)
+        matrix = matrix / matrix.sum(-1, keepdim=True)
+    return matrix
+""",
+        """
+def sinkhorn(logits, rounds=50):                          # over the tokens
+    matrix = logits.exp()
+    for _ in range(rounds):
+        matrix = matrix / matrix.sum(1, keepdim=True)
+        matrix = matrix / matrix.sum(-1, keepdim=True)
+    return matrix
+""",
+        """
+def sinkhorn(logits, rounds=50):                          # rows only: a softmax
+    return logits.softmax(-1)
+""",
+        """
+def sinkhorn(logits, rounds=50):                          # columns only
+    return logits.softmax(-2)
+""",
+        """
+def sinkhorn(logits, rounds=1):                           # stops too early
+    matrix = logits.exp()
+    for _ in range(rounds):
+        matrix = matrix / matrix.sum(-2, keepdim=True)
+        matrix = matrix / matrix.sum(-1, keepdim=True)
+    return matrix
+""",
+        """
+def sinkhorn(logits, rounds=50):                          # forgets the logits
+    return torch.full_like(logits, 1 / logits.shape[-1])
+""",
+    ],
+    "05.4": [
+        """
+def added_parameters(residual, L, d):                     # no final read
+    vectors = 2 * L * d
+    return {"prenorm": 0, "full": vectors, "multihead": vectors, "static": L * L,
+            "input_query": vectors + L * d * d}[residual]
+""",
+        """
+def added_parameters(residual, L, d):                     # no key norms
+    vectors = (L + 1) * d
+    return {"prenorm": 0, "full": vectors, "multihead": vectors,
+            "static": (L + 1) ** 2, "input_query": vectors + (L + 1) * d * d}[residual]
+""",
+        """
+def added_parameters(residual, L, d):                     # heads multiply
+    vectors = 2 * (L + 1) * d
+    return {"prenorm": 0, "full": vectors, "multihead": 4 * vectors,
+            "static": (L + 1) ** 2, "input_query": vectors + (L + 1) * d * d}[residual]
+""",
+    ],
     "06.1": [
         """
 def steps_for(d_model, n_layers, tokens_per_parameter=4):         # head still counted
