@@ -19,9 +19,11 @@ def of_plain_mean(row: Sequence[float]) -> list[float]:
 
 
 def label(record: dict) -> str:
-    """A recorded run's residual in words, with its block size where that is not 4."""
+    """A recorded run's residual in words, with its window, or its block size if not 4."""
     model = record["model"]
     name = STYLES[model["residual"]][0]
+    if model["residual"] == "window":
+        return f"{name}, W={model['window']}"
     usual = model["residual"] != "block" or model["block_size"] == 4
     return name if usual else f"{name}, S={model['block_size']}"
 

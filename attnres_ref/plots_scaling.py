@@ -11,17 +11,25 @@ from attnres_ref.scaling import Losses, PowerLaw, lowest
 PLAIN = FuncFormatter(lambda value, _: f"{value:.3g}")
 
 
-def laws(sweep: Mapping[str, Losses], fits: Mapping[str, PowerLaw], title: str):
+def laws(
+    sweep: Mapping[str, Losses], fits: Mapping[str, PowerLaw], title: str,
+    live: Mapping[str, tuple[float, float]] | None = None,
+):
     """Losses of every residual by compute, on two logarithmic axes: markers are runs,
-    lines the power laws."""
+    lines the power laws. live: residual -> (compute, loss) of one more run, drawn large
+    and open."""
+    live = live or {}
     figure, ax = axes(title, "compute $C$ (PFLOP/s-days)", "validation loss")
     for name, losses in sweep.items():
         label, colour, marker = STYLES[name]
         points = [(size, loss) for size, seeds in losses.items() for loss in seeds]
-        law, ends = fits[name], (min(losses), max(losses))
+        sizes = [*losses, *(live[name][:1] if name in live else ())]
+        law, ends = fits[name], (min(sizes), max(sizes))
         label = f"{label}: exponent {law.exponent:.3f}"
         ax.scatter(*zip(*points), color=colour, marker=marker, s=22, alpha=0.8, label=label)
         ax.plot(ends, [law(end) for end in ends], color=colour, linewidth=1.2)
+        if name in live:
+            ax.plot(*live[name], marker, mfc="none", mec=colour, ms=14, mew=1.8)
     ax.set(xscale="log", yscale="log")
     few_ticks(ax)
     ax.legend(frameon=False)
@@ -29,7 +37,8 @@ def laws(sweep: Mapping[str, Losses], fits: Mapping[str, PowerLaw], title: str):
 
 
 def few_ticks(ax, count: int = 5) -> None:
-    """Round losses on a logarithmic axis that spans less than a decade."""
+    """Round losses on a logarithmic axis that spans less than a decade; plain numbers
+    below on one that spans little more."""
     low, high = ax.get_ylim()
     step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if (high - low) / s <= count + 1)
     first = int(low / step) + 1
@@ -37,6 +46,11 @@ def few_ticks(ax, count: int = 5) -> None:
     ax.yaxis.set_major_formatter(PLAIN)
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_ylim(low, high)
+    left, right = ax.get_xlim()
+    if right < 30 * left:
+        ax.xaxis.set_major_formatter(PLAIN)
+        ax.xaxis.set_minor_locator(FixedLocator([0.5, 2, 5]))
+        ax.xaxis.set_minor_formatter(PLAIN)
 
 
 def gaps(sweep: Mapping[str, Losses], baseline: str, title: str):

@@ -26,6 +26,7 @@ from attnres_ref.probes import unevenness
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- ledger: written by tools/ledger.py -->", "<!-- end of the ledger -->"
+GENTLE = 2e-3                          # a quarter of the rate of the ablations
 HOLDS, FAILS, OPEN = "holds", "does not at this scale", "cannot tell"
 
 
@@ -70,7 +71,7 @@ def gains() -> Iterator[Row]:
 def dynamics() -> Iterator[Row]:
     """Notebook 04: the trained models of the ablation sweep."""
     def trained(residual, key):
-        usual = dict(block_size=4) if residual == "block" else {}
+        usual = dict(block_size=4, scaled_init=False)
         runs = select(recorded("ablations")["python_sources"], residual=residual, **usual)
         return [run["observed"][-1][1][key] for run in runs]
 
@@ -102,16 +103,19 @@ def dynamics() -> Iterator[Row]:
 def ablations() -> Iterator[Row]:
     """Notebook 05: is each row of Table 4 on the paper's side of its reference?"""
     runs = recorded("ablations")["python_sources"]
+    gentle = recorded("gentler")["python_sources"]
+    gentle_full = select(recorded("rates")["python_sources"], residual="full", lr=GENTLE)
 
-    def of(residual, block_size=4):
-        return select(runs, residual=residual, block_size=block_size)
+    def of(residual, block_size=4, among=runs):
+        usual = dict(block_size=block_size, scaled_init=False)
+        usual |= dict(window=4) if residual == "window" else {}
+        return select(among, residual=residual, **usual)
 
-    def row(ours, other, claimed):
-        difference = loss_difference(of(ours), of(other))
+    def row(ours, other, claimed, difference, where=""):
         low = difference.mean - difference.half_width
         high = difference.mean + difference.half_width
         return Row(
-            f"{STYLES[ours][0]} - {STYLES[other][0]}: {claimed:+.3f} (Table 4)",
+            f"{STYLES[ours][0]} - {STYLES[other][0]}: {claimed:+.3f} (Table 4){where}",
             f"{difference.mean:+.3f}",
             f"+/- {difference.half_width:.3f} ({difference.n} seeds)",
             verdict(low, high, claimed < 0),
@@ -120,8 +124,14 @@ def ablations() -> Iterator[Row]:
     for residual in paper.TABLE_4:
         other = "block" if residual == "block_raw_keys" else "full"
         if residual not in ("prenorm", "full"):
-            yield row(residual, other, paper.delta(residual, other))
-    yield row("mhc", "prenorm", paper.delta("mhc", "prenorm"))
+            difference = loss_difference(of(residual), of(other))
+            yield row(residual, other, paper.delta(residual, other), difference)
+    for residual in ("input_query", "window"):
+        difference = loss_difference(of(residual, among=gentle), gentle_full)
+        claimed = paper.delta(residual, "full")
+        yield row(residual, "full", claimed, difference, f", at the rate {GENTLE:g}")
+    difference = loss_difference(of("mhc"), of("prenorm"))
+    yield row("mhc", "prenorm", paper.delta("mhc", "prenorm"), difference)
     losses = [[run["val_loss"] for run in of("block", size)] for size in (16, 4)]
     yield judged(
         "one block (S = L) is worse than S = 4 (Fig. 6)", "difference", gaps(*losses),

@@ -79,7 +79,9 @@ def main() -> None:
     options = parser.parse_args()
     part, parts = map(int, options.part.split("/"))
 
-    corpus, trials = load(CORPUS), ablations()[CORPUS]
+    corpus = load(CORPUS)
+    # Another initialisation is no other residual.
+    trials = [trial for trial in ablations()[CORPUS] if not trial.model.scaled_init]
     PARTS.mkdir(parents=True, exist_ok=True)
     for trial in trials[part::parts]:
         kept, run = PARTS / f"{trial.name}.json", options.folder / CORPUS / trial.name
