@@ -106,6 +106,16 @@ def lost_sources(reads: Sequence[dict], increases: Sequence[Sequence[float]]) ->
     ]
 
 
+def agreement(lost: Sequence[Lost], what: str) -> float:
+    """Rank correlation of the loss increase with "weight" or "share"."""
+    return rank_correlation([getattr(x, what) for x in lost], [x.increase for x in lost])
+
+
+def averaged(seeds: Sequence[Sequence[Lost]]) -> list[Lost]:
+    """The mean over seeds, entry by entry."""
+    return [Lost(*map(mean, zip(*entries))) for entries in zip(*seeds, strict=True)]
+
+
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     """Spearman's, for values without ties: 1 if y orders things as x does."""
     return correlation(places(x), places(y))

@@ -28,6 +28,14 @@ def label(record: dict) -> str:
     return name if usual else f"{name}, S={model['block_size']}"
 
 
+def by_label(records: Sequence[dict], key) -> dict[str, list]:
+    """label -> key(record) of each seed."""
+    found = {}
+    for record in records:
+        found.setdefault(label(record), []).append(key(record))
+    return found
+
+
 def draw(ax, rows: Sequence[Sequence[float]]):
     """Rows of growing length, coloured by `of_plain_mean`; where there is no source, grey."""
     n_sources = max(map(len, rows))

@@ -9,6 +9,8 @@ from test_variants import TOKENS, build
 from attnres_ref.mixing import mixing_matrix, semiseparable_rank
 from attnres_ref.patterns import (
     Lost,
+    agreement,
+    averaged,
     column_means,
     lost_sources,
     of_attention,
@@ -81,6 +83,14 @@ def test_lost_sources():
     rows = [dict(weights=[1.0], shares=[2.0]), dict(weights=[0.25, 0.75], shares=[0.1, 0.2])]
     found = lost_sources(rows, [torch.tensor([math.nan]), torch.tensor([0.5, -0.25])])
     assert found == [Lost(1, 0, 0.5, 0.1, 0.5), Lost(1, 1, 1.5, 0.2, -0.25)]
+
+
+def test_agreement_and_means_of_seeds():
+    one = [Lost(1, 0, 0.5, 0.1, 0.3), Lost(1, 1, 1.5, 0.2, 0.2), Lost(2, 0, 1.0, 0.3, 0.4)]
+    two = [entry._replace(increase=entry.increase + 0.2) for entry in one]
+    assert agreement(one, "weight") == pytest.approx(-0.5)
+    assert agreement(one, "share") == pytest.approx(0.5)
+    assert averaged([one, two])[0] == pytest.approx((1, 0, 0.5, 0.1, 0.4))
 
 
 def test_rank_correlation():
