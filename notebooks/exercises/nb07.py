@@ -9,7 +9,7 @@ from exercises import exercise
 
 @exercise("07.1")
 def highway(highway_matrix):
-    gates = torch.tensor([0.5, 0.25, 0.8], dtype=torch.float64)
+    gates = torch.tensor([0.4, 0.25, 0.8], dtype=torch.float64)
     M = highway_matrix(gates)
     assert M.shape == (4, 4), (
         f"3 gates are 3 layers: M has 4 reads and 4 sources, not {tuple(M.shape)}"
@@ -23,9 +23,9 @@ def highway(highway_matrix):
     assert not torch.allclose(M[1, 1], 1 - gates[0]), (
         "g and 1 - g have changed places: g is the part of the new output"
     )
-    by_hand = torch.tensor([[0.5, 0.5], [0.375, 0.375]]).double()
+    by_hand = torch.tensor([[0.6, 0.4], [0.45, 0.3]]).double()
     assert torch.allclose(M[1:3, :2], by_hand), "row 2 is (1 - g_1) times row 1, then g_1"
-    assert torch.allclose(M[3, 1:], torch.tensor([0.075, 0.05, 0.8]).double()), (
+    assert torch.allclose(M[3, 1:], torch.tensor([0.06, 0.05, 0.8]).double()), (
         "the last row is off: which gates has v_1 passed on its way?"
     )
 
