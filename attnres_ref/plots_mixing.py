@@ -13,9 +13,10 @@ TICKS = [-3, -2, -1, 0, 1, 2, 3]
 
 def of_plain_mean(row: Sequence[float]) -> list[float]:
     """log2 of each entry over the mean of its row; a read that sums its sources and one
-    that averages them look alike. Entries not above zero are drawn as tiny ones."""
+    that averages them look alike. Negative entries are drawn as tiny ones; what is not
+    read at all, zero, as where there is no source."""
     mean = sum(map(abs, row)) / len(row)
-    return [math.log2(max(weight / mean, 1e-6)) for weight in row]
+    return [math.log2(max(w / mean, 1e-6)) if w else math.nan for w in row]
 
 
 def label(record: dict) -> str:
