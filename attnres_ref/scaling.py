@@ -9,6 +9,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import linear_regression, mean, quantiles
 
 PFLOP_S_DAY = 1e15 * 24 * 60 * 60      # in FLOPs
@@ -43,6 +44,12 @@ def fit(losses: Losses) -> PowerLaw:
         raise ValueError("losses holds a size or loss that is not above 0: it has no logarithm")
     slope, intercept = linear_regression(*zip(*((math.log(c), math.log(l)) for c, l in points)))
     return PowerLaw(math.exp(intercept), -slope)
+
+
+def local_exponents(losses: Losses) -> list[float]:
+    """The exponent between every two neighbouring sizes: all alike if a power law holds."""
+    ends = ({size: losses[size] for size in pair} for pair in pairwise(sorted(losses)))
+    return [fit({size: [mean(seeds)] for size, seeds in two.items()}).exponent for two in ends]
 
 
 def multiplier(ours: PowerLaw, baseline: PowerLaw, compute: float) -> float:

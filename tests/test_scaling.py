@@ -15,10 +15,12 @@ from attnres_ref.scaling import (
     bootstrap,
     compute,
     fit,
+    local_exponents,
     multiplier,
     shape,
     sweep,
     tokens,
+    widened,
 )
 
 SIZES = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -68,6 +70,14 @@ def test_a_law_is_inverted():
     assert law.compute(law(5.6)) == pytest.approx(5.6)
 
 
+def test_local_exponents_show_a_bend():
+    assert local_exponents(made_up(PowerLaw(2.0, 0.06))) == pytest.approx([0.06] * 4)
+    bent = {size: [loss + 1.5 for loss in losses]
+            for size, losses in made_up(PowerLaw(2.0, 0.2)).items()}
+    found = local_exponents(bent)
+    assert found == sorted(found, reverse=True) and found[-1] < 0.8 * found[0]
+
+
 def test_multiplier_is_the_papers():
     laws = {name: PowerLaw(*numbers) for name, numbers in paper.FITS.items()}
     found = multiplier(laws["block"], laws["prenorm"], paper.COMPUTE)
@@ -96,6 +106,12 @@ def test_resampled_seeds_stay_paired():
     assert low == pytest.approx(0.9) and high == pytest.approx(0.9)
     low, high = bootstrap({"prenorm": runs}, lambda s: fit(s["prenorm"]).scale)
     assert high - low > 0.01
+
+
+def test_widened_seeds_have_the_spread_that_their_mean_should_have():
+    """Drawn with replacement, n seeds have variance sum of squares / n, not / (n - 1)."""
+    assert widened([1.0, 3.0]) == pytest.approx([2 - math.sqrt(2), 2 + math.sqrt(2)])
+    assert sum(x * x for x in widened([-1.0, 0.0, 1.0])) / 3 == pytest.approx(1.0)
 
 
 def test_bootstrap_refuses_unpaired_or_single_seeds():
