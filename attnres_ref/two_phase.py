@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from attnres_ref.depth import no_autocast, score_dtype
 from attnres_ref.probes import swapped_stream
-from attnres_ref.streams import BlockAttnRes, Depth
+from attnres_ref.streams import BlockAttnRes, Depth, FullAttnRes
 
 
 class Read(NamedTuple):
@@ -100,7 +100,7 @@ class TwoPhase(nn.Module):
     def __init__(self, stream: BlockAttnRes, group_size: int | None = None):
         super().__init__()
         # A subclass that reads in another way would be scheduled wrongly, silently.
-        if getattr(type(stream), "read", None) is not BlockAttnRes.read:
+        if type(stream) not in (BlockAttnRes, FullAttnRes):
             raise ValueError(
                 f"stream is {type(stream).__name__}: two-phase inference schedules the "
                 "reads of BlockAttnRes and FullAttnRes; run any other model as it is"

@@ -58,6 +58,20 @@ def raw_key_attention(query, sources, norm_weight=None, return_weights=False):
     return (mixed, weights) if return_weights else mixed
 
 
+class SigmoidAttnRes(FullAttnRes):
+    """Full AttnRes read by `sigmoid_attention`."""
+
+    def __init__(self, n_layers: int, d_model: int):
+        super().__init__(n_layers, d_model, sigmoid_attention)
+
+
+class RawKeyAttnRes(BlockAttnRes):
+    """Block AttnRes, Full with blocks of one, read by `raw_key_attention`."""
+
+    def __init__(self, n_layers: int, d_model: int, block_size: int):
+        super().__init__(n_layers, d_model, block_size, raw_key_attention)
+
+
 class SlidingWindow(FullAttnRes):
     """Reads the W latest outputs and the embedding.
 
@@ -238,11 +252,9 @@ class HyperConnections(nn.Module):
 
 # LMConfig.residual -> how to build that stream from the configuration.
 VARIANTS = {
-    "sigmoid": lambda c, attend: FullAttnRes(c.n_layers, c.d_model, sigmoid_attention),
-    "raw_keys": lambda c, attend: FullAttnRes(c.n_layers, c.d_model, raw_key_attention),
-    "block_raw_keys": lambda c, attend: BlockAttnRes(
-        c.n_layers, c.d_model, c.block_size, raw_key_attention
-    ),
+    "sigmoid": lambda c, attend: SigmoidAttnRes(c.n_layers, c.d_model),
+    "raw_keys": lambda c, attend: RawKeyAttnRes(c.n_layers, c.d_model, block_size=1),
+    "block_raw_keys": lambda c, attend: RawKeyAttnRes(c.n_layers, c.d_model, c.block_size),
     "window": lambda c, attend: SlidingWindow(c.n_layers, c.d_model, c.window, attend),
     "multihead": lambda c, attend: MultiheadAttnRes(
         c.n_layers, c.d_model, c.depth_heads, attend

@@ -313,6 +313,9 @@ def test_a_stream_that_reads_in_another_way_is_refused():
 
     with pytest.raises(ValueError, match="stream is Mean"):
         TwoPhase(Mean(4, 8, 2))
+    for residual, name in (("sigmoid", "SigmoidAttnRes"), ("window", "SlidingWindow")):
+        with pytest.raises(ValueError, match=f"stream is {name}"):
+            two_phase_forward(build(residual), tokens_of(5))
 
 
 @pytest.mark.parametrize("group_size", [0, -1, 7])

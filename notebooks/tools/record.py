@@ -5,7 +5,8 @@
     python notebooks/tools/record.py residuals --part 0/2  # half of the runs, this process
     python notebooks/tools/record.py query_rate            # queries at a quarter of the rate
     python notebooks/tools/record.py depth_weights         # what `residuals` ended up reading
-
+    python notebooks/tools/record.py rates                 # and ablations, recipe, scaling,
+                                                           # shape: notebooks 04 to 07
 A sweep goes on where it stopped. The JSON is written once all its runs are there.
 """
 
@@ -18,8 +19,7 @@ from attnres_ref import LM
 from attnres_ref.checkpoint import load_checkpoint
 from attnres_ref.probes import depth_weights, dynamics
 from attnres_ref.sweep import run_sweep
-from sweeps import SIZE, STUDIES, STUDY, SWEEPS
-from tiny_data import load
+from sweeps import SIZE, STUDIES, SWEEPS, corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY_NAMES = [sweep.__name__ for sweep in STUDIES]
@@ -27,9 +27,9 @@ STUDY_NAMES = [sweep.__name__ for sweep in STUDIES]
 
 def record_depth_weights(folder: Path) -> None:
     """Depth weights of the trained seed 0 models, from the checkpoints of `residuals`."""
-    corpus = load("python_sources")
-    inputs, _ = corpus.validation_windows(SIZE.train.eval_windows, SIZE.model["context"])
-    weights = dict(data=corpus.fingerprint)
+    sources = corpus("python_sources")
+    inputs, _ = sources.validation_windows(SIZE.train.eval_windows, SIZE.model["context"])
+    weights = dict(data=sources.fingerprint)
     for residual in ("block", "full"):
         model = LM(SIZE.lm(residual))
         run = folder / "residuals" / "python_sources" / f"{residual}-seed0"
@@ -56,27 +56,47 @@ def main() -> None:
     part, parts = map(int, options.part.split("/"))
 
     sweep = SWEEPS[options.sweep]()
-    corpora = {corpus: load(corpus) for corpus in sweep}
+    corpora = {name: corpus(name) for name in sweep}
     folder = options.folder / ("study" if options.sweep in STUDY_NAMES else options.sweep)
 
-    def run(corpus, trials):
-        observe = None
-        if options.sweep in STUDY_NAMES:
-            windows = corpora[corpus].validation_windows(16, STUDY.model["context"])
-            observe = lambda model: rounded(dynamics(model, *windows))
-        return run_sweep(trials, corpora[corpus], folder / corpus, observe)
+    def run(name, trials):
+        # All studies observe, since they share runs; only the ablations' file keeps it.
+        observe = observer(corpora[name]) if options.sweep in STUDY_NAMES else None
+        return run_sweep(trials, corpora[name], folder / name, observe)
 
-    everything = [(corpus, trial) for corpus, trials in sweep.items() for trial in trials]
-    for corpus, trial in everything[part::parts]:
-        run(corpus, [trial])
+    everything = [(name, trial) for name, trials in sweep.items() for trial in trials]
+    for name, trial in everything[part::parts]:
+        run(name, [trial])
 
     missing = [
-        trial.name for corpus, trial in everything
-        if not (folder / corpus / trial.name / "result.json").exists()
+        trial.name for name, trial in everything
+        if not (folder / name / trial.name / "result.json").exists()
     ]
     if missing:
         sys.exit(f"{len(missing)} runs are still to come, {missing[0]} first: nothing written")
-    write(options.sweep, {corpus: run(corpus, trials) for corpus, trials in sweep.items()})
+    records = {name: run(name, trials) for name, trials in sweep.items()}
+    if options.sweep in STUDY_NAMES:
+        keep = options.sweep == "ablations"
+        records = {name: [slim(r, keep) for r in runs] for name, runs in records.items()}
+    write(options.sweep, records)
+
+
+def observer(corpus):
+    """Fig. 5's quantities over 16 validation windows, for `run_sweep`."""
+
+    def observe(model):
+        windows = corpus.validation_windows(16, model.config.context)
+        device = next(model.parameters()).device
+        return rounded(dynamics(model, *(window.to(device) for window in windows)))
+
+    return observe
+
+
+def slim(record: dict, keep_observed: bool) -> dict:
+    """Without the loss of every step and the last observation, which `observed` repeats."""
+    dropped = {"train_curve", *record["observed"][-1][1]}
+    dropped |= set() if keep_observed else {"observed"}
+    return {key: value for key, value in record.items() if key not in dropped}
 
 
 def rounded(observed: dict[str, list[float]]) -> dict[str, list[float]]:

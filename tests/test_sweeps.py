@@ -1,0 +1,46 @@
+"""The recorded sweeps: names tell runs apart, and every promised row is there."""
+
+from collections import defaultdict
+
+import pytest
+import sweeps
+
+from attnres_ref.variants import RESIDUALS
+
+
+@pytest.mark.parametrize("name", sweeps.SWEEPS)
+def test_every_run_of_a_sweep_has_a_name_of_its_own(name):
+    for corpus, trials in sweeps.SWEEPS[name]().items():
+        names = [trial.name for trial in trials]
+        assert names and len(names) == len(set(names)), corpus
+
+
+def test_runs_that_studies_share_by_name_are_the_same_run():
+    runs = defaultdict(set)
+    for study in sweeps.STUDIES:
+        for trial in (trial for trials in study().values() for trial in trials):
+            runs[trial.name].add(trial)
+    assert all(len(same) == 1 for same in runs.values())
+
+
+def test_every_residual_is_ablated_with_three_paired_seeds():
+    seeds = defaultdict(list)
+    for trial in sweeps.ablations()["python_sources"]:
+        size = trial.model
+        row = size.residual, size.block_size, size.window, size.scaled_init
+        seeds[row].append(trial.train.seed)
+        assert trial.train.lr == sweeps.LR
+    assert {residual for residual, _, _, _ in seeds} == set(RESIDUALS)
+    assert {S for residual, S, _, _ in seeds if residual == "block"} == {2, 4, 8, 16}
+    assert {W for residual, _, W, _ in seeds if residual == "window"} == {4, 8}
+    assert set(map(tuple, seeds.values())) == {(0, 1, 2)}
+
+
+@pytest.mark.parametrize("sweep", [sweeps.scaling, sweeps.scaling_gpu])
+def test_a_scaling_run_sees_its_tokens_per_parameter(sweep):
+    (trials,) = sweep().values()
+    for trial in trials:
+        size, recipe = trial.model, trial.train
+        parameters = 6 * size.d_model**2 * size.n_layers
+        tokens = recipe.steps * recipe.batch_size * size.context
+        assert tokens / parameters == pytest.approx(sweeps.TOKENS_PER_PARAMETER, rel=0.02)
