@@ -901,6 +901,95 @@ def run_block(queries, completed, layers):        # the open sum is never read
     return sum(f(o[i] / l[i].unsqueeze(-1)) for i, f in enumerate(layers))
 """,
     ],
+    "10.1": [
+        """
+def carried(chunk, n_chunks, n_layers, block_size):          # no embedding
+    end = (chunk + 1) * n_layers // n_chunks
+    return end // block_size + (end % block_size != 0)
+""",
+        """
+def carried(chunk, n_chunks, n_layers, block_size):          # no partial sum
+    return 1 + (chunk + 1) * n_layers // n_chunks // block_size
+""",
+        """
+def carried(chunk, n_chunks, n_layers, block_size):          # always a partial sum
+    return 2 + (chunk + 1) * n_layers // n_chunks // block_size
+""",
+        """
+def carried(chunk, n_chunks, n_layers, block_size):          # rounded too early
+    end = (chunk + 1) * (n_layers // n_chunks)
+    return 1 + end // block_size + (end % block_size != 0)
+""",
+    ],
+    "10.2": [
+        "def news(chunk, n_ranks, completed):\n    return completed(chunk)",
+        """
+def news(chunk, n_ranks, completed):                         # mode "all"
+    previous = chunk + 1 - n_ranks
+    return completed(chunk) - (completed(previous) if previous >= 0 else 0)
+""",
+        """
+def news(chunk, n_ranks, completed):                         # the sender's rank
+    previous = chunk - n_ranks
+    return completed(chunk) - (completed(previous - 1) if previous >= 0 else 0)
+""",
+        """
+def news(chunk, n_ranks, completed):                         # since the last transition
+    return completed(chunk) - (completed(chunk - 1) if chunk else 0)
+""",
+    ],
+    "10.3": [
+        "def bubble(P, V, M):\n    return (P - 1) / (M * V)",
+        "def bubble(P, V, M):\n    return (P - 1) / (M + P - 1)",
+        "def bubble(P, V, M):\n    return M * V / (M * V + P - 1)",
+        "def bubble(P, V, M):\n    return (P * V - 1) / (M * V + P * V - 1)",
+    ],
+    "10.4": [
+        """
+def keep(shelf, value):                                      # no hook
+    shelf.append(value.detach().requires_grad_())
+    return value
+""",
+        """
+def keep(shelf, value):                                      # one graph for both
+    shelf.append(value)
+    return value
+""",
+        """
+def keep(shelf, value):                                      # goes on from the leaf
+    leaf = value.detach().requires_grad_()
+    shelf.append(leaf)
+    return leaf
+""",
+        """
+def keep(shelf, value):                                      # the bug itself
+    kept = value.detach()
+    shelf.append(kept)
+    value = value.view_as(value)
+
+    def hand_over(gradient):
+        return gradient if kept.grad is None else gradient + kept.grad
+
+    value.register_hook(hand_over)
+    return value
+""",
+        """
+def keep(shelf, value):                                      # replaces, not adds
+    leaf = value.detach().requires_grad_()
+    shelf.append(leaf)
+    value = value.view_as(value)
+    value.register_hook(lambda gradient: leaf.grad)
+    return value
+""",
+        """
+def keep(shelf, value):                                      # handed over twice
+    leaf = value.detach().requires_grad_()
+    shelf.append(leaf)
+    value = value.view_as(value)
+    value.register_hook(lambda gradient: gradient + 2 * leaf.grad)
+    return value
+""",
+    ],
 }
 
 WRONG |= {
