@@ -4,9 +4,9 @@ reference that knows about corpora: the others take any object with their method
 import argparse
 import sys
 
-from attnres_ref import presets
+from attnres_ref import distributed, presets
 from attnres_ref.checkpoint import CheckpointError
-from attnres_ref.training import Diverged, train
+from attnres_ref.training import Diverged, Run, train
 from attnres_ref.variants import RESIDUALS
 from tiny_data import load
 from tiny_data.download import DownloadError
@@ -34,27 +34,35 @@ def train_command(arguments: list[str] | None = None) -> None:
     if options["resume"] and not options["checkpoint_dir"]:
         parser.error("--resume needs --checkpoint-dir: the folder of the run to go on with")
 
-    def given(*names):
-        return {name: options[name] for name in names if options[name] is not None}
-
     try:
-        size = presets.preset(options["preset"]) if options["preset"] else presets.current()
-        run = train(
-            size.lm(options["residual"], **given("block_size")),
-            size.training(
-                **given("steps", "seed", "batch_size", "checkpoint_every", "lr", "query_lr_scale",
-                        "query_weight_decay")
-            ),
-            load(options["data"]),
-            checkpoint_dir=options["checkpoint_dir"],
-            resume=options["resume"],
-            compile=options["compile"],
-        )
+        with distributed.process_group():
+            run = train_as(options)
+            if distributed.rank() == 0:
+                print(
+                    f"{options['residual']}: validation loss {run.val_loss:.4f} nats, "
+                    f"{run.metrics[-1]['val_bits_per_byte']:.4f} bits per byte"
+                )
     except (ValueError, OSError, CheckpointError, Diverged, DownloadError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted: run the same command with --resume to go on")
-    print(
-        f"{options['residual']}: validation loss {run.val_loss:.4f} nats, "
-        f"{run.metrics[-1]['val_bits_per_byte']:.4f} bits per byte"
+
+
+def train_as(options: dict) -> Run:
+    """The run that the command line's options describe."""
+
+    def given(*names):
+        return {name: options[name] for name in names if options[name] is not None}
+
+    size = presets.preset(options["preset"]) if options["preset"] else presets.current()
+    return train(
+        size.lm(options["residual"], **given("block_size")),
+        size.training(
+            **given("steps", "seed", "batch_size", "checkpoint_every"),
+            **given("lr", "query_lr_scale", "query_weight_decay"),
+        ),
+        load(options["data"]),
+        checkpoint_dir=options["checkpoint_dir"],
+        resume=options["resume"],
+        compile=options["compile"],
     )

@@ -41,6 +41,36 @@ def paired_difference(ours: Sequence[float], baseline: Sequence[float]) -> Diffe
     return Difference(mean(gaps), T_95[len(gaps) - 2] * error, len(gaps))
 
 
+def select(records: Sequence[dict], **fields) -> list[dict]:
+    """The records with these values of LMConfig or TrainConfig, in the order of the seeds.
+
+    select(records, residual="full", lr=8e-3). Raises ValueError when there is none, or
+    two of a seed: then they differ in a field that was not given.
+    """
+    found = [r for r in records if fields.items() <= (r["model"] | r["train"]).items()]
+    found.sort(key=lambda record: record["train"]["seed"])
+    seeds = [record["train"]["seed"] for record in found]
+    if not found or len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"{len(found)} records have {fields}, their seeds are {seeds}: change a "
+            "field or add one, so that each seed is there once"
+        )
+    return found
+
+
+def loss_difference(ours: Sequence[dict], baseline: Sequence[dict]) -> Difference:
+    """`paired_difference` of the final losses of two results of `select`. Raises
+    ValueError unless both have the same seeds."""
+    seeds = [[r["train"]["seed"] for r in records] for records in (ours, baseline)]
+    if seeds[0] != seeds[1]:
+        raise ValueError(
+            f"ours has the seeds {seeds[0]}, baseline {seeds[1]}: only runs of one seed "
+            "are pairs"
+        )
+    losses = [[r["val_loss"] for r in records] for records in (ours, baseline)]
+    return paired_difference(*losses)
+
+
 def final_losses(records: Sequence[dict]) -> dict[str, list[float]]:
     """Validation losses by residual, each list in the order of the seeds."""
     losses = defaultdict(list)

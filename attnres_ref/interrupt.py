@@ -10,10 +10,6 @@ class StopRequest:
 
     requested = False
 
-    def raise_if_requested(self) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-
 
 @contextmanager
 def finish_step_on_ctrl_c():

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from attnres_ref import distributed
 from attnres_ref.checkpoint import RunDirectory
 from attnres_ref.depth import depth_attention
 from attnres_ref.interrupt import finish_step_on_ctrl_c
@@ -83,7 +84,8 @@ class Trainer:
         self.config, self.corpus, self.context = config, corpus, model_config.context
         torch.manual_seed(config.seed)
         self.model = LM(model_config, attend).to(self.device)
-        self.forward = torch.compile(self.model) if compile else self.model
+        forward = torch.compile(self.model) if compile else self.model
+        self.forward = distributed.data_parallel(forward)
         self.optimizer = make_optimizer(self.model, config)
         self.half = half_precision(self.device)
         needs_scaler = self.half == torch.float16
@@ -97,11 +99,12 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
         batch = self.corpus.batch(config.seed, self.done, config.batch_size, self.context)
-        loss = self.loss(*batch)
+        loss = self.loss(*distributed.own_rows(batch))
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-        line = dict(step=self.done + 1, loss=loss.item(), lr=lr, grad_norm=norm.item())
+        loss = distributed.mean(loss).item()
+        line = dict(step=self.done + 1, loss=loss, lr=lr, grad_norm=norm.item())
         # The fp16 scaler skips steps with infinite gradients and halves its scale, which
         # ends well unless no scale is small enough. It never repairs a bad loss.
         overflow = not math.isfinite(line["grad_norm"])
@@ -168,7 +171,7 @@ def train(
     )
     if not checkpoint_dir:
         return run_steps(trainer, identity, None, observe)
-    folder = RunDirectory(checkpoint_dir, identity, resume)
+    folder = distributed.run_directory(checkpoint_dir, identity, resume)
     with folder.locked():
         if state := folder.restore():
             trainer.load_state_dict(state)
@@ -186,6 +189,7 @@ def run_steps(
     bar = tqdm(
         total=config.steps, initial=first, mininterval=1.0,
         desc=f"{trainer.model.config.residual}, seed {config.seed}",
+        disable=distributed.rank() > 0,
     )
     with bar, finish_step_on_ctrl_c() as stop:
         while trainer.done < config.steps:
@@ -199,15 +203,17 @@ def run_steps(
                 line |= trainer.validate()
                 line |= observe(trainer.model) if observe else {}
             metrics.append(line)
+            stopping = distributed.any_of(stop.requested)
             if folder:
                 folder.append(line)
-                if last or stop.requested or trainer.done % config.checkpoint_every == 0:
+                if last or stopping or trainer.done % config.checkpoint_every == 0:
                     folder.save(trainer.state_dict())
             speed = (trainer.done - first) * tokens_per_step / (time.perf_counter() - began)
             status = f"loss {line['loss']:.3f}, {speed:,.0f} tokens/s"
             bar.set_postfix_str(status, refresh=False)
             bar.update()
-            stop.raise_if_requested()
+            if stopping:
+                raise KeyboardInterrupt
 
     finished_before = folder and folder.read_result()      # keep that run's provenance
     result = finished_before or dict(

@@ -2,7 +2,13 @@
 
 import pytest
 
-from attnres_ref.compare import final_losses, paired_difference, validation_curves
+from attnres_ref.compare import (
+    final_losses,
+    loss_difference,
+    paired_difference,
+    select,
+    validation_curves,
+)
 
 
 def test_interval_of_a_worked_example():
@@ -42,3 +48,31 @@ def test_records_are_sorted_by_seed():
     ]
     assert final_losses(records) == {"prenorm": [0, 10, 20], "full": [1, 11, 21]}
     assert validation_curves(records)["full"] == [[[1, 0]], [[1, 1]], [[1, 2]]]
+
+
+def record(seed, val_loss=0.0, residual="full", lr=1e-3):
+    return dict(model={"residual": residual}, train={"seed": seed, "lr": lr}, val_loss=val_loss)
+
+
+def test_select_goes_by_the_configuration_and_sorts_by_seed():
+    runs = [record(seed, lr=lr) for lr in (2e-3, 1e-3) for seed in (2, 0, 1)]
+    found = select([record(0, residual="block"), *runs], residual="full", lr=2e-3)
+    assert [(r["train"]["seed"], r["train"]["lr"]) for r in found] == [(s, 2e-3) for s in (0, 1, 2)]
+
+
+@pytest.mark.parametrize("fields, seeds", [
+    (dict(lr=3e-3), r"\[\]"),                     # no such rate
+    (dict(rate=1e-3), r"\[\]"),                   # no such field
+    (dict(residual="full"), r"\[0, 0\]"),         # two rates, not one
+])
+def test_a_selection_that_is_empty_or_ambiguous_is_named(fields, seeds):
+    with pytest.raises(ValueError, match=f"their seeds are {seeds}: change a field or add one"):
+        select([record(0, lr=1e-3), record(0, lr=2e-3)], **fields)
+
+
+def test_loss_difference_pairs_runs_of_one_seed():
+    baseline = [record(seed, loss) for seed, loss in ((0, 1.0), (1, 2.0))]
+    ours = [record(seed, loss) for seed, loss in ((0, 0.9), (1, 1.8))]
+    assert loss_difference(ours, baseline) == paired_difference([0.9, 1.8], [1.0, 2.0])
+    with pytest.raises(ValueError, match=r"ours has the seeds \[0\], baseline \[0, 1\]"):
+        loss_difference(ours[:1], baseline)

@@ -123,8 +123,8 @@ VIOLATIONS = [
     (lambda nb: (change(HEADING, "00.1", "01.1")(nb), change(STUB, "00.1", "01.1")(nb)),
      "are to be named 00.1, 00.2, 00.3"),
     # inline cells
-    (change(INLINE, "a + b", "b + a"), "add differs from attnres_ref's"),
-    (change(INLINE, "def add", "def plus"), "attnres_ref has no plus"),
+    (change(INLINE, "a + b", "b + a"), "add differs from the package's"),
+    (change(INLINE, "def add", "def plus"), "the package has no plus"),
     (change(INLINE, "def add(a, b):\n    return a + b", "x = 1"), "defines nothing"),
     # stored outputs
     (lambda nb: nb.cells[DRAW].update(execution_count=9), "not 1 to 7: record it"),

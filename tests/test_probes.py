@@ -7,7 +7,17 @@ import torch
 
 from attnres_ref import LM, LMConfig, depth_attention, plots
 from attnres_ref.bench import CASES, measure, table
-from attnres_ref.probes import depth_weights, magnitudes, rms, saved_bytes, swapped_attend, trace
+from attnres_ref.probes import (
+    depth_weights,
+    dynamics,
+    gradient_norms,
+    magnitudes,
+    rms,
+    saved_bytes,
+    swapped_attend,
+    trace,
+    unevenness,
+)
 
 SIZE = dict(vocab_size=17, d_model=16, n_layers=5, n_heads=2, context=8, block_size=2)
 TOKENS = torch.randint(17, (2, 8), generator=torch.Generator().manual_seed(1))
@@ -40,6 +50,43 @@ def test_prenorm_magnitudes_are_those_of_running_sums():
     assert outputs == [rms(v) for v in seen.outputs]
     total = seen.inputs[0] + sum(seen.outputs)
     assert inputs[-1] == pytest.approx(total.square().mean().sqrt().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("residual", ["prenorm", "block"])
+def test_gradient_norms_are_those_of_each_layers_parameters(residual):
+    model, targets = build(residual), TOKENS.roll(-1, 1)
+    found = gradient_norms(model, TOKENS, targets)
+    assert all(p.grad is None for p in model.parameters())
+    logits = model(TOKENS)                                # [B, T, vocab]
+    torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets).backward()
+    for norm, layer in zip(found, model.layers, strict=True):
+        squares = sum(p.grad.square().sum().item() for p in layer.parameters())
+        assert norm == pytest.approx(math.sqrt(squares), rel=1e-4)
+
+
+def test_at_initialisation_the_gradients_of_all_three_agree():
+    norms = []
+    for residual in ("prenorm", "block", "full"):
+        torch.manual_seed(0)
+        model = LM(LMConfig(residual=residual, **SIZE))
+        norms.append(gradient_norms(model, TOKENS, TOKENS.roll(-1, 1)))
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
+    assert norms[2] == pytest.approx(norms[0], rel=1e-3)
+
+
+def test_dynamics_are_the_three_profiles():
+    model, targets = build("full"), TOKENS.roll(-1, 1)
+    found = dynamics(model, TOKENS, targets)
+    inputs, outputs = magnitudes(model, TOKENS)
+    norms = gradient_norms(model, TOKENS, targets)
+    assert found == dict(input_rms=inputs, output_rms=outputs, gradient_norm=norms)
+
+
+def test_unevenness_is_one_and_zero_for_equals():
+    assert unevenness([3.0, 3.0, 3.0]) == (1, 0)
+    ratio, variation = unevenness([1.0, 2.0, 3.0])
+    assert ratio == 3 and variation == pytest.approx(1 / 2)
+    assert unevenness([10.0, 20.0, 30.0]) == (ratio, pytest.approx(variation))
 
 
 def test_depth_weights_are_the_means_of_each_reads_weights():

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 SET_UP = ["pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".ci/run"]
-TARGETS = ["lab", "test", "course", "bench"]
+TARGETS = ["lab", "test", "course", "bench", "bench-gpu"]
 
 DIRECT = [
     Requirement(line)
@@ -70,7 +70,7 @@ def test_set_up_names_no_server(name):
 def test_no_file_names_a_machine_or_a_registry():
     folder = r"(?<![\w.])/(home|root|work|Users)/\w"
     machine = re.compile(folder + r"|pypi\.org|python[h]osted")
-    folders = ["attnres_ref", "tiny_data", "tests", "notebooks"]
+    folders = ["attnres_ref", "kernels", "tiny_data", "tests", "notebooks"]
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
     text = {".py", ".md", ".json", ".ipynb"}
     files = [ROOT / name for name in SET_UP] + [f for f in files if f.suffix in text]

@@ -94,14 +94,14 @@ def test_bootstrap_is_short_and_plain():
 @pytest.mark.parametrize("start", ["notebooks", "."])
 def test_bootstrap_fetches_nothing_in_a_checkout(root, monkeypatch, start):
     assert run_bootstrap(monkeypatch, root / start) == []
-    assert sys.path[:2] == [str(root / "notebooks"), str(root)]
+    assert sys.path[:3] == [str(root / place) for place in ("notebooks", ".", "kernels")]
 
 
 def test_bootstrap_fetches_the_course_once(tmp_path, monkeypatch):
     clone, = run_bootstrap(monkeypatch, tmp_path)
     assert clone[-2:] == [f"https://github.com/{REPO}", "course"] and "--depth" in clone
     course = tmp_path / "course"
-    assert sys.path[:2] == [str(course / "notebooks"), str(course)]
+    assert sys.path[:3] == [str(course / place) for place in ("notebooks", ".", "kernels")]
     assert run_bootstrap(monkeypatch, tmp_path) == []  # after a restart of the kernel
     assert sys.path[0] == str(tmp_path / "course" / "notebooks")
 

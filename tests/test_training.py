@@ -223,6 +223,14 @@ def test_queries_neither_decay_nor_share_the_learning_rate():
     assert counted == len(names)
 
 
+def test_query_weight_decay_reaches_the_stream_and_nothing_else():
+    model = LM(MODEL)
+    groups = make_optimizer(model, dataclasses.replace(RECIPE, query_weight_decay=0.3)).param_groups
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    of_stream = {id(p) for p in model.stream.parameters()}
+    assert {i for i, decay in decays.items() if decay == 0.3} == of_stream
+
+
 def test_query_lr_scale_moves_the_queries_in_proportion():
     moved = []
     for scale in (1.0, 0.25, 0.0):
@@ -430,6 +438,37 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     records = run_sweep(trials, corpus(), tmp_path)
     assert records[0] == first[0] and records[1]["name"] == "lr0.002"
     assert len(records[1]["train_curve"]) == 12 and records[1]["val_curve"][-1][0] == 12
+
+
+def seen(model):
+    """What an observer may return: JSON values."""
+    gradients = any(p.grad is not None for p in model.parameters())
+    return {"largest_query": model.stream.queries.abs().max().item(), "gradients": gradients}
+
+
+def test_an_observer_joins_every_validation_and_changes_nothing_else(uninterrupted):
+    run = train(MODEL, RECIPE, corpus(), observe=seen)
+    added = [{key: line.pop(key) for key in seen(run.model) if key in line} for line in run.metrics]
+    assert [line["step"] for line, more in zip(run.metrics, added) if more] == [5, 10, 12]
+    assert added[-1] == seen(run.model) and not any(more.get("gradients") for more in added)
+    _, plain = uninterrupted
+    assert run.metrics == plain.metrics
+    for ours, theirs in zip(run.model.parameters(), plain.model.parameters()):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_trial_is_observed_from_its_untrained_model_on(tmp_path):
+    def observe(model):
+        return {"first_weight": model.head.weight[0, 0].item()}
+
+    record, = run_sweep([Trial("a", MODEL, RECIPE)], corpus(), tmp_path, observe)
+    torch.manual_seed(RECIPE.seed)
+    assert record["observed"][0] == [0, observe(LM(MODEL))]
+    assert [step for step, _ in record["observed"]] == [0, 5, 10, 12]
+    assert record["observed"][-1][1]["first_weight"] == record["first_weight"]
+    assert len({values["first_weight"] for _, values in record["observed"]}) == 4
+    # Read back, not trained again: the same record.
+    assert run_sweep([Trial("a", MODEL, RECIPE)], corpus(), tmp_path, observe) == [record]
 
 
 def test_presets_by_name_device_and_environment(monkeypatch):

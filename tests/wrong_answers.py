@@ -417,6 +417,411 @@ def smallest_block_size(n_layers, n_tokens, d_model, n_bytes, budget):
 }
 
 WRONG |= {
+    "04.1": [
+        """
+def training_step(model, optimizer, loss, clip=1.0):      # as given: after clipping
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    norms = [
+        torch.nn.utils.get_total_norm(p.grad for p in layer.parameters()).item()
+        for layer in model.layers
+    ]
+    optimizer.step()
+    optimizer.zero_grad()
+    return norms
+""",
+        """
+def training_step(model, optimizer, loss, clip=1.0):      # the clipping is gone
+    loss.backward()
+    norms = [
+        torch.nn.utils.get_total_norm(p.grad for p in layer.parameters()).item()
+        for layer in model.layers
+    ]
+    optimizer.step()
+    optimizer.zero_grad()
+    return norms
+""",
+        """
+def training_step(model, optimizer, loss, clip=1.0):      # clips when it is too late
+    loss.backward()
+    norms = [
+        torch.nn.utils.get_total_norm(p.grad for p in layer.parameters()).item()
+        for layer in model.layers
+    ]
+    optimizer.step()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.zero_grad()
+    return norms
+""",
+        """
+def training_step(model, optimizer, loss, clip=1.0):      # gradients stay behind
+    loss.backward()
+    norms = [
+        torch.nn.utils.get_total_norm(p.grad for p in layer.parameters()).item()
+        for layer in model.layers
+    ]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    return norms
+""",
+        """
+def training_step(model, optimizer, loss, clip=1.0):      # of the weights
+    loss.backward()
+    norms = [
+        torch.nn.utils.get_total_norm(p.detach() for p in layer.parameters()).item()
+        for layer in model.layers
+    ]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return norms
+""",
+    ],
+    "04.2": [
+        """
+def paired_interval(ours, baseline):                      # as if unpaired
+    squares = stdev(ours) ** 2 + stdev(baseline) ** 2
+    return mean(ours) - mean(baseline), 4.303 * math.sqrt(squares / 3)
+""",
+        """
+def paired_interval(ours, baseline):                      # the normal distribution's
+    gaps = [a - b for a, b in zip(ours, baseline)]
+    return mean(gaps), 1.96 * stdev(gaps) / math.sqrt(3)
+""",
+        """
+def paired_interval(ours, baseline):                      # no square root of n
+    gaps = [a - b for a, b in zip(ours, baseline)]
+    return mean(gaps), 4.303 * stdev(gaps)
+""",
+        """
+def paired_interval(ours, baseline):                      # divided by n
+    gaps = [a - b for a, b in zip(ours, baseline)]
+    variance = sum((gap - mean(gaps)) ** 2 for gap in gaps) / 3
+    return mean(gaps), 4.303 * math.sqrt(variance / 3)
+""",
+        """
+def paired_interval(ours, baseline):                      # the wrong way round
+    gaps = [b - a for a, b in zip(ours, baseline)]
+    return mean(gaps), 4.303 * stdev(gaps) / math.sqrt(3)
+""",
+        """
+def paired_interval(ours, baseline):                      # pairs by rank
+    gaps = [a - b for a, b in zip(sorted(ours), sorted(baseline))]
+    return mean(gaps), 4.303 * stdev(gaps) / math.sqrt(3)
+""",
+    ],
+    "04.3": [
+        """
+def fair_gaps(ours, prenorm):                             # the luckiest seed chooses
+    shared = min(prenorm, key=lambda lr: min(prenorm[lr]))
+    own = min(ours, key=lambda lr: mean(ours[lr]))
+    baseline = mean(prenorm[shared])
+    return mean(ours[shared]) - baseline, mean(ours[own]) - baseline
+""",
+        """
+def fair_gaps(ours, prenorm):                             # at our best rate
+    own = min(ours, key=lambda lr: mean(ours[lr]))
+    best = min(mean(losses) for losses in prenorm.values())
+    return mean(ours[own]) - mean(prenorm[own]), mean(ours[own]) - best
+""",
+        """
+def fair_gaps(ours, prenorm):                             # the wrong way round
+    shared = min(prenorm, key=lambda lr: mean(prenorm[lr]))
+    own = min(ours, key=lambda lr: mean(ours[lr]))
+    baseline = mean(prenorm[shared])
+    return baseline - mean(ours[shared]), baseline - mean(ours[own])
+""",
+        """
+def fair_gaps(ours, prenorm):                             # the best seed of each
+    shared = min(prenorm, key=lambda lr: mean(prenorm[lr]))
+    own = min(map(min, ours.values())) - min(map(min, prenorm.values()))
+    return mean(ours[shared]) - mean(prenorm[shared]), own
+""",
+        """
+def fair_gaps(ours, prenorm):                             # one gap twice
+    shared = min(prenorm, key=lambda lr: mean(prenorm[lr]))
+    gap = mean(ours[shared]) - mean(prenorm[shared])
+    return gap, gap
+""",
+    ],
+    "04.4": [
+        "def decays(name, parameter):\n    return parameter.dim() >= 2",
+        "def decays(name, parameter):\n    return not name.startswith('stream.')",
+        "def decays(name, parameter):\n"
+        "    return parameter.dim() >= 2 and 'queries' not in name",
+        "def decays(name, parameter):\n    return name.endswith('weight')",
+        "def decays(name, parameter):\n    return False",
+    ],
+    "05.1": [
+        "def window_sources(sources, W):\n    return (sources[0], *sources[-W:])",
+        "def window_sources(sources, W):\n    return sources[-W:]",
+        "def window_sources(sources, W):\n    return sources[-(W + 1):]",
+        "def window_sources(sources, W):\n    return (sources[0], *sources[1 : W + 1])",
+        "def window_sources(sources, W):\n"
+        "    return (sources[0], *sources[1:][-(W - 1) or len(sources):])",
+    ],
+    "05.2": [
+        """
+def highway_row(gates):                                   # h + g f(h): no fading
+    return [1.0, *gates]
+""",
+        """
+def highway_row(gates):                                   # gate and carry swapped
+    row = [1.0]
+    for g in gates:
+        row = [g * weight for weight in row] + [1 - g]
+    return row
+""",
+        """
+def highway_row(gates):                                   # the embedding is not faded
+    row = [1.0]
+    for g in gates:
+        row = [row[0], *((1 - g) * weight for weight in row[1:]), g]
+    return row
+""",
+        """
+def highway_row(gates):                                   # the embedding left out
+    row = []
+    for g in gates:
+        row = [(1 - g) * weight for weight in row] + [g]
+    return row or [1.0]
+""",
+        """
+def highway_row(gates):                                   # newest first
+    row = [1.0]
+    for g in gates:
+        row = [(1 - g) * weight for weight in row] + [g]
+    return row[::-1]
+""",
+        """
+def highway_row(gates):                                   # faded by earlier gates
+    row, kept = [], 1.0
+    for g in gates:
+        row.append(kept * g)
+        kept *= 1 - g
+    return [kept, *row]
+""",
+    ],
+    "05.3": [
+        """
+def sinkhorn(logits, rounds=50):                          # as given: over the batch
+    matrix = logits.exp()
+    for _ in range(rounds):
+        matrix = matrix / matrix.sum(0, keepdim=True)
+        matrix = matrix / matrix.sum(-1, keepdim=True)
+    return matrix
+""",
+        """
+def sinkhorn(logits, rounds=50):                          # over the tokens
+    matrix = logits.exp()
+    for _ in range(rounds):
+        matrix = matrix / matrix.sum(1, keepdim=True)
+        matrix = matrix / matrix.sum(-1, keepdim=True)
+    return matrix
+""",
+        """
+def sinkhorn(logits, rounds=50):                          # rows only: a softmax
+    return logits.softmax(-1)
+""",
+        """
+def sinkhorn(logits, rounds=50):                          # columns only
+    return logits.softmax(-2)
+""",
+        """
+def sinkhorn(logits, rounds=1):                           # stops too early
+    matrix = logits.exp()
+    for _ in range(rounds):
+        matrix = matrix / matrix.sum(-2, keepdim=True)
+        matrix = matrix / matrix.sum(-1, keepdim=True)
+    return matrix
+""",
+        """
+def sinkhorn(logits, rounds=50):                          # forgets the logits
+    return torch.full_like(logits, 1 / logits.shape[-1])
+""",
+    ],
+    "05.4": [
+        """
+def added_parameters(residual, L, d):                     # no final read
+    vectors = 2 * L * d
+    return {"prenorm": 0, "full": vectors, "multihead": vectors, "static": L * L,
+            "input_query": vectors + L * d * d}[residual]
+""",
+        """
+def added_parameters(residual, L, d):                     # no key norms
+    vectors = (L + 1) * d
+    return {"prenorm": 0, "full": vectors, "multihead": vectors,
+            "static": (L + 1) ** 2, "input_query": vectors + (L + 1) * d * d}[residual]
+""",
+        """
+def added_parameters(residual, L, d):                     # heads multiply
+    vectors = 2 * (L + 1) * d
+    return {"prenorm": 0, "full": vectors, "multihead": 4 * vectors,
+            "static": (L + 1) ** 2, "input_query": vectors + (L + 1) * d * d}[residual]
+""",
+    ],
+    "06.1": [
+        """
+def steps_for(d_model, n_layers, tokens_per_parameter=4):         # head still counted
+    parameters = 6 * d_model**2 * n_layers + 256 * d_model
+    return tokens_per_parameter * parameters // 1024
+""",
+        """
+def steps_for(d_model, n_layers, tokens_per_parameter=4):         # as given
+    parameters = 6 * d_model**2 * n_layers + 2 * 256 * d_model
+    return tokens_per_parameter * parameters // 1024
+""",
+        """
+def steps_for(d_model, n_layers, tokens_per_parameter=4):         # pairs for layers
+    return tokens_per_parameter * 12 * d_model**2 * n_layers // 1024
+""",
+    ],
+    "06.2": [
+        """
+def fit_line(computes, losses):                   # a straight line in linear space
+    slope, intercept = linear_regression(computes, losses)
+    return intercept, -slope
+""",
+        """
+def fit_line(computes, losses):                   # the sign
+    x, y = [math.log(c) for c in computes], [math.log(l) for l in losses]
+    slope, intercept = linear_regression(x, y)
+    return math.exp(intercept), slope
+""",
+        """
+def fit_line(computes, losses):                   # two bases
+    x, y = [math.log10(c) for c in computes], [math.log10(l) for l in losses]
+    slope, intercept = linear_regression(x, y)
+    return math.exp(intercept), -slope
+""",
+        """
+def fit_line(computes, losses):                   # through the two ends only
+    a = -math.log(losses[-1] / losses[0]) / math.log(computes[-1] / computes[0])
+    return losses[0] * computes[0] ** a, a
+""",
+    ],
+    "06.3": [
+        """
+def compute_multiplier(ours, baseline, compute):  # ratio of losses
+    return baseline[0] * compute ** -baseline[1] / (ours[0] * compute ** -ours[1])
+""",
+        """
+def compute_multiplier(ours, baseline, compute):  # our own exponent in the inverse
+    loss = ours[0] * compute ** -ours[1]
+    return (baseline[0] / loss) ** (1 / ours[1]) / compute
+""",
+        """
+def compute_multiplier(ours, baseline, compute):  # not divided
+    loss = ours[0] * compute ** -ours[1]
+    return (baseline[0] / loss) ** (1 / baseline[1])
+""",
+        """
+def compute_multiplier(ours, baseline, compute):  # upside down
+    loss = ours[0] * compute ** -ours[1]
+    return compute / (baseline[0] / loss) ** (1 / baseline[1])
+""",
+    ],
+    "06.4": [
+        """
+def resample_pairs(ours, baseline, draw):         # each on its own
+    pick = lambda losses: {s: draw.choices(x, k=len(x)) for s, x in losses.items()}
+    return pick(ours), pick(baseline)
+""",
+        """
+def resample_pairs(ours, baseline, draw):         # without replacement
+    drawn = {s: draw.sample(range(len(x)), k=len(x)) for s, x in ours.items()}
+    pick = lambda losses: {s: [losses[s][i] for i in drawn[s]] for s in drawn}
+    return pick(ours), pick(baseline)
+""",
+        """
+def resample_pairs(ours, baseline, draw):         # one draw for all sizes
+    n = len(next(iter(ours.values())))
+    drawn = draw.choices(range(n), k=n)
+    pick = lambda losses: {s: [x[i] for i in drawn] for s, x in losses.items()}
+    return pick(ours), pick(baseline)
+""",
+    ],
+    "07.1": [
+        """
+def highway_matrix(gates):                        # g and 1 - g exchanged
+    M = torch.eye(len(gates) + 1, dtype=gates.dtype)
+    for l, gate in enumerate(gates, start=1):
+        M[l] = gate * M[l - 1]
+        M[l, l] = 1 - gate
+    return M
+""",
+        """
+def highway_matrix(gates):                        # nothing is forgotten
+    M = torch.eye(len(gates) + 1, dtype=gates.dtype)
+    for l, gate in enumerate(gates, start=1):
+        M[l] = M[l - 1]
+        M[l, l] = gate
+    return M
+""",
+        """
+def highway_matrix(gates):                        # the embedding has no column
+    M = torch.zeros(len(gates), len(gates), dtype=gates.dtype)
+    for l, gate in enumerate(gates):
+        M[l] = (1 - gate) * M[l - 1]
+        M[l, l] = gate
+    return M
+""",
+    ],
+    "07.2": [
+        "def block_bound(L, S):\n    return L // S + S",
+        "def block_bound(L, S):\n    return math.ceil(L / S) + 1",
+        "def block_bound(L, S):\n    return (L + 2) // 2",
+        """
+def block_bound(L, S):                            # the embedding is forgotten
+    return max(min(math.ceil(j / S), L + 1 - j) for j in range(1, L + 1))
+""",
+    ],
+    "07.3": [
+        """
+def marked_read(query, marked):                   # as given
+    return depth_attention(query, marked)
+""",
+        """
+def marked_read(query, marked):                   # contents right, marks not
+    mixed = depth_attention(query, marked)
+    mixed[0] = depth_attention(query, [source[0] for source in marked])
+    return mixed
+""",
+        """
+def marked_read(query, marked):                   # the marks are lost
+    return depth_attention(query, [source[0] for source in marked])
+""",
+    ],
+    "07.4": [
+        """
+def without(weights, lost):                       # not normalised again
+    rest = weights.clone()
+    rest[lost] = 0
+    return rest
+""",
+        """
+def without(weights, lost):                       # in place
+    weights[lost] = 0
+    return weights / weights.sum(0)
+""",
+        """
+def without(weights, lost):                       # the free weight is shared evenly
+    rest = weights + weights[lost] / (len(weights) - 1)
+    rest[lost] = 0
+    return rest
+""",
+        """
+def without(weights, lost):                       # dropped instead of zero
+    rest = torch.cat([weights[:lost], weights[lost + 1 :]])
+    return rest / rest.sum(0)
+""",
+        """
+def without(weights, lost):                       # divided by the mean over tokens
+    rest = weights.clone()
+    rest[lost] = 0
+    return rest / rest.sum(0).mean()
+""",
+    ],
     "08.1": [
         """
 def join(first, second):                         # no rescale
@@ -494,6 +899,149 @@ def run_block(queries, completed, layers):        # one bug left: the query
 def run_block(queries, completed, layers):        # the open sum is never read
     o, m, l = attend_with_stats(queries, completed)
     return sum(f(o[i] / l[i].unsqueeze(-1)) for i, f in enumerate(layers))
+""",
+    ],
+    "10.1": [
+        """
+def carried(chunk, n_chunks, n_layers, block_size):          # no embedding
+    end = (chunk + 1) * n_layers // n_chunks
+    return end // block_size + (end % block_size != 0)
+""",
+        """
+def carried(chunk, n_chunks, n_layers, block_size):          # no partial sum
+    return 1 + (chunk + 1) * n_layers // n_chunks // block_size
+""",
+        """
+def carried(chunk, n_chunks, n_layers, block_size):          # always a partial sum
+    return 2 + (chunk + 1) * n_layers // n_chunks // block_size
+""",
+        """
+def carried(chunk, n_chunks, n_layers, block_size):          # rounded too early
+    end = (chunk + 1) * (n_layers // n_chunks)
+    return 1 + end // block_size + (end % block_size != 0)
+""",
+    ],
+    "10.2": [
+        "def news(chunk, n_ranks, completed):\n    return completed(chunk)",
+        """
+def news(chunk, n_ranks, completed):                         # mode "all"
+    previous = chunk + 1 - n_ranks
+    return completed(chunk) - (completed(previous) if previous >= 0 else 0)
+""",
+        """
+def news(chunk, n_ranks, completed):                         # the sender's rank
+    previous = chunk - n_ranks
+    return completed(chunk) - (completed(previous - 1) if previous >= 0 else 0)
+""",
+        """
+def news(chunk, n_ranks, completed):                         # since the last transition
+    return completed(chunk) - (completed(chunk - 1) if chunk else 0)
+""",
+    ],
+    "10.3": [
+        "def bubble(P, V, M):\n    return (P - 1) / (M * V)",
+        "def bubble(P, V, M):\n    return (P - 1) / (M + P - 1)",
+        "def bubble(P, V, M):\n    return M * V / (M * V + P - 1)",
+        "def bubble(P, V, M):\n    return (P * V - 1) / (M * V + P * V - 1)",
+    ],
+    "10.4": [
+        """
+def keep(shelf, value):                                      # no hook
+    shelf.append(value.detach().requires_grad_())
+    return value
+""",
+        """
+def keep(shelf, value):                                      # one graph for both
+    shelf.append(value)
+    return value
+""",
+        """
+def keep(shelf, value):                                      # goes on from the leaf
+    leaf = value.detach().requires_grad_()
+    shelf.append(leaf)
+    return leaf
+""",
+        """
+def keep(shelf, value):                                      # the bug itself
+    kept = value.detach()
+    shelf.append(kept)
+    value = value.view_as(value)
+
+    def hand_over(gradient):
+        return gradient if kept.grad is None else gradient + kept.grad
+
+    value.register_hook(hand_over)
+    return value
+""",
+        """
+def keep(shelf, value):                                      # replaces, not adds
+    leaf = value.detach().requires_grad_()
+    shelf.append(leaf)
+    value = value.view_as(value)
+    value.register_hook(lambda gradient: leaf.grad)
+    return value
+""",
+        """
+def keep(shelf, value):                                      # handed over twice
+    leaf = value.detach().requires_grad_()
+    shelf.append(leaf)
+    value = value.view_as(value)
+    value.register_hook(lambda gradient: gradient + 2 * leaf.grad)
+    return value
+""",
+    ],
+}
+
+WRONG |= {
+    "09.1": [
+        "def first_too_many(T, d):\n    return 2**31 // (4 * T * d) + 1",      # bytes
+        "def first_too_many(T, d):\n    return 2**32 // (T * d) + 1",         # unsigned
+        "def first_too_many(T, d):\n    return 2**31 // (T * d)",             # the last to fit
+        "def first_too_many(T, d):\n    return -(-(2**31) // (T * d)) + 1",   # rounded up
+    ],
+    "09.2": [
+        "def masked_softmax(scores, n):\n    return scores.softmax(0)",
+        """
+def masked_softmax(scores, n):                    # still in the denominator
+    return torch.where(torch.arange(len(scores)) < n, scores.softmax(0), 0.0)
+""",
+        """
+def masked_softmax(scores, n):                    # the maximum of the padding
+    p = (scores - scores.max()).exp()
+    p = torch.where(torch.arange(len(scores)) < n, p, 0.0)
+    return p / p.sum()
+""",
+        """
+def masked_softmax(scores, n):                    # no maximum
+    p = torch.where(torch.arange(len(scores)) < n, scores.exp(), 0.0)
+    return p / p.sum()
+""",
+    ],
+    "09.3": [
+        """
+def query_gradient(w, sources, dh, eps=1e-5):     # the output is still rounded
+    v = sources.float()
+    r = (v.square().mean(-1) + eps).rsqrt()
+    alpha = ((v @ w) * r).softmax(0)
+    h = (alpha.unsqueeze(-1) * v).sum(0).to(sources.dtype).float()
+    ds = alpha * ((v * dh).sum(-1) - (h * dh).sum(-1))
+    return ((ds * r).unsqueeze(-1) * v).sum((0, 1))
+""",
+        """
+def query_gradient(w, sources, dh, eps=1e-5):     # no delta at all
+    v = sources.float()
+    r = (v.square().mean(-1) + eps).rsqrt()
+    alpha = ((v @ w) * r).softmax(0)
+    return ((alpha * (v * dh).sum(-1) * r).unsqueeze(-1) * v).sum((0, 1))
+""",
+        """
+def query_gradient(w, sources, dh, eps=1e-5):     # the keys' norm forgotten
+    v = sources.float()
+    r = (v.square().mean(-1) + eps).rsqrt()
+    alpha = ((v @ w) * r).softmax(0)
+    dalpha = (v * dh).sum(-1)
+    ds = alpha * (dalpha - (alpha * dalpha).sum(0))
+    return (ds.unsqueeze(-1) * v).sum((0, 1))
 """,
     ],
 }

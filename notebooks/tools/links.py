@@ -28,7 +28,7 @@ if home is None:
     home, url = "course", "https://github.com/" + repo
     subprocess.run(["git", "clone", "--depth", "1", url, home], check=True)
 os.chdir(Path(home, "notebooks"))
-sys.path = [os.getcwd(), os.path.abspath(".."), *sys.path]'''
+sys.path[:0] = [os.path.abspath(place) for place in (".", "..", "../kernels")]'''
 
 ADDRESS = r"[\w.-]+/[\w.-]+"
 SETTING = re.compile(rf'^(repo = ")({ADDRESS})(?=")', re.MULTILINE)

@@ -169,7 +169,7 @@ def has_exercises(page: Page) -> Iterator[str]:
 
 def shows_what_the_package_has(page: Page) -> Iterator[str]:
     """A definition in an `inline` cell equals the package's, docstrings aside."""
-    package = definitions(page.root / "attnres_ref")
+    package = definitions(page.root / "attnres_ref", page.root / "kernels")
     for index, cell in page.code:
         if "inline" not in cells.tags(cell):
             continue
@@ -178,19 +178,19 @@ def shows_what_the_package_has(page: Page) -> Iterator[str]:
             yield f"cell {index}: carries the tag inline and defines nothing"
         for node in shown:
             if node.name not in package:
-                yield f"cell {index}: attnres_ref has no {node.name}"
+                yield f"cell {index}: the package has no {node.name}"
             elif bare(node) not in package[node.name]:
-                yield f"cell {index}: {node.name} differs from attnres_ref's"
+                yield f"cell {index}: {node.name} differs from the package's"
 
 
 def is_definition(node: ast.AST) -> bool:
     return isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
 
 
-def definitions(package: Path) -> dict[str, list[str]]:
-    """Every top-level function and class of the package's files, by name."""
+def definitions(*folders: Path) -> dict[str, list[str]]:
+    """Every top-level function and class of the folders' files, by name."""
     found: dict[str, list[str]] = {}
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if is_definition(node):
                 found.setdefault(node.name, []).append(bare(node))

@@ -1,0 +1,130 @@
+"""Pictures of pipelines: where a state goes, when each rank works, what it costs."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from attnres_ref.pipeline.layout import MODES, Layout
+from attnres_ref.pipeline.simulate import Simulation, simulate
+from attnres_ref.plots import GREY, axes
+
+# Okabe and Ito's, by virtual stage; the backward pass is hatched, not another colour.
+STAGES = ["#56B4E9", "#E69F00", "#CC79A7", "#F0E442"]
+MODE_STYLES = {                        # mode: label, colour, marker
+    "naive": ("naive", "#D55E00", "o"),
+    "received": ("received (the paper)", "#0072B2", "s"),
+    "all": ("all", "#009E73", "^"),
+}
+
+
+def journey(shape: Sequence[int], title: str) -> Figure:
+    """Fig. 3: one micro-batch on its way down, once for each mode, with the blocks that
+    every transition carries. shape: P, V, L, S."""
+    figure = Figure(figsize=(9, 1.9 * len(MODES) + 0.4), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    for ax, mode in zip(figure.subplots(len(MODES), sharex=True), MODES, strict=True):
+        layout = Layout(*shape, mode)
+        run = simulate(layout, 1, forward=1.0, per_tensor=0.0, latency=1.2)
+        spans = [span for span in run.spans if span.action.kind == "F"]
+        for span in spans:
+            chunk = span.action.chunk
+            _box(ax, span, layout, f"{layout.layers(chunk)[0]}-{layout.layers(chunk)[-1]}")
+        for before, after in zip(spans, spans[1:]):
+            ax.annotate(
+                "", (after.start, after.rank), (before.end, before.rank),
+                arrowprops=dict(arrowstyle="-|>", color=GREY, shrinkA=0, shrinkB=0),
+            )
+            x, y = (before.end + after.start) / 2, (before.rank + after.rank) / 2
+            ax.text(
+                x, y, cargo(layout, before.action.chunk), ha="center", va="center",
+                fontsize=8, bbox=dict(facecolor="white", edgecolor="none", pad=0.8),
+            )
+        _ranks(ax, layout)
+        ax.set_title(f"{mode}: {layout.total()} tensors", loc="left", fontsize=10)
+        ax.set(xticks=[], xlim=(0, spans[-1].end + 0.1))
+    ax.set_xlabel("time (boxes: first and last layer of the chunk; ~: a partial sum)")
+    return figure
+
+
+def cargo(layout: Layout, chunk: int) -> str:
+    """What goes from `chunk` to the next, in a few characters."""
+    sent = layout.sent(chunk)
+    names = [f"b{block}" for block in sent]
+    if len(sent) > 2:
+        names = [f"b{sent[0]}-b{sent[-1]}"]
+    return " ".join(names + ["~"] * layout.has_partial(chunk))
+
+
+def timeline(runs: Mapping[str, Simulation], layout: Layout, title: str) -> Figure:
+    """When each rank works, a panel for each run: forward passes plain, backward passes
+    hatched, coloured by virtual stage, numbered by micro-batch; white is waiting."""
+    figure = Figure(figsize=(9, 1.7 * len(runs) + 0.9), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    panels = figure.subplots(len(runs), sharex=True, squeeze=False)[:, 0]
+    for ax, (name, run) in zip(panels, runs.items(), strict=True):
+        for span in run.spans:
+            _box(ax, span, layout, str(span.action.microbatch))
+        _ranks(ax, layout)
+        label = f"{name}: done at {run.makespan:.4g}, ranks busy {run.busy:.0%}"
+        ax.set_title(label, loc="left", fontsize=10)
+        ax.axvline(run.makespan, color=GREY, linewidth=1, linestyle=":")
+    longest = max(run.makespan for run in runs.values())
+    panels[-1].set(xlabel="time", xlim=(0, 1.01 * longest))
+    keys = [
+        Patch(facecolor=STAGES[stage % len(STAGES)], label=f"virtual stage {stage}")
+        for stage in range(layout.n_virtual)
+    ]
+    keys.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="backward"))
+    figure.legend(handles=keys, loc="outside lower center", ncol=len(keys), frameon=False)
+    return figure
+
+
+def _box(ax, span, layout: Layout, text: str) -> None:
+    stage = span.action.chunk // layout.n_ranks
+    ax.add_patch(Rectangle(
+        (span.start, span.rank - 0.4), span.end - span.start, 0.8, linewidth=0.5,
+        facecolor=STAGES[stage % len(STAGES)], edgecolor=GREY,
+        hatch="////" if span.action.kind == "B" else None,
+    ))
+    ax.text(
+        (span.start + span.end) / 2, span.rank, text, ha="center", va="center", fontsize=8,
+        bbox=dict(facecolor=STAGES[stage % len(STAGES)], edgecolor="none", pad=0.6),
+    )
+
+
+def _ranks(ax, layout: Layout) -> None:
+    ax.set_ylim(layout.n_ranks - 0.4, -0.6)
+    ax.set_yticks(range(layout.n_ranks), [f"rank {r}" for r in range(layout.n_ranks)])
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def by_mode(values: Mapping[str, Sequence], title: str, xlabel: str, ylabel: str) -> Figure:
+    """A line for each mode. values: mode -> (x, y)."""
+    figure, ax = axes(title, xlabel, ylabel)
+    for mode, (x, y) in values.items():
+        label, colour, marker = MODE_STYLES[mode]
+        ax.plot(x, y, color=colour, marker=marker, markersize=5, label=label)
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False)
+    return figure
+
+
+def small_multiples(panels: Mapping[str, Mapping], title: str, xlabel: str, ylabel: str):
+    """Panels beside each other with one scale, a line for each mode in each of them.
+    panels: name -> mode -> (x, y)."""
+    figure = Figure(figsize=(2.6 * len(panels) + 0.6, 3.2), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    for ax, (name, values) in zip(
+        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items()
+    ):
+        for mode, (x, y) in values.items():
+            label, colour, marker = MODE_STYLES[mode]
+            ax.plot(x, y, color=colour, marker=marker, markersize=4, label=label)
+        ax.set_title(name, loc="left", fontsize=10)
+        ax.set_xlabel(xlabel)
+        ax.grid(alpha=0.25)
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel(ylabel)
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,13 @@
+"""Attention over depth in Triton: the same functions as attnres_ref, fused.
+
+    LM(config, attend=attnres_kernels.depth_attention)
+
+On a machine without a CUDA device the kernels run in Triton's interpreter; without
+Triton everything imports, and a call raises ImportError (see attnres_kernels.interpret).
+"""
+
+from attnres_kernels.interpret import available, interpreting
+from attnres_kernels.depth import depth_attention
+from attnres_kernels.phases import Read, phase_one, phase_two
+
+__all__ = ["Read", "available", "depth_attention", "interpreting", "phase_one", "phase_two"]

@@ -1,0 +1,112 @@
+"""`depth_attention`, fused: Eq. 2-4 in one pass over the sources, and its gradient."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from attnres_kernels import kernels, launch
+from attnres_kernels.interpret import check_device
+
+
+def depth_attention(
+    query: Tensor,
+    sources: Sequence[Tensor],
+    norm_weight: Tensor | None = None,
+    eps: float = 1e-5,
+    return_weights: bool = False,
+    *,
+    out_norm_weight: Tensor | None = None,
+    out_eps: float = 1e-5,
+) -> Tensor:
+    """Read one layer's input from what earlier layers wrote (Eq. 2-4).
+
+    As attnres_ref.depth_attention: query [d], sources n >= 1 tensors [..., d],
+    norm_weight [d] or None -> [..., d] in the sources' dtype, computed in float32.
+    out_norm_weight [d]: return RMSNorm(h) with this weight and `out_eps` in place of h,
+    in the same pass; the norm sees h before it is rounded.
+    float32, float16 and bfloat16; 1 <= d <= 8192. Differentiable once in every tensor
+    argument; only the arguments are kept for backward. Two backward passes give
+    identical bits.
+    Raises ValueError for sources or vectors that do not fit or are not supported, and
+    for return_weights, since the weights never leave the registers; ImportError where
+    Triton is missing.
+    """
+    if return_weights:
+        raise ValueError(
+            "return_weights is True: the kernel never stores the weights; "
+            "attnres_ref.depth_attention returns them"
+        )
+    vectors = dict(query=query, norm_weight=norm_weight, out_norm_weight=out_norm_weight)
+    launch.check_inputs(sources, **vectors)
+    check_device(sources[0])
+    # Query and norm weight only ever meet as a product, whose gradient autograd splits.
+    w = query if norm_weight is None else query * norm_weight
+    return read_op(list(sources), w, out_norm_weight, eps, out_eps)
+
+
+@torch.library.custom_op("attnres::read", mutates_args=())
+def read_op(
+    sources: list[Tensor], w: Tensor, gain: Tensor | None, eps: float, out_eps: float
+) -> Tensor:
+    first = sources[0]
+    d = first.shape[-1]
+    h = torch.empty_like(first, memory_format=torch.contiguous_format)
+    if n_tokens := h.numel() // d:
+        kernels.forward_kernel[(n_tokens,)](
+            launch.padded(sources), w.contiguous(), contiguous(gain), h,
+            len(sources), eps, out_eps, **launch.tiles(len(sources), d),
+        )
+    return h
+
+
+@read_op.register_fake
+def _(sources, w, gain, eps, out_eps):
+    return torch.empty_like(sources[0], memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("attnres::read_backward", mutates_args=())
+def read_backward_op(
+    dh: Tensor, sources: list[Tensor], w: Tensor, gain: Tensor | None,
+    eps: float, out_eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """-> dv [n, ..., d] in the sources' dtype, dw [d] and dgain [d] in float32."""
+    n, d = len(sources), w.shape[0]
+    dv = dh.new_empty((n, *dh.shape))
+    n_tokens = dh.numel() // d
+    if n_tokens == 0:
+        return dv, w.new_zeros(d, dtype=torch.float32), w.new_zeros(d, dtype=torch.float32)
+    options = launch.tiles(n, d)
+    programs = launch.n_programs(n_tokens, dh.device, options["num_warps"])
+    dw = w.new_empty((programs, d), dtype=torch.float32)
+    dgain = w.new_zeros((1 if gain is None else programs, d), dtype=torch.float32)
+    kernels.backward_kernel[(programs,)](
+        launch.padded(sources), w.contiguous(), contiguous(gain), dh.contiguous(),
+        dv, dw, dgain, n_tokens, n, eps, out_eps, **options,
+    )
+    return dv, dw.sum(0), dgain.sum(0)
+
+
+@read_backward_op.register_fake
+def _(dh, sources, w, gain, eps, out_eps):
+    one = w.new_empty(w.shape, dtype=torch.float32)
+    return dh.new_empty((len(sources), *dh.shape)), one, torch.empty_like(one)
+
+
+def keep_inputs(ctx, inputs, output):
+    sources, w, gain, ctx.eps, ctx.out_eps = inputs
+    ctx.save_for_backward(w, gain, *sources)
+
+
+def backward(ctx, dh):
+    w, gain, *sources = ctx.saved_tensors
+    dv, dw, dgain = read_backward_op(dh, sources, w, gain, ctx.eps, ctx.out_eps)
+    dgain = None if gain is None else dgain.to(gain.dtype)
+    return list(dv.unbind(0)), dw.to(w.dtype), dgain, None, None
+
+
+read_op.register_autograd(backward, setup_context=keep_inputs)
+
+
+def contiguous(vector: Tensor | None) -> Tensor | None:
+    return None if vector is None else vector.contiguous()

@@ -1,0 +1,102 @@
+"""Checks of notebook 05, ablations."""
+
+import torch
+
+from attnres_ref import LM, LMConfig
+from exercises import exercise
+
+
+@exercise("05.1")
+def windows(window_sources):
+    for n in range(1, 8):
+        sources = tuple(torch.full((2,), float(i)) for i in range(n))
+        for W in (1, 3):
+            found = [int(v[0]) for v in window_sources(sources, W)]
+            expected = sorted({0, *range(max(1, n - W), n)})
+            place = f"{n} sources, window {W}: you read {found}"
+            assert 0 in found, f"{place}: the embedding, source 0, must always be there"
+            assert len(set(found)) == len(found), (
+                f"{place}: one source twice has twice the weight. The embedding is not "
+                "one of the W outputs"
+            )
+            assert found == expected, f"{place}, not {expected}: W outputs besides it"
+
+
+@exercise("05.2")
+def rows_of_highway(highway_row):
+    assert [float(w) for w in highway_row([])] == [1.0], (
+        "before any layer the state is the embedding: the row is [1]"
+    )
+    for n in (1, 2, 5):
+        gates = torch.rand(n, dtype=torch.float64)
+        state = torch.eye(n + 1, dtype=torch.float64)[0]
+        for i, g in enumerate(gates):
+            output = torch.eye(n + 1, dtype=torch.float64)[i + 1]
+            state = (1 - g) * state + g * output
+        found = torch.tensor([float(w) for w in highway_row(gates.tolist())])
+        assert len(found) == n + 1, (
+            f"{n} layers give {len(found)} weights: the embedding has one too"
+        )
+        found = found.double()
+        assert abs(found.sum() - 1) < 1e-5, (
+            f"the row sums to {found.sum():.3f}: each step keeps (1 - g) of the past and "
+            "adds g, so the sum stays one"
+        )
+        assert not torch.allclose(found, state.flip(0), atol=1e-5), (
+            "the order: v_0 first"
+        )
+        assert torch.allclose(found, state, atol=1e-5), (
+            f"gates {[round(g, 2) for g in gates.tolist()]} give "
+            f"{[round(w, 3) for w in state.tolist()]}: v_i enters with g_i and is then "
+            "faded by every LATER gate"
+        )
+
+
+@exercise("05.3")
+def sinkhorns(sinkhorn):
+    logits = torch.randn(3, 2, 4, 4)
+    matrix = sinkhorn(logits)
+    assert matrix.shape == logits.shape, f"the shape became {list(matrix.shape)}"
+    ones = torch.ones(3, 2, 4)
+    assert torch.allclose(matrix.sum(-2), ones, atol=1e-3), (
+        "columns do not sum to one. Of [B, T, m, m], which axis runs down a column? "
+        "Axis 0 is the batch"
+    )
+    assert torch.allclose(matrix.sum(-1), ones, atol=1e-3), (
+        "rows do not sum to one: alternate between rows and columns, often enough"
+    )
+    assert (matrix >= 0).all(), "an entry is negative: start from exp(logits)"
+    alone = sinkhorn(logits[:1, :1])
+    assert torch.allclose(alone, matrix[:1, :1], atol=1e-5), (
+        "a token's matrix depends on the other tokens of the batch"
+    )
+    scaled = logits[0, 0] - matrix[0, 0].log()
+    outer = scaled[:, :1] + scaled[:1] - scaled[0, 0]
+    assert torch.allclose(scaled, outer, atol=0.05), (
+        "only rows and columns may be scaled: the result is not exp(logits) any more"
+    )
+
+
+@exercise("05.4")
+def parameters_added(added):
+    for L, d in ((2, 8), (6, 16)):
+        size = dict(n_layers=L, d_model=d, n_heads=2, depth_heads=4)
+        plain = count("prenorm", size)
+        for residual in ("prenorm", "full", "multihead", "static", "input_query"):
+            found, expected = added(residual, L, d), count(residual, size) - plain
+            hints = {
+                "full": "a query and a key norm, each of width d, for L + 1 reads",
+                "multihead": "heads slice the same query; they add nothing",
+                "static": "one number per read and source; the table is square",
+                "input_query": "Full's, and a d x d projection for each read",
+                "prenorm": "nothing to learn",
+            }
+            assert found == expected, (
+                f"{residual} with L = {L}, d = {d} adds {expected}, you say {found}: "
+                f"{hints[residual]}"
+            )
+
+
+def count(residual, size):
+    model = LM(LMConfig(residual=residual, **size))
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,100 @@
+"""Checks of notebook 06, scaling and shape."""
+
+import math
+import random
+
+from attnres_ref.scaling import PowerLaw, fit, multiplier
+from exercises import exercise
+
+
+@exercise("06.1")
+def budget(steps_for):
+    for d, L in ((24, 6), (64, 16), (80, 10)):
+        expected, found = 4 * 6 * d * d * L // 1024, steps_for(d, L)
+        embedding = 256 * d
+        assert abs(found - 4 * (6 * d * d * L + embedding) / 1024) > 2, (
+            "one of the two, embedding or output head, is still counted"
+        )
+        assert found == expected, (
+            f"d = {d}, L = {L}: {found} steps, not {expected}. The layers alone have "
+            "6 d^2 parameters each; four tokens for each of them, 1024 tokens a step"
+        )
+    assert steps_for(24, 6, tokens_per_parameter=20) == 20 * 6 * 24**2 * 6 // 1024, (
+        "tokens_per_parameter has to count"
+    )
+
+
+@exercise("06.2")
+def fits(fit_line):
+    law = PowerLaw(1.9, 0.057)
+    computes = [1e-10, 7e-10, 3e-9, 1e-8, 4e-8]
+    A, a = fit_line(computes, [law(c) for c in computes])
+    assert not math.isclose(a, -0.057, rel_tol=1e-3), (
+        "the exponent has the wrong sign: the slope of log L against log C is -a"
+    )
+    assert math.isclose(a, 0.057, rel_tol=1e-6), (
+        f"on points of 1.9 C^-0.057 the exponent comes out as {a:.4f}: take the logarithm "
+        "of the loss and of the compute, then fit a straight line"
+    )
+    assert math.isclose(A, 1.9, rel_tol=1e-6), (
+        f"A comes out as {A:.4f}, not 1.9: the intercept is log A, in the base of your "
+        "logarithms"
+    )
+    draw = random.Random(0)
+    noisy = [law(c) * math.exp(draw.gauss(0, 0.05)) for c in computes]
+    expected = fit({c: [loss] for c, loss in zip(computes, noisy)})
+    A, a = fit_line(computes, noisy)
+    assert math.isclose(a, expected.exponent, rel_tol=1e-6) and math.isclose(
+        A, expected.scale, rel_tol=1e-6
+    ), (
+        "with noise the line is not the least-squares line in log space: do you use all "
+        "points, and equal weights?"
+    )
+
+
+@exercise("06.3")
+def worth(compute_multiplier):
+    ours, baseline = (1.870, 0.058), (1.891, 0.057)
+    expected = multiplier(PowerLaw(*ours), PowerLaw(*baseline), 5.6)
+    found = compute_multiplier(ours, baseline, 5.6)
+    loss_ratio = PowerLaw(*baseline)(5.6) / PowerLaw(*ours)(5.6)
+    assert not math.isclose(found, loss_ratio, rel_tol=1e-3), (
+        "that is the ratio of the losses: ask at which compute the *baseline* has our loss"
+    )
+    assert not math.isclose(found, 1 / expected, rel_tol=0.02), (
+        "below one: the baseline needs more compute than we do, not less"
+    )
+    assert not math.isclose(found, 5.6 * expected, rel_tol=0.02), (
+        "that is the baseline's compute: divide it by ours"
+    )
+    assert math.isclose(found, expected, rel_tol=1e-6), (
+        f"{found:.4f}, not {expected:.4f}: our loss comes from our law, but the inverse "
+        "uses the baseline's A and its exponent"
+    )
+
+
+@exercise("06.4")
+def pairs_kept(resample_pairs):
+    sizes = {size: [100 * size + seed for seed in range(5)] for size in (1.0, 2.0, 3.0)}
+    ours = {size: [loss - 0.5 for loss in losses] for size, losses in sizes.items()}
+    found = [resample_pairs(ours, sizes, random.Random(seed)) for seed in range(40)]
+    for a, b in found:
+        assert set(a) == set(b) == set(sizes), "a size is missing from the resample"
+        for size in sizes:
+            assert len(a[size]) == len(b[size]) == 5, (
+                "a resample has as many seeds as the original: draw 5 of 5"
+            )
+            assert set(b[size]) <= set(sizes[size]), "losses of one size belong to that size"
+            gaps = [y - x for x, y in zip(a[size], b[size])]
+            assert all(gap == 0.5 for gap in gaps), (
+                "pairs are torn apart: draw the *numbers* of the seeds, and take those of "
+                "both residuals"
+            )
+    repeats = any(len(set(b[1.0])) < 5 for _, b in found)
+    assert repeats, "nothing is ever drawn twice: draw with replacement"
+    drawn = [[[loss - 100 * size for loss in b[size]] for size in sizes] for _, b in found]
+    assert any(first != second for first, second, _ in drawn), (
+        "all sizes draw the same seeds: seed 0 of one size has nothing to do with seed 0 "
+        "of another, let each size draw anew"
+    )
+    assert any(b != found[0][1] for _, b in found[1:]), "every draw is the same: use `draw`"

@@ -1,0 +1,169 @@
+"""What the tests run on several processes: importable, as `launch` wants it."""
+
+import os
+import signal
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.pipelining.schedules import ScheduleInterleavedZeroBubble
+
+from attnres_ref import LM, LMConfig, distributed, train
+from attnres_ref.checkpoint import CheckpointError
+from attnres_ref.pipeline import Layout
+from attnres_ref.pipeline.engine import Pipeline
+from attnres_ref.training import TrainConfig, Trainer, make_optimizer
+from tiny_data import Corpus
+
+
+def greet(word):
+    return f"{word} {dist.get_rank()} of {dist.get_world_size()}"
+
+
+def refusals():
+    """What `Pipeline` says, on two ranks, to what cannot work."""
+    said = []
+
+    def attempt(layout=Layout(2, 2, 8, 2), model=None, **options):
+        fields = dict(d_model=8, n_layers=8, n_heads=2, context=4, block_size=2)
+        try:
+            Pipeline(LM(LMConfig(**fields | (model or {}))), layout, 4, (1, 4), **options)
+        except ValueError as error:
+            said.append(str(error))
+        else:
+            said.append("nothing")
+
+    attempt()
+    attempt(schedule=ScheduleInterleavedZeroBubble)
+    attempt(Layout(4, 1, 8, 2))
+    attempt(Layout(1, 2, 8, 2))
+    attempt(Layout(2, 2, 12, 2))
+    attempt(Layout(2, 2, 8, 4))
+    attempt(model=dict(residual="prenorm"))
+    attempt(model=dict(tied_head=True))
+    return said
+
+
+def rank_one_raises():
+    if dist.get_rank() == 1:
+        raise ArithmeticError("seven is not prime")
+    dist.barrier()
+
+
+def rank_one_is_killed(folder):
+    """While the others wait for it, as in a transition."""
+    Path(folder, str(dist.get_rank())).write_text(str(os.getpid()))
+    dist.barrier()
+    if dist.get_rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    dist.barrier()
+
+
+def rank_one_waits_forever():
+    if dist.get_rank() == 1:
+        signal.pause()
+
+
+# ---- Data parallel training ------------------------------------------------------------
+
+SMALL = LMConfig(d_model=16, n_layers=4, n_heads=2, context=16, block_size=2)
+TWENTY = TrainConfig(
+    steps=20, batch_size=4, lr=2e-3, warmup_steps=5,
+    eval_every=10, eval_windows=3, checkpoint_every=4,
+)
+
+
+def corpus(stops_at=None):
+    """Random bytes; drawing the batch of step `stops_at` raises, as a crash would."""
+
+    class Fragile(Corpus):
+        def batch(self, seed, step, *size):
+            if step == stops_at:
+                raise ArithmeticError("a crash")
+            return super().batch(seed, step, *size)
+
+    text = torch.randint(256, (3000,), generator=torch.Generator().manual_seed(3))
+    return Fragile("random bytes", text.to(torch.uint8))
+
+
+def calm_optimizer(model, config):
+    """AdamW divides a gradient by its size. Where that is nearly zero, rounding chooses
+    the sign of a whole step, and two correct runs part; a larger eps prevents it."""
+    optimizer = make_optimizer(model, config)
+    for group in optimizer.param_groups:
+        group["eps"] = 1e-4
+    return optimizer
+
+
+def train_small(folder, stops_at=None, resume=False):
+    with patch("attnres_ref.training.make_optimizer", calm_optimizer):
+        return train(SMALL, TWENTY, corpus(stops_at), folder, resume)
+
+
+def train_together(folder):
+    """A whole run, one that crashes and resumes, and one in a folder that is taken."""
+    whole = train_small(Path(folder, "whole"))
+    try:
+        train_small(Path(folder, "resumed"), stops_at=10)
+    except ArithmeticError:
+        pass
+    resumed = train_small(Path(folder, "resumed"), resume=True)
+    try:
+        train_small(Path(folder, "whole"))
+        refused = "nothing"
+    except CheckpointError as error:                   # met on rank 0, raised on both
+        refused = str(error)
+    pairs = zip(whole.model.parameters(), resumed.model.parameters())
+    same = all(torch.equal(a, b) for a, b in pairs)
+    return dict(
+        metrics=whole.metrics, same=same, refused=refused, resumed=resumed.metrics,
+        parameters={name: p.tolist() for name, p in whole.model.named_parameters()},
+    )
+
+
+def odd_ends():
+    """The parts of attnres_ref.distributed, one by one, on two ranks."""
+    me = distributed.rank()
+    rows = torch.arange(6).view(6, 1)
+    found = dict(
+        rows=distributed.own_rows((rows, -rows))[1].flatten().tolist(),
+        mean=distributed.mean(torch.tensor(1.0 + me)).item(),
+        stop=[distributed.any_of(me == 1), distributed.any_of(False)],
+        first=distributed.from_rank_0(lambda: f"from {me}"),
+    )
+    try:
+        distributed.own_rows((rows[:5],))
+    except ValueError as error:
+        found["uneven"] = str(error)
+
+    class Idle(nn.Module):
+        """A parameter that no output depends on."""
+
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+
+        def forward(self, x):
+            return (self.used * x).sum()
+
+    model = Idle()
+    forward = distributed.data_parallel(model)
+    for _ in range(3):
+        model.zero_grad()
+        forward(torch.tensor([1.0, 3.0]) * (1 + me)).backward()
+    found["gradient"] = model.used.grad.tolist()
+    found["idle"] = model.idle.grad is None or not model.idle.grad.any()
+
+    class LateDivergence(Trainer):
+        """Rank 1's own loss is not finite; no rank may go on."""
+
+        def loss(self, inputs, targets):
+            return super().loss(inputs, targets) * (float("nan") if me == 1 else 1.0)
+
+    try:
+        LateDivergence(SMALL, TWENTY, corpus()).step()
+    except RuntimeError as error:
+        found["diverged"] = str(error)
+    return found

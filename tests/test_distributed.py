@@ -1,0 +1,101 @@
+"""Training on two processes is the run of one process, with its batches shared out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ranks
+import torch
+
+from attnres_ref import distributed
+from attnres_ref.commands import train_command
+from attnres_ref.pipeline.launch import launch
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """One process, and two."""
+    folder = tmp_path_factory.mktemp("together")
+    alone = ranks.train_small(folder / "alone")
+    return folder, alone, launch(ranks.train_together, 2, str(folder))
+
+
+def test_twenty_steps_leave_the_same_parameters(both):
+    _, alone, together = both
+    assert together[0]["parameters"] == together[1]["parameters"]
+    for name, parameter in alone.model.named_parameters():
+        other = torch.tensor(together[0]["parameters"][name])
+        assert (parameter - other).abs().max() <= 1e-6, name
+
+
+def test_metrics_are_those_of_one_process(both):
+    folder, alone, together = both
+    assert together[0]["metrics"] == together[1]["metrics"]
+    for ours, theirs in zip(together[0]["metrics"], alone.metrics, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    lines = (folder / "whole" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == together[0]["metrics"]
+    result = json.loads((folder / "whole" / "result.json").read_text())
+    assert result["step"] == 20 and result["train"]["batch_size"] == 4
+
+
+def test_a_resumed_run_is_the_same_run(both):
+    folder, _, together = both
+    assert together[0]["same"] and together[1]["same"]
+    assert together[0]["resumed"] == together[0]["metrics"]
+    whole, resumed = (folder / name / "metrics.jsonl" for name in ("whole", "resumed"))
+    assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_an_error_of_the_writing_rank_reaches_all(both):
+    assert all("already holds a run" in one["refused"] for one in both[2])
+
+
+def test_the_parts():
+    first, second = launch(ranks.odd_ends, 2)
+    assert first["rows"] == [0, -1, -2] and second["rows"] == [-3, -4, -5]
+    for found in (first, second):
+        assert found["mean"] == 1.5
+        assert found["stop"] == [True, False]
+        assert found["first"] == "from 0"
+        assert "batch_size is 5: 2 processes need a multiple of 2" in found["uneven"]
+        assert found["gradient"] == [1.5, 4.5]         # mean of (1, 3) and (2, 6)
+        assert found["idle"]
+        assert "loss nan" in found["diverged"]
+
+
+def test_one_process_is_left_alone(tmp_path):
+    model, batch = torch.nn.Linear(2, 2), (torch.ones(3, 2), torch.ones(3))
+    assert distributed.data_parallel(model) is model
+    own = distributed.own_rows(batch)
+    assert all(torch.equal(ours, all_) for ours, all_ in zip(own, batch, strict=True))
+    assert distributed.any_of(True) and not distributed.any_of(False)
+    with distributed.process_group():
+        assert distributed.world_size() == 1
+
+
+def test_the_command_under_torchrun(tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("A residual connection is read from and written to. " * 200)
+    options = ["--preset", "ci", "--steps", "3", "--data", str(text), "--checkpoint-dir"]
+    train_command([*options, str(tmp_path / "one")])
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*start, "-m", "attnres_ref.training", *options, str(tmp_path / "two")]
+    root = str(Path(__file__).parents[1])
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    run = subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, timeout=300,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("validation loss") == 1
+    assert run.stdout[:30] == capsys.readouterr().out[:30]
+    one, two = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()]
+        for name in ("one", "two")
+    )
+    for ours, theirs in zip(two, one, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)

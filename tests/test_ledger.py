@@ -1,0 +1,44 @@
+"""The ledger is fresh, and its verdicts follow the intervals."""
+
+import ledger
+import pytest
+
+
+def test_the_ledger_is_fresh():
+    text = ledger.README.read_text(encoding="utf-8")
+    assert ledger.rewritten(text, ledger.table()) == text, (
+        "stale: run python notebooks/tools/ledger.py"
+    )
+
+
+@pytest.mark.parametrize(
+    "low, high, below, expected",
+    [
+        (-0.2, -0.1, True, ledger.HOLDS),
+        (-0.2, -0.1, False, ledger.FAILS),
+        (0.1, 0.2, True, ledger.FAILS),
+        (0.1, 0.2, False, ledger.HOLDS),
+        (-0.1, 0.2, True, ledger.OPEN),
+        (-0.1, 0.0, True, ledger.OPEN),
+    ],
+)
+def test_a_verdict_needs_the_whole_interval(low, high, below, expected):
+    assert ledger.verdict(low, high, below) == expected
+
+
+def test_a_row_shows_mean_and_spread():
+    row = ledger.judged("growth", "ratio", [1.5, 1.6, 1.7], below=False, limit=1.0)
+    assert row == ("growth", "ratio 1.600", "+/- 0.248 (3 seeds)", ledger.HOLDS)
+
+
+def test_only_the_part_between_the_markers_changes():
+    text = f"before\n{ledger.BEGIN}\nold\n{ledger.END}\nafter\n"
+    once = ledger.rewritten(text, "| new |")
+    assert once == f"before\n{ledger.BEGIN}\n\n| new |\n\n{ledger.END}\nafter\n"
+    assert ledger.rewritten(once, "| new |") == once
+
+
+@pytest.mark.parametrize("text", ["nothing", f"{ledger.BEGIN} no end"])
+def test_a_lost_marker_is_an_error(text):
+    with pytest.raises(ValueError, match="lacks the two lines"):
+        ledger.rewritten(text, "| new |")

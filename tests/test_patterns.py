@@ -1,0 +1,100 @@
+"""Rank bounds hold for every stream; reads and correlations mean what they say."""
+
+import math
+
+import pytest
+import torch
+from test_variants import TOKENS, build
+
+from attnres_ref.mixing import mixing_matrix, semiseparable_rank
+from attnres_ref.patterns import (
+    Lost,
+    agreement,
+    averaged,
+    column_means,
+    lost_sources,
+    of_attention,
+    of_mlps,
+    places,
+    rank_bound,
+    rank_correlation,
+    reads,
+    relative,
+)
+from attnres_ref.probes import depth_weights, trace
+from attnres_ref.variants import RESIDUALS
+
+CASES = [
+    *((residual, {}) for residual in sorted(RESIDUALS)),
+    *(("block", dict(block_size=size)) for size in (1, 2, 3, 5, 8)),
+    *(("window", dict(window=width)) for width in (1, 2, 5)),
+    *(("mhc", dict(n_streams=m)) for m in (1, 2)),
+]
+
+
+@pytest.mark.parametrize("residual, changes", CASES)
+def test_random_streams_reach_the_bound(residual, changes):
+    model = build(residual, 0.5, **changes)
+    M = mixing_matrix(model, TOKENS)[..., 0, 0, 0]
+    assert semiseparable_rank(M, 1e-10) == rank_bound(model.config)
+
+
+def test_reads_are_weights_shares_and_spread():
+    model = build("block", 0.5, block_size=4)
+    found, weights = reads(model, TOKENS), depth_weights(model, TOKENS)
+    assert len(found) == 9
+    for read, row in zip(found, weights):
+        assert read["weights"] == pytest.approx(row.tolist())
+    assert math.isnan(found[0]["spread"])
+    assert all(0 < read["spread"] < 1 for read in found[1:])
+    # One source has weight one: its share is its size.
+    embedding = model.embedding(TOKENS)
+    assert found[0]["shares"][0] == pytest.approx(embedding.square().mean().sqrt().item())
+    even = reads(build("block", block_size=4), TOKENS)
+    assert [read["spread"] for read in even[1:]] == pytest.approx([1.0] * 8)
+
+
+def test_a_share_is_the_part_of_the_read():
+    model = build("full", 0.5)
+    seen, found = trace(model, TOKENS), reads(model, TOKENS)
+    M = mixing_matrix(model, TOKENS)
+    brought = M[3, 2] * seen.outputs[1]                # source 2, what layer 1 wrote
+    assert found[3]["shares"][2] == pytest.approx(brought.square().mean().sqrt().item(), rel=1e-5)
+
+
+def test_reads_need_depth_attention():
+    with pytest.raises(ValueError, match="no depth attention"):
+        reads(build("prenorm"), TOKENS)
+
+
+def test_reads_are_told_apart():
+    names = ["attention 0", "MLP 1", "attention 2", "MLP 3", "final"]
+    assert of_attention(names) == ["attention 0", "attention 2"]
+    assert of_mlps(names) == ["MLP 1", "MLP 3"]
+
+
+def test_relative_weights_and_columns():
+    rows = relative([[1.0], [0.25, 0.75], [0.5, 0.2, 0.3]])
+    assert rows == [[1.0], [0.5, 1.5], pytest.approx([1.5, 0.6, 0.9])]
+    assert column_means(rows) == pytest.approx([1.0, 1.05, 0.9])
+
+
+def test_lost_sources():
+    rows = [dict(weights=[1.0], shares=[2.0]), dict(weights=[0.25, 0.75], shares=[0.1, 0.2])]
+    found = lost_sources(rows, [torch.tensor([math.nan]), torch.tensor([0.5, -0.25])])
+    assert found == [Lost(1, 0, 0.5, 0.1, 0.5), Lost(1, 1, 1.5, 0.2, -0.25)]
+
+
+def test_agreement_and_means_of_seeds():
+    one = [Lost(1, 0, 0.5, 0.1, 0.3), Lost(1, 1, 1.5, 0.2, 0.2), Lost(2, 0, 1.0, 0.3, 0.4)]
+    two = [entry._replace(increase=entry.increase + 0.2) for entry in one]
+    assert agreement(one, "weight") == pytest.approx(-0.5)
+    assert agreement(one, "share") == pytest.approx(0.5)
+    assert averaged([one, two])[0] == pytest.approx((1, 0, 0.5, 0.1, 0.4))
+
+
+def test_rank_correlation():
+    x = torch.rand(30, generator=torch.Generator().manual_seed(0)).tolist()
+    assert places([0.3, 0.1, 0.2]) == [2, 0, 1]
+    assert rank_correlation(x, [value**3 for value in x]) == pytest.approx(1)
+    assert rank_correlation(x, [-value for value in x]) == pytest.approx(-1)
