@@ -25,8 +25,8 @@ def tensors_carried(carried):
             ours = carried(chunk, layout.n_chunks, *shape[2:])
             assert ours == layout.n_tensors(chunk), (
                 f"for chunk {chunk} of {layout.n_chunks}, L = {shape[2]}, S = {shape[3]} "
-                f"you count {ours}, not {layout.n_tensors(chunk)}: chunk c ends before layer "
-                "(c + 1) L / C, rounded down"
+                f"you count {ours}, not {layout.n_tensors(chunk)}: chunk c ends before "
+                "layer (c + 1) L / C, rounded down"
             )
 
 
