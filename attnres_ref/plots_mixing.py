@@ -38,7 +38,7 @@ def by_label(records: Sequence[dict], key) -> dict[str, list]:
 
 
 def draw(ax, rows: Sequence[Sequence[float]]):
-    """Rows of growing length, coloured by `of_plain_mean`; where there is no source, grey."""
+    """Rows of growing length, coloured by `of_plain_mean`; grey where nothing is read."""
     n_sources = max(map(len, rows))
     grid = [of_plain_mean(row) + [math.nan] * (n_sources - len(row)) for row in rows]
     colours = colormaps["PuOr"].with_extremes(bad="#e6e6e6")
@@ -86,7 +86,8 @@ def ranks(rows: Sequence[tuple], title: str):
     for y, (_, residual, bound, tight, rough) in enumerate(rows):
         _, colour, marker = STYLES[residual]
         ax.barh(y, bound, color=GREY, alpha=0.18, height=0.7)
-        ax.scatter(sorted(rough)[len(rough) // 2], y, s=90, facecolors="none", edgecolors=GREY)
+        middle = sorted(rough)[len(rough) // 2]
+        ax.scatter(middle, y, s=90, facecolors="none", edgecolors=GREY)
         ax.scatter(max(tight), y, s=30, color=colour, marker=marker, zorder=3)
     ax.set_yticks(range(len(rows)), [name for name, *_ in rows])
     ax.invert_yaxis()
@@ -103,7 +104,8 @@ def importance(panels: Mapping[str, Mapping[str, Sequence[tuple]]], xlabels: Seq
     for ax, (title, kinds), xlabel in zip(grid, panels.items(), xlabels):
         for order, (kind, points) in reversed(list(enumerate(kinds.items()))):
             colour, marker = looks[order]
-            ax.scatter(*zip(*points), color=colour, marker=marker, s=26, alpha=0.7, label=kind)
+            look = dict(color=colour, marker=marker, s=26, alpha=0.7, label=kind)
+            ax.scatter(*zip(*points), **look)
         ax.set(xlabel=xlabel, xscale="log")
         ax.set_yscale("symlog", linthresh=1e-3)
         ax.axhline(0, color="black", linewidth=0.6)

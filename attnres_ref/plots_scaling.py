@@ -40,7 +40,8 @@ def few_ticks(ax, count: int = 5) -> None:
     """Round losses on a logarithmic axis that spans less than a decade; plain numbers
     below on one that spans little more."""
     low, high = ax.get_ylim()
-    step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if (high - low) / s <= count + 1)
+    steps = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+    step = next(s for s in steps if high - low <= (count + 1) * s)
     first = int(low / step) + 1
     ax.yaxis.set_major_locator(FixedLocator([step * (first + i) for i in range(count + 2)]))
     ax.yaxis.set_major_formatter(PLAIN)
@@ -55,7 +56,8 @@ def few_ticks(ax, count: int = 5) -> None:
 
 def gaps(sweep: Mapping[str, Losses], baseline: str, title: str):
     """Paired differences to `baseline` by compute: a marker per seed, a line their mean."""
-    figure, ax = axes(title, "compute $C$ (PFLOP/s-days)", f"loss - {STYLES[baseline][0]}'s")
+    ylabel = f"loss - {STYLES[baseline][0]}'s"
+    figure, ax = axes(title, "compute $C$ (PFLOP/s-days)", ylabel)
     ax.axhline(0, color=STYLES[baseline][1], linewidth=1)
     for name, losses in sweep.items():
         if name == baseline:
@@ -83,7 +85,8 @@ def shapes(sweep: Mapping[str, Losses], title: str):
         means = {size: mean(seeds) for size, seeds in sorted(losses.items())}
         ax.plot(list(means), list(means.values()), color=colour)
         best = lowest(losses)
-        ax.scatter([best], [means[best]], s=220, facecolors="none", edgecolors=colour, linewidths=2)
+        ring = dict(s=220, facecolors="none", edgecolors=colour, linewidths=2)
+        ax.scatter([best], [means[best]], **ring)
     ax.set_xscale("log")
     ticks = sorted(next(iter(sweep.values())))
     ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])

@@ -41,15 +41,16 @@ def fit(losses: Losses) -> PowerLaw:
     if len({size for size, _ in points}) < 2:
         raise ValueError(f"losses has {len(losses)} sizes: a line needs two or more")
     if any(size <= 0 or not loss > 0 for size, loss in points):
-        raise ValueError("losses holds a size or loss that is not above 0: it has no logarithm")
-    slope, intercept = linear_regression(*zip(*((math.log(c), math.log(l)) for c, l in points)))
+        raise ValueError("losses holds a size or loss not above 0: it has no logarithm")
+    logs = [(math.log(size), math.log(loss)) for size, loss in points]
+    slope, intercept = linear_regression(*zip(*logs))
     return PowerLaw(math.exp(intercept), -slope)
 
 
 def local_exponents(losses: Losses) -> list[float]:
     """The exponent between every two neighbouring sizes: all alike if a power law holds."""
-    ends = ({size: losses[size] for size in pair} for pair in pairwise(sorted(losses)))
-    return [fit({size: [mean(seeds)] for size, seeds in two.items()}).exponent for two in ends]
+    means = {size: [mean(seeds)] for size, seeds in sorted(losses.items())}
+    return [fit(dict(ends)).exponent for ends in pairwise(means.items())]
 
 
 def multiplier(ours: PowerLaw, baseline: PowerLaw, compute: float) -> float:
@@ -67,8 +68,8 @@ def bootstrap(
     widened by sqrt(n / (n - 1)), or the spread of the resampled means would be too
     small, by a factor of 1.4 for two seeds. The interval knows of seeds only, not of
     the form of the law, and few seeds make it short: with two at five sizes it held
-    the exponent of made-up runs 86 times in 100. Raises ValueError unless all residuals have the same sizes,
-    with two or more seeds each.
+    the exponent of made-up runs 86 times in 100. Raises ValueError unless all residuals
+    have the same sizes, with two or more seeds each.
     """
     counts = {name: {size: len(seeds) for size, seeds in losses.items()}
               for name, losses in sweep.items()}
@@ -88,7 +89,9 @@ def bootstrap(
 def resample(sweep: Mapping[str, Losses], draw: random.Random) -> dict[str, dict]:
     """One resample: for every size a draw of seeds, the same for all residuals."""
     first = next(iter(sweep.values()))
-    drawn = {size: draw.choices(range(len(seeds)), k=len(seeds)) for size, seeds in first.items()}
+    drawn = {
+        size: draw.choices(range(len(seeds)), k=len(seeds)) for size, seeds in first.items()
+    }
     return {
         name: {size: [losses[size][i] for i in drawn[size]] for size in drawn}
         for name, losses in sweep.items()
@@ -102,8 +105,9 @@ def widened(seeds: Sequence[float]) -> list[float]:
 
 def best_sizes(losses: Losses, resamples: int = 1000, seed: int = 0) -> dict[float, float]:
     """Sizes of lowest mean loss and how often each wins when seeds are resampled."""
-    wide, draw = {"": {size: widened(seeds) for size, seeds in losses.items()}}, random.Random(seed)
-    wins = Counter(lowest(resample(wide, draw)[""]) for _ in range(resamples))
+    wide = {size: widened(seeds) for size, seeds in losses.items()}
+    draw = random.Random(seed)
+    wins = Counter(lowest(resample({"": wide}, draw)[""]) for _ in range(resamples))
     return {size: count / resamples for size, count in wins.most_common()}
 
 
@@ -139,6 +143,6 @@ def shape(record: dict) -> float:
 def sweep(records: Sequence[dict], size: Callable[[dict], float]) -> dict[str, dict]:
     """Recorded runs as residual -> size -> losses, in the order of the seeds."""
     losses = defaultdict(lambda: defaultdict(list))
-    for record in sorted(records, key=lambda record: (size(record), record["train"]["seed"])):
+    for record in sorted(records, key=lambda r: (size(r), r["train"]["seed"])):
         losses[record["model"]["residual"]][size(record)].append(record["val_loss"])
     return {residual: dict(sizes) for residual, sizes in losses.items()}

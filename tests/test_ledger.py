@@ -1,5 +1,6 @@
 """The ledger is fresh, and its verdicts follow the intervals."""
 
+import claims
 import ledger
 import pytest
 
@@ -14,21 +15,21 @@ def test_the_ledger_is_fresh():
 @pytest.mark.parametrize(
     "low, high, below, expected",
     [
-        (-0.2, -0.1, True, ledger.HOLDS),
-        (-0.2, -0.1, False, ledger.FAILS),
-        (0.1, 0.2, True, ledger.FAILS),
-        (0.1, 0.2, False, ledger.HOLDS),
-        (-0.1, 0.2, True, ledger.OPEN),
-        (-0.1, 0.0, True, ledger.OPEN),
+        (-0.2, -0.1, True, claims.HOLDS),
+        (-0.2, -0.1, False, claims.FAILS),
+        (0.1, 0.2, True, claims.FAILS),
+        (0.1, 0.2, False, claims.HOLDS),
+        (-0.1, 0.2, True, claims.OPEN),
+        (-0.1, 0.0, True, claims.OPEN),
     ],
 )
 def test_a_verdict_needs_the_whole_interval(low, high, below, expected):
-    assert ledger.verdict(low, high, below) == expected
+    assert claims.verdict(low, high, below) == expected
 
 
 def test_a_row_shows_mean_and_spread():
-    row = ledger.judged("growth", "ratio", [1.5, 1.6, 1.7], below=False, limit=1.0)
-    assert row == ("growth", "ratio 1.600", "+/- 0.248 (3 seeds)", ledger.HOLDS)
+    row = claims.judged("growth", "ratio", [1.5, 1.6, 1.7], below=False, limit=1.0)
+    assert row == ("growth", "ratio 1.600", "+/- 0.248 (3 seeds)", claims.HOLDS)
 
 
 def test_only_the_part_between_the_markers_changes():

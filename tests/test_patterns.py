@@ -59,7 +59,8 @@ def test_a_share_is_the_part_of_the_read():
     seen, found = trace(model, TOKENS), reads(model, TOKENS)
     M = mixing_matrix(model, TOKENS)
     brought = M[3, 2] * seen.outputs[1]                # source 2, what layer 1 wrote
-    assert found[3]["shares"][2] == pytest.approx(brought.square().mean().sqrt().item(), rel=1e-5)
+    size = brought.square().mean().sqrt().item()
+    assert found[3]["shares"][2] == pytest.approx(size, rel=1e-5)
 
 
 def test_reads_need_depth_attention():
@@ -80,7 +81,8 @@ def test_relative_weights_and_columns():
 
 
 def test_lost_sources():
-    rows = [dict(weights=[1.0], shares=[2.0]), dict(weights=[0.25, 0.75], shares=[0.1, 0.2])]
+    several = dict(weights=[0.25, 0.75], shares=[0.1, 0.2])
+    rows = [dict(weights=[1.0], shares=[2.0]), several]
     found = lost_sources(rows, [torch.tensor([math.nan]), torch.tensor([0.5, -0.25])])
     assert found == [Lost(1, 0, 0.5, 0.1, 0.5), Lost(1, 1, 1.5, 0.2, -0.25)]
 

@@ -84,7 +84,9 @@ def pairs_kept(resample_pairs):
             assert len(a[size]) == len(b[size]) == 5, (
                 "a resample has as many seeds as the original: draw 5 of 5"
             )
-            assert set(b[size]) <= set(sizes[size]), "losses of one size belong to that size"
+            assert set(b[size]) <= set(sizes[size]), (
+                "losses of one size belong to that size"
+            )
             gaps = [y - x for x, y in zip(a[size], b[size])]
             assert all(gap == 0.5 for gap in gaps), (
                 "pairs are torn apart: draw the *numbers* of the seeds, and take those of "

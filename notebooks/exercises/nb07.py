@@ -67,14 +67,18 @@ def blind_read(marked_read):
         f"the read has shape {tuple(h.shape)}: contents and marks are both mixed, "
         "[1 + n, B, T, d] as the sources"
     )
-    assert torch.allclose(h[0], expected), "slot 0 is not what the layer would read unmarked"
+    assert torch.allclose(h[0], expected), (
+        "slot 0 is not what the layer would read unmarked"
+    )
     leaked = depth_attention(query, marked)
     assert not torch.allclose(h[1:], leaked[1:]), (
         "the marks still have weights of their own: score slot 0, and mix every slot "
         "with those weights"
     )
     arrived = weights.unsqueeze(-1).expand(4, 2, 3, 8)
-    assert torch.allclose(h[1:], arrived), "mark i does not arrive with the weight of source i"
+    assert torch.allclose(h[1:], arrived), (
+        "mark i does not arrive with the weight of source i"
+    )
 
 
 @exercise("07.4")
@@ -83,7 +87,9 @@ def lost(without):
     before = weights.clone()
     for index in (0, 2):
         found = without(weights, index)
-        assert torch.equal(weights, before), "the weights you were given have changed: copy first"
+        assert torch.equal(weights, before), (
+            "the weights you were given have changed: copy first"
+        )
         assert found.shape == weights.shape, (
             f"the shape is {tuple(found.shape)}: keep the lost source, with weight zero"
         )

@@ -92,10 +92,11 @@ def main() -> None:
         kept.write_text(json.dumps(measured(trial, model, corpus)) + "\n")
         print(f"measured {trial.name}", flush=True)
 
-    missing = [trial.name for trial in trials if not (PARTS / f"{trial.name}.json").exists()]
+    files = [PARTS / f"{trial.name}.json" for trial in trials]
+    missing = [file.stem for file in files if not file.exists()]
     if missing:
-        sys.exit(f"{len(missing)} models are still to come, {missing[0]} first: nothing written")
-    records = [json.loads((PARTS / f"{trial.name}.json").read_text()) for trial in trials]
+        sys.exit(f"{len(missing)} models are to come, {missing[0]} first: nothing written")
+    records = [json.loads(file.read_text()) for file in files]
     write("mixing", {CORPUS: records})
 
 
