@@ -19,8 +19,8 @@ from attnres_ref.pipeline.trial import ForgetfulStore, trials
 SMALL = dict(d_model=8, context=4)
 # V, L, S: boundaries aligned with blocks, cut through them, and a short last block.
 CUTS = {
-    2: [(1, 8, 2), (1, 7, 3), (2, 8, 2), (2, 8, 4), (2, 9, 2), (4, 16, 4), (4, 8, 1)],
-    4: [(1, 8, 2), (1, 7, 3), (2, 16, 2), (2, 16, 4), (2, 11, 3), (4, 16, 1), (4, 17, 5)],
+    2: [(1, 8, 2), (1, 7, 3), (2, 8, 2), (2, 9, 4), (4, 8, 1), (4, 16, 4)],
+    4: [(1, 8, 2), (1, 7, 3), (2, 16, 2), (2, 16, 4), (4, 16, 1), (4, 17, 5)],
 }
 
 
@@ -28,7 +28,7 @@ CUTS = {
 def test_every_mode_equals_one_process(n_ranks):
     layouts = [Layout(n_ranks, *cut, mode) for cut in CUTS[n_ranks] for mode in MODES]
     jobs = [dict(layout=layout, n_microbatches=4, **SMALL) for layout in layouts]
-    forgetful = [dict(job, store=ForgetfulStore) for job in jobs[-6:]]
+    forgetful = [dict(job, store=ForgetfulStore) for job in jobs[-3:]]
     several = dict(jobs[-1], n_microbatches=2 * n_ranks, steps=3)
     results = launch(trials, n_ranks, [*jobs, *forgetful, several])[0]
 
@@ -52,22 +52,23 @@ def test_every_mode_equals_one_process(n_ranks):
     assert len(found.losses) == 3 and len(set(found.losses)) == 3
     assert found.loss_difference <= 1e-12 and found.gradient_difference <= 1e-9
 
+    if n_ranks == 4:
+        counted = {layout: found.forward for layout, found in zip(layouts, results)}
+        assert_the_papers_counts(counted)
 
-def test_the_table_of_the_paper_counted_on_the_engine():
+
+def assert_the_papers_counts(counted):
     """Fig. 3: P = 4, V = 2, a block over two chunks; and the same with aligned blocks."""
-    shapes = (4, 2, 16, 4), (4, 2, 16, 2)
-    jobs = [
-        dict(layout=Layout(*shape, mode), n_microbatches=4, **SMALL)
-        for shape in shapes for mode in MODES
-    ]
-    forward = [found.forward for found in launch(trials, 4, jobs)[0]]
+    spanning, aligned = (
+        [counted[Layout(4, 2, 16, block_size, mode)] for mode in MODES] for block_size in (4, 2)
+    )
     partials = 4
-    assert [sum(f) - partials for f in forward[:3]] == [19, 13, 11]
-    assert [sum(f) for f in forward[3:]] == [
+    assert [sum(forward) - partials for forward in spanning] == [19, 13, 11]
+    assert [sum(forward) for forward in aligned] == [
         naive_formula(4, 2, 1) + 7, cached_formula(4, 2, 1) + 3, 18 + 3
     ]
-    assert forward[0] == [2, 2, 3, 3, 4, 4, 5]           # Fig. 3 and partial sums
-    assert forward[1] == [2, 2, 3, 2, 3, 2, 3]
+    assert spanning[0] == [2, 2, 3, 3, 4, 4, 5]          # Fig. 3 and partial sums
+    assert spanning[1] == [2, 2, 3, 2, 3, 2, 3]
 
 
 def test_what_cannot_work_is_refused():
