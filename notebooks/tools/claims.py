@@ -57,6 +57,10 @@ def gains() -> Iterator[Row]:
         for ours, other in (("block", "prenorm"), ("full", "prenorm"), ("full", "block")):
             claim = f"{STYLES[ours][0]} below {STYLES[other][0]} (Table 2), on {corpus}"
             yield judged(claim, "difference of losses", gaps(losses[ours], losses[other]))
+    losses = final_losses(recorded("start")["python_sources"])
+    for ours in ("block", "full"):
+        claim = f"{STYLES[ours][0]} below PreNorm, both from a scaled start (notebook 04)"
+        yield judged(claim, "difference of losses", gaps(losses[ours], losses["prenorm"]))
 
 
 def dynamics() -> Iterator[Row]:
