@@ -89,7 +89,7 @@ def forest(rows: Sequence[Row], title: str, limit: float | None = None):
             panels[1].plot(row.paper, y, color=GREY, marker=STYLES[row.style][2], ms=7)
     for ax in panels:
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.locator_params(axis="x", nbins=3)
+        ax.locator_params(axis="x", nbins=5 if ax is panels[0] else 3)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
     panels[-1].set_xlabel("the paper's, nats per token")
