@@ -65,10 +65,12 @@ def results(read, query, weight, gain, sources, dtype):
     return [h.detach(), *torch.autograd.grad(h, leaves, dh)]
 
 
-def assert_close(ours, exact, tolerance=TOLERANCE):
+def assert_close(ours, exact, tolerance=TOLERANCE, scale=None):
+    """Within `tolerance` of the largest entry, or of `scale` where one is given."""
     assert ours.shape == exact.shape
     if exact.numel():
-        gap = (ours.double() - exact).abs().max() / exact.abs().max().clamp(min=1e-30)
+        scale = exact.abs().max() if scale is None else scale
+        gap = (ours.double() - exact).abs().max() / max(scale, 1e-30)
         assert gap <= tolerance, f"relative error {gap:.1e}"
 
 
@@ -77,6 +79,7 @@ def assert_close(ours, exact, tolerance=TOLERANCE):
 @example(0, 33, 257, 7, 0.1, True, False)
 @example(1, 9, 64, 7, 0.1, False, True)
 @example(2, 2, 1, 7, 1.0, True, True)
+@example(0, 2, 1, 1, 1.0, False, False)
 def test_forward_and_every_gradient_equal_float64(seed, n, d, T, noise, gain, contiguous):
     gain = gain and d > 1                  # RMSNorm of one number is its sign
     inputs = draw(seed, n, d, T, noise, gain, contiguous)
@@ -87,7 +90,9 @@ def test_forward_and_every_gradient_equal_float64(seed, n, d, T, noise, gain, co
         if b.numel() and b.abs().max() < 1e-9 * largest:      # zero but for its rounding
             assert a.abs().max() <= 1e-6 * largest
         else:
-            assert_close(a, b)
+            # A key of one number is its sign: what its score learns is what eps leaves of a
+            # difference of equal numbers, and no float32 has its digits (2.7e-4 seen).
+            assert_close(a, b, scale=largest if d == 1 else None)
 
 
 def test_one_source_is_returned_and_scores_learn_nothing():
