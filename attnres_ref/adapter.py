@@ -72,7 +72,7 @@ def convert(decoder: nn.Module, residual: Callable[[int, int], nn.Module]) -> nn
             "the module that holds the blocks, for instance model.model"
         )
     if isinstance(blocks[0], StreamBlock):
-        raise ValueError(f"{type(decoder).__name__} is on a stream already: convert it once")
+        raise ValueError(f"{type(decoder).__name__} is on a stream: convert it once")
     if missing := [part for part in PARTS if not hasattr(blocks[0], part)]:
         raise ValueError(
             f"{type(blocks[0]).__name__} has no {', '.join(missing)}: a block needs the "

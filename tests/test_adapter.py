@@ -141,7 +141,7 @@ def test_old_checkpoints_fit_and_the_stream_is_stored_once():
     "decoder, message",
     [
         (nn.Linear(2, 2), "Linear has no ModuleList `layers`.*model.model"),
-        (convert(usual(), FullAttnRes), "UsualDecoder is on a stream already"),
+        (convert(usual(), FullAttnRes), "UsualDecoder is on a stream"),
     ],
 )
 def test_refuses_what_it_cannot_convert(decoder, message):
