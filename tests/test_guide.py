@@ -120,12 +120,33 @@ def test_the_other_pages_quote_the_notebooks_too(name):
     assert not stale_numbers(text, known)
 
 
+@pytest.mark.parametrize("name", ["README.md", "seminar.md", "11.md"])
+def test_headings_are_named_with_their_notebook(name):
+    text = one_line((GUIDE / name).read_text(encoding="utf-8"))
+    found = re.findall(r"\b(\d\d), ((?:\*[A-Z][^*]+\*(?:; | and )?)+)", text)
+    assert found
+    for number, places in found:
+        for place in re.findall(r"\*([^*]+)\*", places):
+            known = headings(number)
+            there = place in known or any(h.startswith(f"{place} · ") for h in known)
+            assert there, f"{place!r} is no heading of notebook {number}"
+
+
+def test_the_seminar_fills_two_hours():
+    text, clock = (GUIDE / "seminar.md").read_text(encoding="utf-8"), 0
+    for when, *_ in rows(text):
+        start, end = map(int, when.split("-"))
+        assert start == clock < end
+        clock = end
+    assert clock == 120
+
+
 @pytest.mark.parametrize("page", sorted(GUIDE.glob("*.md")), ids=lambda page: page.name)
 def test_links_lead_somewhere_and_lines_are_short(page):
     text = page.read_text(encoding="utf-8")
     assert text.startswith("# ") and len(re.findall(r"^# ", text, re.MULTILINE)) == 1
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
-        assert (page.parent / target).exists(), target
+        assert "://" in target or (page.parent / target).exists(), target
     for line in text.splitlines():
         assert line.startswith("|") or len(line) <= 92, line
 
