@@ -21,8 +21,9 @@ def one_line(text: str) -> str:
 
 
 def headings(number: str) -> list[str]:
-    prose = [c.source for c in cells.read(NOTEBOOKS[number]).cells if c.cell_type == "markdown"]
-    return ["opening", *re.findall(r"^##+ (.+)$", "\n".join(prose), re.MULTILINE)]
+    notebook = cells.read(NOTEBOOKS[number])
+    prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    return ["opening", *re.findall(r"^##+ (.+)$", prose, re.MULTILINE)]
 
 
 def whole_text(number: str) -> str:
