@@ -2,8 +2,9 @@
 
 import re
 
-import cells
 import pytest
+
+import cells
 
 GLOSSARY = cells.ROOT / "notebooks" / "glossary.md"
 MAP = cells.ROOT / "notebooks" / "README.md"

@@ -4,8 +4,9 @@ import ast
 import re
 from pathlib import Path
 
-import cells
 import pytest
+
+import cells
 
 GUIDE = cells.ROOT / "notebooks" / "guide"
 NOTEBOOKS = {path.name[:2]: path for path in cells.notebooks()}

@@ -5,7 +5,8 @@
     python notebooks/tools/links.py --check       # name whatever disagrees
 
 The setting is `repo` under [tool.attnres] in pyproject.toml. From it come the Colab
-badges, `git clone` lines, the bootstrap cells and CITATION.cff. Needs only the standard library.
+badges, `git clone` lines, the bootstrap cells and the address in CITATION.cff. Needs only
+the standard library.
 """
 
 import argparse
