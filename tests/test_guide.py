@@ -15,6 +15,8 @@ SECTIONS = [
     "What it is for", "45 minutes", "90 minutes", "Questions to ask", "Misconceptions",
     "Exercises",
 ]
+# 02, *The init oracle*: the place that a page names in another notebook.
+OF_ANOTHER = r"\b(\d\d), ((?:\*[A-Z][^*]+\*(?:; | and )?)+)"
 
 
 def one_line(text: str) -> str:
@@ -88,10 +90,10 @@ def test_numbers_are_printed_in_the_notebook(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_headings_named_in_prose_exist(page):
     """An italic phrase that begins with a capital is a heading of the notebook."""
-    text = page.read_text(encoding="utf-8")
+    text = re.sub(OF_ANOTHER, "", one_line(page.read_text(encoding="utf-8")))
     named = re.findall(r"(?<![*\w])\*([A-Z][^*]+)\*(?!\*)", text)
     known = headings(page.stem)
-    for name in map(one_line, named):
+    for name in named:
         there = name in known or any(h.startswith(f"{name} · ") for h in known)
         assert there, f"{name!r} is no heading of notebook {page.stem}"
 
@@ -122,11 +124,11 @@ def test_the_other_pages_quote_the_notebooks_too(name):
     assert not stale_numbers(text, known)
 
 
-@pytest.mark.parametrize("name", ["README.md", "seminar.md", "11.md"])
-def test_headings_are_named_with_their_notebook(name):
-    text = one_line((GUIDE / name).read_text(encoding="utf-8"))
-    found = re.findall(r"\b(\d\d), ((?:\*[A-Z][^*]+\*(?:; | and )?)+)", text)
-    assert found
+@pytest.mark.parametrize("page", sorted(GUIDE.glob("*.md")), ids=lambda page: page.name)
+def test_headings_of_another_notebook_exist_there(page):
+    text = one_line(page.read_text(encoding="utf-8"))
+    found = re.findall(OF_ANOTHER, text)
+    assert found or page.stem not in ("README", "seminar")
     for number, places in found:
         for place in re.findall(r"\*([^*]+)\*", places):
             known = headings(number)
@@ -148,7 +150,8 @@ def test_links_lead_somewhere_and_lines_are_short(page):
     text = page.read_text(encoding="utf-8")
     assert text.startswith("# ") and len(re.findall(r"^# ", text, re.MULTILINE)) == 1
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
-        assert "://" in target or (page.parent / target).exists(), target
+        to_come = target.startswith("../11_") and "11" not in NOTEBOOKS
+        assert "://" in target or to_come or (page.parent / target).exists(), target
     for line in text.splitlines():
         assert line.startswith("|") or len(line) <= 92, line
 
