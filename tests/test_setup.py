@@ -161,3 +161,26 @@ def test_a_python_of_another_version_is_refused(clone):
     )
     assert run.returncode != 0 and "Python 3.11 to 3.13 is needed" in run.stdout
     assert not (clone / ".venv").exists()
+
+
+# --- citation and changelog ---------------------------------------------------------
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= cited.keys()
+    assert str(cited["version"]) == PROJECT["version"]
+    assert cited["license"] == PROJECT["license"]
+    paper, = cited["references"]
+    assert paper["title"] == "Attention Residuals" and paper["url"].endswith("2603.15031")
+
+
+def test_the_changelog_begins_with_what_is_to_come_and_this_version():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^## \[(.+?)\](?: - (\S+))?$", text, re.MULTILINE)
+    assert entries[0] == ("Unreleased", "")
+    versions = [version for version, _ in entries[1:]]
+    assert versions[0] == PROJECT["version"]
+    for _, date in entries[1:]:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", date)

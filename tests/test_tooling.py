@@ -51,6 +51,15 @@ def test_check_finds_one_stale_place(root, place):
     assert links.main(["--check"], root) == 1
 
 
+def test_links_writes_the_address_to_cite(root):
+    path = root / "CITATION.cff"
+    path.write_text("repository-code: https://github.com/old/name\nurl: https://github.com/a/b\n")
+    assert links.main(["--check"], root) == 1
+    links.main(["new/name"], root)
+    cited, other = path.read_text().splitlines()
+    assert cited.endswith("github.com/new/name") and other.endswith("github.com/a/b")
+
+
 def test_links_saves_a_notebook_as_jupyter_does(root):
     path = root / "notebooks" / NAME
     nbformat.write(good_notebook(), path)
