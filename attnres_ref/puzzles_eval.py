@@ -1,6 +1,7 @@
 """How often a model answers a puzzle, by the number of steps that the answer takes."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -36,3 +37,24 @@ def accuracy_observer(task, n_windows: int = 256) -> Callable[[nn.Module], dict]
         return dict(accuracy=[round(x, 4) for x in found])
 
     return observe
+
+
+def final_accuracies(records: Sequence[dict]) -> dict[int, dict[str, list[list[float]]]]:
+    """Recorded accuracies by n_layers, then residual: one list per seed, in the seeds'
+    order. What plots_puzzles draws."""
+    return of_records(records, lambda record: record["observed"][-1][1]["accuracy"])
+
+
+def accuracy_curves(records: Sequence[dict]) -> dict[int, dict[str, list[list]]]:
+    """The same for [[step, accuracies], ...] of every validation."""
+    return of_records(
+        records, lambda record: [[step, seen["accuracy"]] for step, seen in record["observed"]]
+    )
+
+
+def of_records(records: Sequence[dict], value: Callable[[dict], list]) -> dict:
+    found = defaultdict(lambda: defaultdict(list))
+    for record in sorted(records, key=lambda record: record["train"]["seed"]):
+        model = record["model"]
+        found[model["n_layers"]][model["residual"]].append(value(record))
+    return {depth: dict(found[depth]) for depth in sorted(found)}

@@ -1,7 +1,6 @@
 """Chained additions: variables defined by variables defined by variables ..."""
 
 from dataclasses import dataclass
-from math import factorial
 
 import numpy as np
 
@@ -22,8 +21,8 @@ class ChainedAddition(Puzzles):
     Raises ValueError for too small a vocabulary, a modulus below 2, or too few puzzles.
     """
 
-    modulus: int = 5               # m
-    hops: int = 4                  # levels, the largest k
+    modulus: int = 3               # m
+    hops: int = 3                  # levels, the largest k
     width: int = 2                 # variables of each level
     vocab_size: int = VOCAB_SIZE   # tokens that the model knows
 
@@ -33,9 +32,9 @@ class ChainedAddition(Puzzles):
     def __post_init__(self):
         at_least(2, modulus=self.modulus)
         at_least(1, hops=self.hops, width=self.width)
-        if factorial(self.n_variables) * self.modulus**self.n_variables < 100:
+        if self.modulus**self.n_variables < 60:
             raise ValueError(
-                f"width {self.width} and hops {self.hops} give {self.n_variables} "
+                f"hops {self.hops} and width {self.width} give {self.n_variables} "
                 f"variables modulo {self.modulus}: too few puzzles to hold some out; "
                 "raise one of the three"
             )
