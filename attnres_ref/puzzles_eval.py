@@ -47,9 +47,10 @@ def final_accuracies(records: Sequence[dict]) -> dict[int, dict[str, list[list[f
 
 def accuracy_curves(records: Sequence[dict]) -> dict[int, dict[str, list[list]]]:
     """The same for [[step, accuracies], ...] of every validation."""
-    return of_records(
-        records, lambda record: [[step, seen["accuracy"]] for step, seen in record["observed"]]
-    )
+    def curve(record):
+        return [[step, seen["accuracy"]] for step, seen in record["observed"]]
+
+    return of_records(records, curve)
 
 
 def of_records(records: Sequence[dict], value: Callable[[dict], list]) -> dict:

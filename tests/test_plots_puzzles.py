@@ -55,7 +55,11 @@ def test_gains_are_paired_by_seed_and_hollow_where_zero_lies_inside():
 
 
 def test_accuracy_by_step_draws_seeds_and_their_mean_for_each_hop():
-    curves = dict(block=[[[0, [0.1, 0.2]], [9, [0.5, 0.4]]], [[0, [0.3, 0.2]], [9, [0.7, 0.6]]]])
+    seeds = [
+        [[0, [0.1, 0.2]], [9, [0.5, 0.4]]],
+        [[0, [0.3, 0.2]], [9, [0.7, 0.6]]],
+    ]
+    curves = dict(block=seeds)
     one, two = accuracy_by_step(curves, "t", chance=0.2).axes
     assert one.get_title() == "1 hop" and two.get_title() == "2 hops"
     drawn = [line.get_xydata().tolist() for line in two.lines[1:]]

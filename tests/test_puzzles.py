@@ -62,7 +62,9 @@ def facts_of(puzzle):
 # --- every sample is solvable, from its tokens ----------------------------------------
 
 
-@given(st.one_of(pointer_tasks(), chained_tasks()), st.integers(0, 2**32), st.integers(0, 9))
+@given(
+    st.one_of(pointer_tasks(), chained_tasks()), st.integers(0, 2**32), st.integers(0, 9)
+)
 @settings(max_examples=40, deadline=None)
 def test_the_solver_answers_every_sample(task, seed, spare):
     context = task.n_stated + task.n_asked + spare
@@ -264,7 +266,9 @@ def test_a_number_of_hops_that_nobody_asks_is_an_error():
 @pytest.mark.parametrize("task", TASKS)
 def test_train_takes_a_puzzle_for_a_corpus(task, residual):
     size = dict(vocab_size=task.vocab_size, d_model=16, n_layers=4, n_heads=2, context=24)
-    recipe = TrainConfig(steps=3, batch_size=4, warmup_steps=1, eval_every=3, eval_windows=8)
+    recipe = TrainConfig(
+        steps=3, batch_size=4, warmup_steps=1, eval_every=3, eval_windows=8
+    )
     run = train(LMConfig(residual=residual, **size), recipe, task,
                 observe=accuracy_observer(task, n_windows=64))
     assert run.result["data"] == task.fingerprint
@@ -295,5 +299,7 @@ def test_records_are_sorted_by_depth_and_seed():
         for seed in (1, 0)
         for depth in (8, 4)
     ]
-    assert final_accuracies(records) == {4: dict(full=[[4.0], [4.1]]), 8: dict(full=[[8.0], [8.1]])}
+    found = final_accuracies(records)
+    assert found == {4: dict(full=[[4.0], [4.1]]), 8: dict(full=[[8.0], [8.1]])}
+    assert list(found) == [4, 8]
     assert accuracy_curves(records)[8]["full"][1] == [[0, [0.1]], [9, [8.1]]]

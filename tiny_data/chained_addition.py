@@ -72,7 +72,8 @@ class ChainedAddition(Puzzles):
         names = shuffles(rng, batch_size, n).reshape(shape)
         choices = rng.integers(self.width, size=(batch_size, self.hops - 1, self.width))
         above = np.take_along_axis(names[:, :-1], choices, axis=2)
-        references = np.concatenate([np.full((batch_size, 1, self.width), n), above], axis=1)
+        nothing = np.full((batch_size, 1, self.width), n)
+        references = np.concatenate([nothing, above], axis=1)
         constants = rng.integers(self.modulus, size=shape)
         facts = np.empty((batch_size, n, 2), int)
         rows = np.arange(batch_size)[:, None]
