@@ -24,8 +24,7 @@ def accuracy_by_hops(
         ax.set_title(panel, fontsize=10)
         ax.set_ylim(0, 1.03)
     grid[0].set_ylabel("accuracy on unseen puzzles")
-    grid[-1].legend(frameon=False)
-    return figure
+    return with_legend(figure)
 
 
 def gain_by_hops(panels: Mapping[str, Mapping[str, Seeds]], title: str) -> Figure:
@@ -37,8 +36,7 @@ def gain_by_hops(panels: Mapping[str, Mapping[str, Seeds]], title: str) -> Figur
         draw_by_hops(ax, gains(residuals), hollow=True)
         ax.set_title(panel, fontsize=10)
     grid[0].set_ylabel("gain in accuracy over PreNorm")
-    grid[-1].legend(frameon=False)
-    return figure
+    return with_legend(figure)
 
 
 def accuracy_by_step(
@@ -62,8 +60,7 @@ def accuracy_by_step(
         ax.set(xlabel="step", ylim=(0, 1.03))
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     grid[0].set_ylabel("accuracy on unseen puzzles")
-    grid[-1].legend(frameon=False)
-    return figure
+    return with_legend(figure)
 
 
 def spread(seeds: Seeds) -> list[Difference]:
@@ -94,13 +91,20 @@ def describe(panels: Mapping[str, Mapping[str, Seeds]]) -> str:
 
 def side_by_side(n_panels: int, title: str):
     """A figure and its panels in a row, on one scale."""
-    figure = Figure(figsize=(2.7 * n_panels + 1.2, 3.4), layout="constrained")
+    figure = Figure(figsize=(max(2.6 * n_panels + 0.8, 5.4), 3.6), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     grid = figure.subplots(1, n_panels, sharey=True, squeeze=False)[0]
     for ax in grid:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
     return figure, grid
+
+
+def with_legend(figure: Figure) -> Figure:
+    """The last panel's entries below all panels, where no point can hide."""
+    entries = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside lower center", ncols=4, frameon=False)
+    return figure
 
 
 def draw_by_hops(

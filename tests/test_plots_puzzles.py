@@ -28,7 +28,8 @@ def points(ax):
 
 
 def test_accuracies_have_students_intervals():
-    first, second = accuracy_by_hops(PANELS, "t", chance=0.25).axes
+    figure = accuracy_by_hops(PANELS, "t", chance=0.25)
+    first, second = figure.axes
     assert [ax.get_title() for ax in (first, second)] == ["L = 4", "L = 8"]
     spread = T_2 * 0.05                # of two values 0.1 apart: t times half of it
     expected = [
@@ -38,7 +39,7 @@ def test_accuracies_have_students_intervals():
     assert points(first) == [pytest.approx(row) for row in expected]
     for ax in (first, second):
         assert [*ax.lines[0].get_ydata()] == [0.25, 0.25] and ax.get_ylim()[0] == 0
-    entries = [text.get_text() for text in second.get_legend().get_texts()]
+    entries = [text.get_text() for text in figure.legends[0].get_texts()]
     assert entries == ["chance", "PreNorm", "Full AttnRes"]
 
 
