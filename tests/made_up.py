@@ -1,8 +1,9 @@
 """A small made-up course, on which the notebook tools are tested."""
 
-import links
 import nbformat
 from nbformat import v4
+
+import links
 
 REPO = "someone/some-course"
 PNG = "iVBORw0KGgo="

@@ -1,10 +1,11 @@
 """tools/lint.py accepts a good notebook and refuses each violation of its rules."""
 
-import lint
 import nbformat
 import pytest
-from made_up import NAME, REPO, code, good_notebook, make_course, picture, stdout
 from nbformat import v4
+
+import lint
+from made_up import NAME, REPO, code, good_notebook, make_course, picture, stdout
 
 
 @pytest.fixture

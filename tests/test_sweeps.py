@@ -3,8 +3,9 @@
 from collections import defaultdict
 
 import pytest
-import sweeps
 
+import record
+import sweeps
 from attnres_ref.variants import RESIDUALS
 
 
@@ -44,3 +45,8 @@ def test_a_scaling_run_sees_its_tokens_per_parameter(sweep):
         parameters = 6 * size.d_model**2 * size.n_layers
         tokens = recipe.steps * recipe.batch_size * size.context
         assert tokens / parameters == pytest.approx(sweeps.TOKENS_PER_PARAMETER, rel=0.02)
+
+
+def test_the_tool_says_which_sweeps_there_are():
+    told = record.__doc__
+    assert [name for name in sweeps.SWEEPS if name not in told] == []
