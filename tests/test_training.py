@@ -297,6 +297,13 @@ def fp16(monkeypatch):
     monkeypatch.setattr("attnres_ref.training.half_precision", lambda device: torch.float16)
 
 
+def test_fp16_comes_with_a_loss_scaler(fp16):
+    trainer, seen = Trainer(MODEL, RECIPE, corpus()), []
+    trainer.model.head.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    trainer.step()
+    assert trainer.scaler.is_enabled() and seen == [torch.float16]
+
+
 def test_fp16_follows_float32_and_resumes_with_its_scale(fp16, tmp_path, uninterrupted):
     whole = train(MODEL, RECIPE, corpus(), tmp_path / "whole")
     for ours, theirs in zip(whole.metrics, uninterrupted[1].metrics):
