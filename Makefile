@@ -4,10 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+# The environment of colab-check, one for each Python, and its torch.
+COLAB := build/colab/$(notdir $(PYTHON))
+TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help lab test course bench bench-inference bench-gpu links clean
+.PHONY: help lab test lint course handout colab-check bench bench-inference bench-gpu links clean
 
 help:  ## what there is (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,14 +18,24 @@ help:  ## what there is (the default)
 lab: $(INSTALLED)  ## open the course in JupyterLab
 	$(RUN) -m jupyterlab notebooks/00_*.ipynb
 
-test: $(INSTALLED)  ## unit tests, then every notebook, in the smallest preset
+test: lint  ## lint and unit tests, then every notebook, in the smallest preset
 	rm -rf build/checkpoints
 	$(RUN) -m pytest -n 2
 	$(RUN) -m pytest -n 2 --dist loadscope --nbval-lax notebooks
 
+lint: $(INSTALLED)  ## ruff over code and notebooks, then the notebooks' anatomy
+	$(RUN) -m ruff check
+	$(RUN) notebooks/tools/lint.py
+
 course: $(INSTALLED)  ## run every notebook in order; results in build/course
 	rm -rf build/checkpoints
 	$(RUN) notebooks/tools/course.py
+
+handout: $(INSTALLED)  ## notebooks for a class, without solutions: build/handout
+	$(RUN) notebooks/tools/handout.py
+
+colab-check: $(COLAB)/.installed  ## run every notebook under Colab's versions
+	$(COLAB)/bin/python notebooks/tools/colab_check.py
 
 bench: $(INSTALLED)  ## time and memory of the three models
 	$(RUN) -m attnres_ref.bench
@@ -38,7 +51,7 @@ links:  ## REPO=owner/name: write the public address into badges and clone cells
 
 # build/recorded stays: tools/record.py keeps hours of unfinished work there.
 clean:  ## remove what the other targets made, except .venv
-	rm -rf build/course build/checkpoints .pytest_cache .hypothesis *.egg-info
+	rm -rf build/course build/checkpoints build/colab build/handout* .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # Two test workers: one thread each, or they fight over the cores.
@@ -51,6 +64,12 @@ test course: export ATTNRES_CACHE_DIR = $(CURDIR)/build/checkpoints
 
 $(INSTALLED): pyproject.toml constraints.txt | $(VENV)
 	$(RUN) -m pip install -c constraints.txt -e ".[test]"
+	touch $@
+
+# All that Colab has, but for torch: see the file.
+$(COLAB)/.installed: notebooks/tools/colab-runtime.txt constraints.txt
+	$(PYTHON) -m venv --clear $(COLAB)
+	grep -v '^torch==' $< | $(COLAB)/bin/python -m pip install -r /dev/stdin torch==$(TORCH)
 	touch $@
 
 $(VENV):

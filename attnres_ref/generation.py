@@ -41,7 +41,7 @@ class CachedAttention(nn.Module):
                 f"{context}: forget() and feed the latest {context}"
             )
         qkv = layer.qkv(layer.norm(h)).unflatten(-1, (3, layer.n_heads, -1))
-        q, k, v = qkv.transpose(1, 3).unbind(2)                       # [B, heads, T, d_head]
+        q, k, v = qkv.transpose(1, 3).unbind(2)                      # [B, heads, T, d_head]
         if self.keys is None:
             shape = (*k.shape[:2], context, k.shape[3])
             self.keys, self.values = k.new_empty(shape), v.new_empty(shape)
@@ -133,7 +133,9 @@ def generate_tokens(
             f"top_k is {top_k}: choose 1 to the vocabulary's {config.vocab_size}, "
             "or None for all"
         )
-    return _generate(with_cache(model, stream), tokens, n_new, temperature, top_k, generator)
+    return _generate(
+        with_cache(model, stream), tokens, n_new, temperature, top_k, generator
+    )
 
 
 @torch.no_grad()

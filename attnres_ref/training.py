@@ -39,7 +39,8 @@ class TrainConfig:
 
     def __post_init__(self):
         whole = ("steps", "batch_size", "eval_every", "eval_windows", "checkpoint_every")
-        factors = ("query_lr_scale", "warmup_steps", "weight_decay", "query_weight_decay", "final_lr")
+        decays = ("weight_decay", "query_weight_decay")
+        factors = ("query_lr_scale", "warmup_steps", "final_lr", *decays)
         self._require("at least 1", lambda x: x >= 1, whole)
         self._require("above 0", lambda x: x > 0, ("lr", "clip"))
         self._require("at least 0", lambda x: x >= 0, factors)
@@ -181,7 +182,7 @@ def train(
 def run_steps(
     trainer: Trainer, identity: dict, folder: RunDirectory | None, observe=None
 ) -> Run:
-    """From where `trainer` stands to the end of its schedule, keeping `folder` up to date."""
+    """From where `trainer` stands to the end of its schedule; `folder` stays up to date."""
     config, context = trainer.config, trainer.context
     metrics = folder.read_metrics() if folder else []
     first, began = trainer.done, time.perf_counter()

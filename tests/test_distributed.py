@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import ranks
 import torch
 
+import ranks
 from attnres_ref import distributed
 from attnres_ref.commands import train_command
 from attnres_ref.pipeline.launch import launch

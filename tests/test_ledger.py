@@ -1,8 +1,9 @@
 """The ledger is fresh, and its verdicts follow the intervals."""
 
+import pytest
+
 import claims
 import ledger
-import pytest
 
 
 def test_the_ledger_is_fresh():

@@ -7,8 +7,8 @@ import os
 import time
 
 import pytest
-import ranks
 
+import ranks
 from attnres_ref import LM, LMConfig
 from attnres_ref.pipeline import Layout, simulate
 from attnres_ref.pipeline.engine import Pipeline
@@ -60,7 +60,8 @@ def test_every_mode_equals_one_process(n_ranks):
 def assert_the_papers_counts(counted):
     """Fig. 3: P = 4, V = 2, a block over two chunks; and the same with aligned blocks."""
     spanning, aligned = (
-        [counted[Layout(4, 2, 16, block_size, mode)] for mode in MODES] for block_size in (4, 2)
+        [counted[Layout(4, 2, 16, block_size, mode)] for mode in MODES]
+        for block_size in (4, 2)
     )
     partials = 4
     assert [sum(forward) - partials for forward in spanning] == [19, 13, 11]

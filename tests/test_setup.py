@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 SET_UP = ["pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".ci/run"]
-TARGETS = ["lab", "test", "course", "bench", "bench-gpu"]
+TARGETS = ["lab", "test", "lint", "course", "handout", "bench", "bench-gpu"]
 
 DIRECT = [
     Requirement(line)
@@ -139,6 +139,28 @@ def test_set_up_happens_once_and_after_a_change_of_the_pins(clone, target):
 
 
 @needs_make
+def test_lint_comes_before_the_tests(clone):
+    commands = plan(clone, "test")
+    steps = ["ruff check", "notebooks/tools/lint.py", "-m pytest"]
+    places = [commands.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+@needs_make
+def test_colab_check_has_an_environment_of_its_own(clone):
+    (clone / "notebooks/tools").mkdir(parents=True)
+    shutil.copy(ROOT / "notebooks/tools/colab-runtime.txt", clone / "notebooks/tools")
+    commands = plan(clone, "colab-check", "PYTHON=python3.13")
+    steps = ["python3.13 -m venv --clear build/colab/python3.13", "pip install", "touch"]
+    steps += ["build/colab/python3.13/bin/python notebooks/tools/colab_check.py"]
+    places = [commands.index(step) for step in steps]
+    assert places == sorted(places) and ".venv" not in commands
+    torch = next(str(pin.specifier) for pin in PINS if pin.name == "torch")
+    assert f"torch{torch}\n" in commands, "the torch that is tested, not Colab's"
+    assert "torch==2.11.0\n" in plan(clone, "colab-check", "TORCH=2.11.0")
+
+
+@needs_make
 def test_links_and_clean_need_no_set_up(clone):
     assert "links.py owner/name" in plan(clone, "links", "REPO=owner/name")
     assert "pip" not in plan(clone, "links", "REPO=owner/name") + plan(clone, "clean")
@@ -147,7 +169,7 @@ def test_links_and_clean_need_no_set_up(clone):
 @needs_make
 def test_help_names_every_target(clone):
     run = subprocess.run(["make"], cwd=clone, capture_output=True, text=True)
-    for target in [*TARGETS, "links", "clean", "help"]:
+    for target in [*TARGETS, "colab-check", "links", "clean", "help"]:
         assert f"make {target} " in run.stdout
 
 

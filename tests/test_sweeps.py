@@ -3,8 +3,9 @@
 from collections import defaultdict
 
 import pytest
-import sweeps
 
+import record
+import sweeps
 from attnres_ref.variants import RESIDUALS
 
 
@@ -58,3 +59,8 @@ def test_puzzles_pair_five_seeds_of_models_that_fit_the_task(name):
     assert {residual for _, residual in seeds} == set(sweeps.MAIN)
     assert set(map(tuple, seeds.values())) == {(0, 1, 2, 3, 4)}
     assert all(len(of_depth) == 1 for of_depth in recipes.values())
+
+
+def test_the_tool_says_which_sweeps_there_are():
+    told = record.__doc__
+    assert [name for name in sweeps.SWEEPS if name not in told] == []

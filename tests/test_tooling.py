@@ -4,14 +4,15 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import course
-import lint
-import links
 import nbformat
-import outputs
 import pytest
-from made_up import NAME, REPO, code, good_notebook, make_course
 from nbformat import v4
+
+import course
+import links
+import lint
+import outputs
+from made_up import NAME, REPO, code, good_notebook, make_course
 
 
 @pytest.fixture

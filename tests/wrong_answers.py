@@ -996,7 +996,7 @@ WRONG |= {
     "09.1": [
         "def first_too_many(T, d):\n    return 2**31 // (4 * T * d) + 1",      # bytes
         "def first_too_many(T, d):\n    return 2**32 // (T * d) + 1",         # unsigned
-        "def first_too_many(T, d):\n    return 2**31 // (T * d)",             # the last to fit
+        "def first_too_many(T, d):\n    return 2**31 // (T * d)",             # the last fit
         "def first_too_many(T, d):\n    return -(-(2**31) // (T * d)) + 1",   # rounded up
     ],
     "09.2": [

@@ -2,12 +2,13 @@
 
     python notebooks/tools/record.py baseline              # choose lr and initialisation
     python notebooks/tools/record.py residuals             # three residuals, three seeds
-    python notebooks/tools/record.py residuals --part 0/2  # half of the runs, this process
-    python notebooks/tools/record.py query_rate            # queries at a quarter of the rate
-    python notebooks/tools/record.py depth_weights         # what `residuals` ended up reading
-    python notebooks/tools/record.py rates                 # and ablations, recipe, scaling,
-                                                           # shape: notebooks 04 to 07
-    python notebooks/tools/record.py puzzles               # accuracy by hops: notebook 11
+    python notebooks/tools/record.py residuals --part 0/2  # half of the runs
+    python notebooks/tools/record.py query_rate            # queries at 1/4 of the rate
+    python notebooks/tools/record.py depth_weights         # what `residuals` then read
+
+Notebooks 04 to 07 draw rates, recipe, start, ablations, gentler, scaling and shape;
+scaling_gpu waits for a GPU. Notebook 11 draws hybrid and puzzles. What each holds is said in sweeps.py, one function each.
+
 A sweep goes on where it stopped. The JSON is written once all its runs are there.
 """
 
@@ -74,7 +75,9 @@ def main() -> None:
         if not (folder / name / trial.name / "result.json").exists()
     ]
     if missing:
-        sys.exit(f"{len(missing)} runs are still to come, {missing[0]} first: nothing written")
+        sys.exit(
+            f"{len(missing)} runs are still to come, {missing[0]} first: nothing written"
+        )
     records = {name: run(name, trials) for name, trials in sweep.items()}
     if options.sweep in (*STUDY_NAMES, "puzzles"):
         keep = options.sweep in ("ablations", "puzzles")
