@@ -4,10 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+SITE_INSTALLED := $(VENV)/.installed-site
+BROWSER_INSTALLED := $(VENV)/.installed-browser
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help lab test course bench bench-inference bench-gpu links clean
+.PHONY: help lab test course site slides test-browser bench bench-inference bench-gpu links clean
 
 help:  ## what there is (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +26,19 @@ course: $(INSTALLED)  ## run every notebook in order; results in build/course
 	rm -rf build/checkpoints
 	$(RUN) notebooks/tools/course.py
 
+site: $(SITE_INSTALLED)  ## the course as a web site, from stored outputs; in build/site
+	$(RUN) notebooks/tools/site_source.py
+	$(RUN) -m sphinx -W --keep-going -q -c notebooks/site -d build/site-doctrees \
+	    build/site-source build/site
+	$(RUN) notebooks/tools/check_links.py build/site
+
+slides: $(SITE_INSTALLED)  ## a deck of slides for each notebook; in build/slides
+	$(RUN) notebooks/tools/slides.py
+	$(RUN) notebooks/tools/check_links.py build/slides
+
+test-browser: $(BROWSER_INSTALLED) site slides  ## site, slides and JupyterLab in Chromium
+	$(RUN) -m pytest tests/browser
+
 bench: $(INSTALLED)  ## time and memory of the three models
 	$(RUN) -m attnres_ref.bench
 
@@ -38,7 +53,8 @@ links:  ## REPO=owner/name: write the public address into badges and clone cells
 
 # build/recorded stays: tools/record.py keeps hours of unfinished work there.
 clean:  ## remove what the other targets made, except .venv
-	rm -rf build/course build/checkpoints .pytest_cache .hypothesis *.egg-info
+	rm -rf build/course build/checkpoints build/site* build/slides build/screenshots \
+	    .pytest_cache .hypothesis *.egg-info
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # Two test workers: one thread each, or they fight over the cores.
@@ -51,6 +67,11 @@ test course: export ATTNRES_CACHE_DIR = $(CURDIR)/build/checkpoints
 
 $(INSTALLED): pyproject.toml constraints.txt | $(VENV)
 	$(RUN) -m pip install -c constraints.txt -e ".[test]"
+	touch $@
+
+# Extras change no version: constraints.txt pins theirs too.
+$(VENV)/.installed-%: $(INSTALLED)
+	$(RUN) -m pip install -c constraints.txt -e ".[$*]"
 	touch $@
 
 $(VENV):
