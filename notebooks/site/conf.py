@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "build" / "site-source"
 sys.path[:0] = [str(ROOT / part) for part in ("", "kernels", "notebooks/site", "notebooks/tools")]
 
 import cells  # noqa: E402
@@ -17,7 +16,6 @@ project = "Attention Residuals from scratch"
 author = copyright = "the course's authors"
 html_title = project
 language = "en"
-exclude_patterns = ["_static"]
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "plain_docstrings"]
 nb_execution_mode = "off"  # the stored outputs are the record
@@ -39,7 +37,7 @@ html_theme = "sphinx_book_theme"
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system has it
 html_favicon = "static/icon.svg"
 templates_path = ["templates"]
-html_static_path = ["static", str(SOURCE / "_static")]
+html_static_path = ["static", str(ROOT / "build" / "site-static")]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False

@@ -11,7 +11,6 @@ there is taken: a new notebook or guide page needs no entry anywhere.
 import ast
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,7 +61,7 @@ class Site:
         for section in rest:
             anchor = pages.slug(re.match(r"## (.+)", section)[1])
             place = f"notebooks/{anchor}.md"
-            self.texts[place], self.origin[place] = section[1:], COURSE
+            self.texts[place], self.origin[place] = promoted(section), COURSE
             for inner in pages.anchors(section):
                 self.places[COURSE, inner] = place + (f"#{inner}" if inner != anchor else "")
 
@@ -92,30 +91,34 @@ class Site:
         return pages.relinked(BADGE.sub(r"\1", text), new)
 
     def write(self, to: Path) -> None:
-        """Write everything Sphinx needs into `to`, emptied first."""
-        shutil.rmtree(to, ignore_errors=True)
-        for place, text in self.texts.items():
-            save(to / place, self.relink(text, self.origin[place], place))
+        """Make `to` hold what Sphinx needs and nothing else. What is right already is
+        left alone, and Sphinx will not read it again."""
+        wanted: dict[str, str | bytes] = {
+            place: self.relink(text, self.origin[place], place)
+            for place, text in self.texts.items()
+        }
+        wanted["index.md"] += self.contents()
         for path in cells.notebooks(self.root):
-            self.write_notebook(path, to / path.relative_to(self.root))
+            name = path.relative_to(self.root).as_posix()
+            wanted[name] = self.notebook(path, name)
         for name in self.files(["notebooks/**/*.png"]):
-            save(to / name, (self.root / name).read_bytes())
-        for place, text in api(self.root).items():
-            save(to / place, text)
-        with (to / "index.md").open("a", encoding="utf-8") as index:
-            index.write(self.contents())
-        web_assets.mathjax(to / "_static" / "mathjax")
+            wanted[name] = (self.root / name).read_bytes()
+        wanted |= api(self.root)
+        for name, content in wanted.items():
+            save(to / name, content)
+        for path in [path for path in to.rglob("*") if path.is_file()]:
+            if path.relative_to(to).as_posix() not in wanted:
+                path.unlink()
 
-    def write_notebook(self, path: Path, to: Path) -> None:
-        name = path.relative_to(self.root).as_posix()
+    def notebook(self, path: Path, name: str) -> str:
+        """The notebook as the site shows it: links moved, the bootstrap cell folded."""
         notebook = cells.read(path)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = self.relink(cell.source, name, name)
             elif "bootstrap" in cells.tags(cell):
                 cell.metadata.tags = [*cells.tags(cell), "hide-input"]
-        to.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, to)
+        return nbformat.writes(notebook)
 
     def contents(self) -> str:
         """The table of contents, as toctrees that show in the sidebar alone."""
@@ -135,6 +138,13 @@ class Site:
             + "\n".join(map(stem, places)) + "\n```\n"
             for caption, places in groups.items() if places
         )
+
+
+def promoted(text: str) -> str:
+    """Markdown with every heading a level up."""
+    for match in reversed(list(re.finditer(r"^##", pages.without_code(text), re.M))):
+        text = text[: match.start()] + text[match.start() + 1 :]
+    return text
 
 
 def api(root: Path) -> dict[str, str]:
@@ -160,9 +170,12 @@ def api(root: Path) -> dict[str, str]:
 
 
 def save(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    content = content.encode() if isinstance(content, str) else content
+    if not path.exists() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 if __name__ == "__main__":
     Site().write(cells.ROOT / "build" / "site-source")
+    web_assets.mathjax(cells.ROOT / "build" / "site-static" / "mathjax")
