@@ -111,7 +111,8 @@ def test_new_pages_enter_the_contents_by_themselves(root):
     assert names == [
         "notebooks/README", "notebooks/00_start", "notebooks/01_next",
         "notebooks/the-ledger", "api/index",
-        "notebooks/guide/index", "notebooks/guide/course", "notebooks/guide/00", "CHANGELOG",
+        "notebooks/guide/index", "notebooks/guide/course", "notebooks/guide/00",
+        "CHANGELOG",
     ]
 
 

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / part) for part in ("", "kernels", "notebooks/site", "notebooks/tools")]
+PARTS = ("", "kernels", "notebooks/site", "notebooks/tools")
+sys.path[:0] = [str(ROOT / part) for part in PARTS]
 
 import cells  # noqa: E402
 import links  # noqa: E402
@@ -16,6 +17,7 @@ project = "Attention Residuals from scratch"
 author = copyright = "the course's authors"
 html_title = project
 language = "en"
+smartquotes = False  # [..., d] has three dots
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "plain_docstrings"]
 nb_execution_mode = "off"  # the stored outputs are the record

@@ -20,7 +20,8 @@ import pages
 
 def sources(root: Path = cells.ROOT) -> list[Path]:
     """Every page a reader of the repository can open."""
-    found = [*root.glob("*.md"), *(root / "notebooks").rglob("*.md"), *cells.notebooks(root)]
+    texts = [*root.glob("*.md"), *(root / "notebooks").rglob("*.md")]
+    found = [*texts, *cells.notebooks(root)]
     return sorted(p for p in found if ".ipynb_checkpoints" not in p.parts)
 
 
@@ -63,11 +64,13 @@ class Html(HTMLParser):
 def dead_in_html(folder: Path) -> Iterator[str]:
     """One sentence per dead link in the built pages under `folder`."""
     html = cache(Html)
-    for page in sorted(folder.rglob("*.html")):
+    # What lies in _static are templates that the theme leaves there.
+    found = (path for path in folder.rglob("*.html") if "_static" not in path.parts)
+    for page in sorted(found):
         for link in html(page).links:
-            if (found := pages.resolve(link.partition("?")[0], page)) is None:
+            if (target := pages.resolve(link.partition("?")[0], page)) is None:
                 continue
-            path, anchor = found
+            path, anchor = target
             path = path / "index.html" if path.is_dir() else path
             name = f"{page.relative_to(folder)}: {link}"
             if not path.is_relative_to(folder) or not path.exists():

@@ -9,8 +9,11 @@ from urllib.parse import unquote
 import cells
 
 # Fenced blocks and inline code hold examples of links, not links.
-CODE = re.compile(r"^(?P<f>`{3,}|~{3,}).*?^(?P=f)[ \t]*$|(?P<i>`+)(?!`).+?(?<!`)(?P=i)(?!`)", re.M | re.S)
-LINK = re.compile(r"(?P<before>!?\[(?:[^\[\]]|\[[^\]]*\]|!\[[^\]]*\]\([^)]*\))*\]\()(?P<to>[^)\s]+)")
+CODE = re.compile(
+    r"^(?P<f>`{3,}|~{3,}).*?^(?P=f)[ \t]*$|(?P<i>`+)(?!`).+?(?<!`)(?P=i)(?!`)", re.M | re.S
+)
+# The text of a link may hold a picture, [![badge](a.svg)](b), or brackets.
+LINK = re.compile(r"!?\[(?:[^\[\]]|!?\[[^\]]*\](?:\([^)]*\))?)*\]\((?P<to>[^)\s]+)")
 HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)?$", re.M)
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.I)  # https:, mailto:, //host
 

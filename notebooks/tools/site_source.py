@@ -20,7 +20,9 @@ import nbformat
 import pages
 import web_assets
 
-TEXTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/*.md", "notebooks/guide/*.md"]
+TEXTS = [
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/*.md", "notebooks/guide/*.md",
+]
 GUIDE_FIRST = ["index", "seminar", "course"]
 PACKAGES = {"attnres_ref": ".", "attnres_kernels": "kernels", "tiny_data": "."}
 COURSE = "notebooks/README.md"  # its sections become pages
@@ -63,7 +65,8 @@ class Site:
             place = f"notebooks/{anchor}.md"
             self.texts[place], self.origin[place] = promoted(section), COURSE
             for inner in pages.anchors(section):
-                self.places[COURSE, inner] = place + (f"#{inner}" if inner != anchor else "")
+                below = "" if inner == anchor else f"#{inner}"
+                self.places[COURSE, inner] = place + below
 
     def relink(self, text: str, name: str, place: str) -> str:
         """`text` of the file `name` with links that hold at `place` on the site."""
@@ -122,20 +125,17 @@ class Site:
 
     def contents(self) -> str:
         """The table of contents, as toctrees that show in the sidebar alone."""
-        def stem(place: str) -> str:
-            return place.rpartition(".")[0]
-
         guide = [place for place in self.texts if place.startswith("notebooks/guide/")]
         rank = {f"notebooks/guide/{name}.md": n for n, name in enumerate(GUIDE_FIRST)}
         guide.sort(key=lambda place: (rank.get(place, len(rank)), place))
         top = [place for place in self.texts if "/" not in place and place != "index.md"]
         beside = [p for p in self.texts if p not in {*guide, *top, COURSE, "index.md"}]
-        course = [COURSE, *(p.relative_to(self.root).as_posix() for p in cells.notebooks(self.root))]
+        course = [COURSE, *self.files([f"notebooks/{cells.NUMBERED}"])]
         groups = {"Course": course, "Reference": [*beside, "api/index.md"],
                   "Teaching": guide, "Project": top}
         return "".join(
             "\n```{toctree}\n:hidden:\n:caption: " + caption + "\n\n"
-            + "\n".join(map(stem, places)) + "\n```\n"
+            + "\n".join(place.rpartition(".")[0] for place in places) + "\n```\n"
             for caption, places in groups.items() if places
         )
 
@@ -159,11 +159,12 @@ def api(root: Path) -> dict[str, str]:
             doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
             if doc is None or "._" in module:
                 continue
-            names.append(module)
+            names.append(f"{module.removeprefix('attnres_')} <{module}>")
             first = " ".join(doc.partition("\n\n")[0].split()).replace("|", r"\|")
             listing.append(f"| [`{module}`]({module}.md) | {first} |")
             texts[f"api/{module}.md"] = (
-                f"# {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :ignore-module-all:\n```\n"
+                f"# {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n"
+                "   :members:\n   :ignore-module-all:\n```\n"
             )
         listing += ["", "```{toctree}", ":hidden:", "", *names, "```", ""]
     return {"api/index.md": "\n".join(listing), **texts}

@@ -104,7 +104,7 @@ def paragraphs(source: str) -> list[str]:
 
     source = re.sub(r"^(#+ .+)$", r"\1\n", FENCE.sub(keep, source), flags=re.MULTILINE)
     found = [text.strip() for text in re.split(r"\n\s*\n", source) if text.strip()]
-    return [kept[int(text.strip("\0"))] if text.startswith("\0") else text for text in found]
+    return [kept[int(text[1:-1])] if text.startswith("\0") else text for text in found]
 
 
 def prose_lines(text: str) -> float:
@@ -185,9 +185,9 @@ def html(path: Path, repo: str) -> str:
 
 
 def index(paths: list[Path]) -> str:
+    titles = {path: cells.read(path).cells[0].source.splitlines()[0][2:] for path in paths}
     items = "".join(
-        f'<li><a href="{path.stem}.html">{cells.read(path).cells[0].source.splitlines()[0][2:]}</a></li>'
-        for path in paths
+        f'<li><a href="{path.stem}.html">{title}</a></li>' for path, title in titles.items()
     )
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     return (

@@ -10,15 +10,19 @@ import pytest
 from looking import HEIGHTS, SITE, listen
 from playwright.sync_api import Page, sync_playwright
 
+NAMES = ["chromium", "chromium-browser", "google-chrome"]
 FLAGS = ["--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-quic"]
 
 
 @pytest.fixture(scope="session")
 def browser():
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        pytest.exit("these tests drive the system's Chromium: apt-get install chromium", 1)
+        pytest.exit(
+            "these tests drive the system's Chromium, and there is none. On Debian: "
+            "sudo apt-get install chromium; on macOS: brew install --cask chromium", 1,
+        )
     as_root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=path, args=FLAGS + as_root)
@@ -32,7 +36,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def site():
     """The address of the built site, served as it would be on the web."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=SITE))
+    handler = partial(Quiet, directory=SITE)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

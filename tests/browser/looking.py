@@ -46,7 +46,7 @@ def overflow(page: Page) -> list[str]:
 def without_alt(page: Page) -> list[str]:
     """Pictures that say nothing to who cannot see them."""
     return page.evaluate("""() => [...document.images]
-        .filter((i) => !i.alt.trim() || i.alt.startsWith("_images"))
+        .filter((i) => !i.alt.trim() || i.alt.includes("_images/"))
         .map((i) => i.outerHTML.slice(0, 120))""")
 
 
@@ -54,7 +54,6 @@ def inaccessible(page: Page) -> list[str]:
     """One line per rule that is broken, with the first three places."""
     found = Axe().run(page, options=LEVELS).response["violations"]
     return [
-        f"{rule['id']} ({len(rule['nodes'])}): "
-        + " | ".join(f"{n['html'][:150]} {n['failureSummary'][-160:]}" for n in rule["nodes"][:3])
-        for rule in found
+        f"{rule['id']}: {node['html'][:150]} {node['failureSummary'][-160:]}"
+        for rule in found for node in rule["nodes"][:3]
     ]
