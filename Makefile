@@ -7,10 +7,13 @@ INSTALLED := $(VENV)/.installed
 # The environment of colab-check, one for each Python, and its torch.
 COLAB := build/colab/$(notdir $(PYTHON))
 TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
+SITE_INSTALLED := $(VENV)/.installed-site
+BROWSER_INSTALLED := $(VENV)/.installed-browser
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help lab test lint course handout colab-check bench bench-inference bench-gpu links clean
+.PHONY: help lab test lint course handout site slides test-browser colab-check \
+    bench bench-inference bench-gpu links clean
 
 help:  ## what there is (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +40,19 @@ handout: $(INSTALLED)  ## notebooks for a class, without solutions: build/handou
 colab-check: $(COLAB)/.installed  ## run every notebook under Colab's versions
 	$(COLAB)/bin/python notebooks/tools/colab_check.py
 
+site: $(SITE_INSTALLED)  ## the course as a web site, from stored outputs; in build/site
+	$(RUN) notebooks/tools/site_source.py
+	$(RUN) -m sphinx -W --keep-going -q -c notebooks/site -d build/site-doctrees \
+	    build/site-source build/site
+	$(RUN) notebooks/tools/check_links.py build/site
+
+slides: $(SITE_INSTALLED)  ## a deck of slides for each notebook; in build/slides
+	$(RUN) notebooks/tools/slides.py
+	$(RUN) notebooks/tools/check_links.py build/slides
+
+test-browser: $(BROWSER_INSTALLED) site slides  ## site, slides and JupyterLab in Chromium
+	$(RUN) -m pytest tests/browser
+
 bench: $(INSTALLED)  ## time and memory of the three models
 	$(RUN) -m attnres_ref.bench
 
@@ -51,7 +67,8 @@ links:  ## REPO=owner/name: write the public address into badges and clone cells
 
 # build/recorded stays: tools/record.py keeps hours of unfinished work there.
 clean:  ## remove what the other targets made, except .venv
-	rm -rf build/course build/checkpoints build/colab build/handout* .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf build/course build/checkpoints build/colab build/handout* build/site* \
+	    build/slides build/screenshots .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # Two test workers: one thread each, or they fight over the cores.
@@ -70,6 +87,11 @@ $(INSTALLED): pyproject.toml constraints.txt | $(VENV)
 $(COLAB)/.installed: notebooks/tools/colab-runtime.txt constraints.txt
 	$(PYTHON) -m venv --clear $(COLAB)
 	grep -v '^torch==' $< | $(COLAB)/bin/python -m pip install -r /dev/stdin torch==$(TORCH)
+	touch $@
+
+# Extras change no version: constraints.txt pins theirs too.
+$(VENV)/.installed-%: $(INSTALLED)
+	$(RUN) -m pip install -c constraints.txt -e ".[$*]"
 	touch $@
 
 $(VENV):

@@ -7,7 +7,8 @@
     python notebooks/tools/record.py depth_weights         # what `residuals` then read
 
 Notebooks 04 to 07 draw rates, recipe, start, ablations, gentler, scaling and shape;
-scaling_gpu waits for a GPU. Notebook 11 draws hybrid and puzzles. What each holds is said in sweeps.py, one function each.
+scaling_gpu waits for a GPU. Notebook 11 draws hybrid and puzzles. What each holds is said
+in sweeps.py, one function each.
 
 A sweep goes on where it stopped. The JSON is written once all its runs are there.
 """

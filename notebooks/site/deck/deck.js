@@ -1,0 +1,52 @@
+// Slides are as large as the window, in type that grows with it. A slide that is too full
+// gets smaller type; one that is still too full then, or on a telephone, scrolls.
+const SMALLEST = 0.72;
+
+function fit(slide) {
+  slide.style.fontSize = "";
+  slide.removeAttribute("tabindex");
+  const overflows = () => slide.scrollHeight > slide.clientHeight + 1;
+  const smallest = window.innerWidth < 700 ? 1 : SMALLEST;
+  for (let size = 1; overflows() && size > smallest; size -= 0.04) {
+    slide.style.fontSize = `${size}em`;
+  }
+  if (overflows()) slide.tabIndex = 0;  // so that the keyboard can scroll it
+  for (const pre of slide.querySelectorAll("pre, mjx-container[display=true]")) {
+    pre.toggleAttribute("tabindex", false);
+    if (pre.scrollWidth > pre.clientWidth + 1) pre.tabIndex = 0;
+  }
+}
+
+const where = document.createElement("div");
+where.className = "where";
+document.querySelector("main").append(where);
+
+function show() {
+  const slide = Reveal.getCurrentSlide();
+  if (!slide) return;
+  fit(slide);
+  const title = slide.querySelector("h1, h2") ? null : slide.parentNode.querySelector("h1, h2");
+  where.textContent = title ? title.textContent : "";
+}
+
+Reveal.initialize({
+  width: "100%",
+  height: "100%",
+  margin: 0,
+  center: false,
+  hash: true,
+  slideNumber: "c/t",
+  transition: "none",
+  backgroundTransition: "none",
+  scrollActivationWidth: null,
+  plugins: [RevealNotes],
+});
+Reveal.on("slidechanged", show);
+Reveal.on("resize", show);
+document.addEventListener("toggle", show, true);  // the code of a figure, unfolded
+const typeset = new Promise((done) =>
+  window.addEventListener("load", () => MathJax.startup.promise.then(done)));
+Promise.all([typeset, new Promise((done) => Reveal.on("ready", done))]).then(() => {
+  show();
+  document.body.dataset.ready = "yes";
+});

@@ -1,0 +1,59 @@
+"""What the browser tests ask of an open page."""
+
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / "build" / "site"
+SLIDES = ROOT / "build" / "slides"
+HEIGHTS = {360: 740, 1024: 768, 1920: 1080}  # a telephone, a projector, a large screen
+# axe-core's rules for WCAG 2.1, levels A and AA; colour contrast is one of them.
+LEVELS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+
+
+def listen(page: Page, complaints: list[str], own: str) -> None:
+    """Note console errors, requests that fail and requests to any host but `own`."""
+
+    def on_request(request) -> None:
+        scheme, _, rest = request.url.partition(":")
+        if scheme in ("http", "https", "ws", "wss") and rest[2:].partition("/")[0] != own:
+            complaints.append(f"asks another server: {request.url}")
+
+    def on_response(response) -> None:
+        if response.status >= 400:
+            complaints.append(f"{response.status}: {response.url}")
+
+    page.on("console", lambda m: m.type == "error" and complaints.append(m.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda r: complaints.append(f"failed: {r.url} {r.failure}"))
+    page.on("request", on_request)
+    page.on("response", on_response)
+
+
+def overflow(page: Page) -> list[str]:
+    """What is wider than the window, if the page scrolls sideways at all."""
+    return page.evaluate("""() => {
+        const wide = document.documentElement.clientWidth;
+        if (document.documentElement.scrollWidth <= wide) return [];
+        return [...document.querySelectorAll("body *")]
+            .filter((e) => e.getBoundingClientRect().right > wide + 1)
+            .slice(0, 5).map((e) => e.outerHTML.slice(0, 120));
+    }""")
+
+
+def without_alt(page: Page) -> list[str]:
+    """Pictures that say nothing to who cannot see them."""
+    return page.evaluate("""() => [...document.images]
+        .filter((i) => !i.alt.trim() || i.alt.includes("_images/"))
+        .map((i) => i.outerHTML.slice(0, 120))""")
+
+
+def inaccessible(page: Page) -> list[str]:
+    """One line per rule that is broken, with the first three places."""
+    found = Axe().run(page, options=LEVELS).response["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:150]} {node['failureSummary'][-160:]}"
+        for rule in found for node in rule["nodes"][:3]
+    ]

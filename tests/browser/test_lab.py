@@ -1,0 +1,110 @@
+"""JupyterLab end to end: notebook 00, Run > Run All Cells, the last figure."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import cells
+import nbformat
+import pytest
+from looking import HEIGHTS, ROOT, listen
+
+NAME = "00_start_here.ipynb"
+MINUTES = 10  # on a busy machine; half a minute on a quiet one
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    # Cells out of sight stay in the page.
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+
+
+def copy_of_the_course(to) -> int:
+    """The repository in `to`, notebook 00 without outputs. The cell of its last figure."""
+    rest = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    for part in ("attnres_ref", "kernels", "tiny_data", "notebooks"):
+        shutil.copytree(ROOT / part, to / part, ignore=rest)
+    notebook = cells.read(to / "notebooks" / NAME)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    drawing = [
+        place for place, cell in enumerate(code)
+        if any("image/png" in output.get("data", {}) for output in cell.outputs)
+    ]
+    for cell in code:
+        cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, to / "notebooks" / NAME)
+    return drawing[-1]
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """Address of a JupyterLab on a copy of the course, and the last figure's cell."""
+    figure = copy_of_the_course(tmp_path)
+    for name, setting in SETTINGS.items():
+        path = tmp_path / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(setting))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    own = {name: str(tmp_path / name.lower()) for name in (
+        "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "ATTNRES_CACHE_DIR",
+        "JUPYTERLAB_WORKSPACES_DIR")}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"), "ATTNRES_PRESET": "ci"}
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+        "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={tmp_path}",
+    ]
+    with open(tmp_path / "log", "w") as log:
+        server = subprocess.Popen(command, env=os.environ | own, cwd=tmp_path, stderr=log)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/api?token={token}", server)
+        yield f"http://127.0.0.1:{port}/lab/tree/notebooks/{NAME}?token={token}", figure
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def wait_for(address: str, server: subprocess.Popen) -> None:
+    for _ in range(60 * MINUTES):
+        assert server.poll() is None, "JupyterLab ended"
+        try:
+            return urllib.request.urlopen(address, timeout=5).close()
+        except OSError:
+            time.sleep(1)
+    raise TimeoutError(address)
+
+
+def test_run_all_draws_the_last_figure(lab, browser):
+    address, figure = lab
+    context = browser.new_context(viewport={"width": 1024, "height": HEIGHTS[1024]})
+    page, complaints = context.new_page(), []
+    listen(page, complaints, own=address.split("/")[2])
+    page.set_default_timeout(60_000 * MINUTES)
+    page.goto(address)
+    page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
+    page.wait_for_selector(".jp-NotebookPanel-toolbar [data-status=idle]", state="attached")
+    picture = page.locator(".jp-CodeCell").nth(figure).locator(".jp-OutputArea-output img")
+    assert picture.count() == 0, "the outputs are to be new ones"
+
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    picture.wait_for()
+    picture.scroll_into_view_if_needed()
+    assert picture.is_visible()
+    assert picture.evaluate("(image) => image.naturalWidth") > 300
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert [c for c in complaints if "another server" in c] == []
+    (ROOT / "build" / "screenshots").mkdir(exist_ok=True)
+    for width, height in HEIGHTS.items():
+        page.set_viewport_size({"width": width, "height": height})
+        picture.scroll_into_view_if_needed()
+        page.screenshot(path=ROOT / "build" / "screenshots" / f"lab_{width}.png")
+    context.close()

@@ -1,0 +1,103 @@
+"""Every page of build/site: quiet, complete, readable, within reach of the keyboard."""
+
+import check_links
+import pytest
+from looking import SITE, inaccessible, overflow, without_alt
+
+PAGES = sorted(
+    path.relative_to(SITE).as_posix()
+    for path in SITE.rglob("*.html")
+    if "_static" not in path.parts
+)
+NOTEBOOK = next((name for name in PAGES if name.startswith("notebooks/02")), None)
+
+# What a reader can press must be in the tab order, unless a mouse cannot reach it either.
+OUT_OF_REACH = """() => [...document.querySelectorAll("a[href], button, input, summary")]
+    .filter((e) => e.checkVisibility({visibilityProperty: true}) && e.tabIndex < 0)
+    .map((e) => e.outerHTML.slice(0, 120))"""
+FOCUSED = """() => {
+    const e = document.activeElement;
+    if (e.closest("pre, div.output, .math")) return "scroller";
+    if (e.textContent.trim() === "Skip to main content") return "skip link";
+    if (e.closest(".prev-next-area")) return "previous and next";
+    if (e.closest(".bd-sidebar-secondary")) return "contents";
+    if (e.closest(".search-button-field")) return "search";
+    if (e.closest(".bd-sidebar-primary")) return "navigation";
+    if (e.closest(".bd-article")) return "article";
+    if (e.closest(".bd-header-article")) return "buttons";
+    return e.tagName;
+}"""
+
+
+def test_there_is_a_site_with_every_notebook():
+    assert "index.html" in PAGES and "search.html" in PAGES
+    notebooks = sorted((SITE.parents[1] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    assert {f"notebooks/{p.stem}.html" for p in notebooks} <= set(PAGES)
+
+
+def test_no_link_is_dead():
+    assert list(check_links.dead_in_html(SITE)) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page(visit, site, name):
+    page, complaints = visit(f"{site}/{name}", 360)
+    assert overflow(page) == [], "scrolls sideways on a telephone"
+    page.set_viewport_size({"width": 1024, "height": 768})
+    assert overflow(page) == [], "scrolls sideways at 1024 px"
+    assert without_alt(page) == []
+    assert page.evaluate(OUT_OF_REACH) == []
+    assert inaccessible(page) == [], "in the light theme"
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    assert inaccessible(page) == [], "in the dark theme"
+    assert complaints == []
+
+
+@pytest.mark.parametrize("name", ["index.html", NOTEBOOK])
+def test_tab_walks_through_the_page(visit, site, name):
+    page, _ = visit(f"{site}/{name}", 1920)
+    seen = []
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(FOCUSED))
+        if seen[-1] == "BODY":
+            break
+    parts = {"search", "navigation", "buttons", "article", "previous and next", "contents"}
+    assert seen[0] == "skip link"
+    assert parts <= set(seen)
+
+
+def test_skip_link_leads_to_the_text(visit, site):
+    page, _ = visit(f"{site}/{NOTEBOOK}", 1024)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#main-content"
+
+
+def test_the_system_chooses_dark(visit, site):
+    page, _ = visit(f"{site}/index.html", 1024, dark=True)
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+
+
+def test_search_finds_a_term(visit, site):
+    page, complaints = visit(f"{site}/search.html?q=pseudo-query", 1024)
+    page.wait_for_selector("#search-results li a")
+    assert complaints == []
+
+
+def test_a_folded_solution_unfolds_and_formulas_are_set(visit, site):
+    page, _ = visit(f"{site}/{NOTEBOOK}", 1024)
+    page.wait_for_selector("mjx-container svg")
+    solution = page.locator("details", has=page.get_by_text("Solution", exact=True)).first
+    assert not solution.locator("pre").is_visible()
+    solution.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert solution.locator("pre").is_visible()
+
+
+def test_the_launch_button_leads_to_colab(visit, site):
+    page, _ = visit(f"{site}/{NOTEBOOK}", 1024)
+    links = page.locator("a[href*='colab.research.google.com/github/']")
+    found = [link.get_attribute("href") for link in links.all()]
+    wanted = "/blob/main/" + NOTEBOOK.replace(".html", ".ipynb")
+    assert len(found) == 2 and all(link.endswith(wanted) for link in found)
