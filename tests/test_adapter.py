@@ -21,7 +21,7 @@ class UsualAttention(nn.Module):
     def forward(self, h, mask=None):
         q, k, v = self.qkv(h).chunk(3, -1)
         mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
-        return self.out(mixed), None                     # as Hugging Face's: (output, weights)
+        return self.out(mixed), None       # as Hugging Face's: (output, weights)
 
 
 class UsualBlock(nn.Module):
