@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import links
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -77,6 +78,11 @@ def test_no_file_names_a_machine_or_a_registry():
     for path in files:
         found = machine.search(path.read_text(encoding="utf-8"))
         assert not found, f"{path.relative_to(ROOT)}: {found[0]}"
+
+
+def test_one_public_address_everywhere():
+    stale = links.restamped_files(links.setting(ROOT), ROOT)
+    assert not stale, "run python notebooks/tools/links.py"
 
 
 def test_the_licence_is_whole():
