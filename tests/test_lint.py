@@ -105,8 +105,8 @@ VIOLATIONS = [
     (change(START, START_CALL, "start()"), "start({...}) lacks ci, cpu, gpu, t4"),
     (add_code("torch.zeros(3, dtype=torch.bfloat16)"), "uses torch.bfloat16"),
     (add_code("with torch.autocast('cuda'):\n    pass"), "uses torch.autocast"),
-    (add_code("import pandas.io"), "imports pandas, which Colab lacks"),
-    (add_code("def f():\n    from sklearn import svm"), "imports sklearn, which Colab"),
+    (add_code("import pandas.io"), "imports pandas, not in colab-runtime.txt"),
+    (add_code("def f():\n    from sklearn import svm"), "imports sklearn, not in"),
     # size
     (add_markdown("word " * 2500), "words of markdown, more than 2500"),
     (lambda nb: [add_markdown("x")(nb) for _ in range(60)], "cells, more than 60"),

@@ -82,6 +82,7 @@ def environment(home: Path, published: Path, repo: str) -> dict[str, str]:
         "PATH": os.pathsep.join([sysconfig.get_path("scripts"), kept["PATH"]]),
         "COLAB_RELEASE_TAG": "canary",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the old kernel's debugger warns
+        "MPLCONFIGDIR": str(published.with_name("matplotlib")),  # fonts are listed once
         "ATTNRES_PRESET": "ci",
         "CUDA_VISIBLE_DEVICES": "",
         "GIT_ALLOW_PROTOCOL": "file",  # nothing from the network

@@ -47,7 +47,7 @@ def imports_what_colab_has(page) -> Iterator[str]:
     for index, node in nodes(page):
         for name in imported(node):
             if name.lower() not in known:
-                yield f"cell {index}: imports {name}, which Colab lacks"
+                yield f"cell {index}: imports {name}, not in colab-runtime.txt"
 
 
 def own_packages(root: Path) -> set[str]:

@@ -26,7 +26,7 @@ CODE = [
 ]
 FOR_AUTHORS = "How a notebook is built"  # the section of the README that stays here
 SOLUTION = re.compile(r"\n*" + cells.SOLUTION.pattern, re.DOTALL)
-BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]+\)\]\([^)]+\)( · )?")
+BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]+\)\]\([^)]+\)( · |\n\n)?")
 TARGET = re.compile(r"(?<=\]\()[^)#\s]+")
 
 INTRODUCTION = """\
