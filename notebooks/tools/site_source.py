@@ -21,7 +21,8 @@ import pages
 import web_assets
 
 TEXTS = [
-    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/*.md", "notebooks/guide/*.md",
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md",
+    "notebooks/*.md", "notebooks/guide/*.md",
 ]
 GUIDE_FIRST = ["index", "seminar", "course"]
 PACKAGES = {"attnres_ref": ".", "attnres_kernels": "kernels", "tiny_data": "."}

@@ -59,7 +59,8 @@ def lab(tmp_path):
     own |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"), "ATTNRES_PRESET": "ci"}
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-        "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
+        "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
         f"--ServerApp.root_dir={tmp_path}",
     ]
     with open(tmp_path / "log", "w") as log:
