@@ -24,7 +24,7 @@ TEXTS = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md",
     "notebooks/*.md", "notebooks/guide/*.md",
 ]
-GUIDE_FIRST = ["index", "seminar", "course"]
+GUIDE_FIRST = ["README", "index", "seminar", "course"]
 PACKAGES = {"attnres_ref": ".", "attnres_kernels": "kernels", "tiny_data": "."}
 COURSE = "notebooks/README.md"  # its sections become pages
 # Pictures from afar: a page of ours asks no other server for anything.
