@@ -51,7 +51,7 @@ slides: $(SITE_INSTALLED)  ## a deck of slides for each notebook; in build/slide
 	$(RUN) notebooks/tools/check_links.py build/slides
 
 test-browser: $(BROWSER_INSTALLED) site slides  ## site, slides and JupyterLab in Chromium
-	$(RUN) -m pytest tests/browser
+	$(RUN) -m pytest --confcutdir tests/browser tests/browser
 
 bench: $(INSTALLED)  ## time and memory of the three models
 	$(RUN) -m attnres_ref.bench

@@ -49,7 +49,7 @@ html_theme_options = {
     "use_repository_button": True,
     "use_download_button": False,  # the staged notebooks' links hold on the site alone
     "launch_buttons": {"colab_url": "https://colab.research.google.com"},
-    "show_navbar_depth": 1,
+    "max_navbar_depth": 1,  # the page of the code lists its modules
     "show_toc_level": 2,
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",

@@ -21,9 +21,10 @@ import pages
 import web_assets
 
 TEXTS = [
-    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/*.md", "notebooks/guide/*.md",
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md",
+    "notebooks/*.md", "notebooks/guide/*.md",
 ]
-GUIDE_FIRST = ["index", "seminar", "course"]
+GUIDE_FIRST = ["README", "index", "seminar", "course"]
 PACKAGES = {"attnres_ref": ".", "attnres_kernels": "kernels", "tiny_data": "."}
 COURSE = "notebooks/README.md"  # its sections become pages
 # Pictures from afar: a page of ours asks no other server for anything.

@@ -31,7 +31,7 @@ SITE = cells.ROOT / "notebooks" / "site"
 THEME = "reveal/dist/theme/course.css"
 LINES = 21         # of a slide
 COLUMNS = 80       # of prose
-FIGURE = 13.5      # lines that a row of figures takes
+FIGURE = 16        # lines that a row of figures takes
 DETAILS = re.compile(r"<details>.*?</details>", re.DOTALL)
 NAVIGATION = re.compile(r"^\[(?:Previous|Next|Map)\b.*$", re.MULTILINE)
 MINUTES = re.compile(r"^\*\*Minutes\*\*.*\n+(?:\|.*\n?)+", re.MULTILINE)
@@ -112,6 +112,8 @@ def prose_lines(text: str) -> float:
         return 1.5 * text.count("\n") + 1
     if text.startswith("$$"):
         return 3
+    if text.startswith("```"):
+        return 1 + 0.75 * text.count("\n")
     return 0.8 + sum(1 + len(line) // COLUMNS for line in text.splitlines())
 
 
