@@ -64,7 +64,8 @@ ATTNRES = [FullAttnRes, *(partial(BlockAttnRes, block_size=s) for s in (2, 4, 6)
 def test_the_function_stays_while_the_queries_are_zero(residual):
     decoder = usual()
     before = decoder(TOKENS)
-    torch.testing.assert_close(convert(decoder, residual)(TOKENS), before, rtol=0, atol=1e-10)
+    after = convert(decoder, residual)(TOKENS)
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-10)
 
 
 def test_the_eps_of_the_norms_is_what_the_oracle_costs():
@@ -85,7 +86,8 @@ def test_queries_choose_and_learn(residual):
     decoder = convert(usual(), residual)
     before = decoder(TOKENS)
     before.square().mul(torch.arange(16)).sum().backward()
-    assert decoder.stream.queries.grad.abs().sum(-1)[1:].min() > 0    # a read of one has none
+    gradient = decoder.stream.queries.grad.abs().sum(-1)
+    assert gradient[1:].min() > 0                      # read 0 has one source, so none
     with torch.no_grad():
         decoder.stream.queries.copy_(torch.linspace(-1, 1, 7 * 16).reshape(7, 16))
     assert (decoder(TOKENS) - before).abs().max() > 1e-3
@@ -133,7 +135,7 @@ def test_old_checkpoints_fit_and_the_stream_is_stored_once():
     missing, unexpected = copied.load_state_dict(checkpoint, strict=False)
     assert sorted(missing) == ["stream.queries", "stream.queries_norm"] and not unexpected
     assert copied.stream.queries.dtype == torch.float64
-    copied.stream.queries.data.fill_(1.0)              # the copy's blocks use the copy's stream
+    copied.stream.queries.data.fill_(1.0)    # the copy's blocks use the copy's stream
     assert (copied(TOKENS) - decoder(TOKENS)).abs().max() > 1e-3
 
 
