@@ -201,10 +201,30 @@ def shape() -> dict[str, list[Trial]]:
     }
 
 
+HYBRID = "kda,moe,kda,moe,kda,moe,mla,moe"          # Kimi Linear: three KDA to one MLA
+
+
+def hybrid() -> dict[str, list[Trial]]:
+    """PreNorm and Block (S=6) over Kimi-Linear-style layers, at PreNorm's best rate among
+    Transformers and at half of it: choose by PreNorm."""
+    return {
+        "python_sources": [
+            Trial(
+                f"hybrid-{residual}-lr{lr:g}-seed{seed}",
+                STUDY.lm(residual, layers=HYBRID, block_size=6),
+                STUDY.training(seed=seed, lr=lr),
+            )
+            for lr in (LR, LR / 2)
+            for seed in SEEDS
+            for residual in ("prenorm", "block")
+        ]
+    }
+
+
 def corpus(name: str) -> Corpus:
     """A corpus by the name that the sweeps give it; "torch_sources" has 55 MB."""
     return python_sources(("torch",)) if name == "torch_sources" else load(name)
 
 
-STUDIES = (rates, recipe, start, ablations, gentler, scaling, scaling_gpu, shape)
+STUDIES = (rates, recipe, start, ablations, gentler, scaling, scaling_gpu, shape, hybrid)
 SWEEPS = {sweep.__name__: sweep for sweep in (baseline, residuals, query_rate, *STUDIES)}
