@@ -111,11 +111,7 @@ class KDA(nn.Module):
         self.norm = RMSNorm(d)
         self.qkv = nn.Linear(d, 3 * d, bias=False)
         self.conv = nn.Parameter(torch.randn(3 * d, WIDTH) * WIDTH**-0.5)
-        self.forget = low_rank(d, config.d_head)
-        # Vectors: they keep this start in LM.initialise, and have no weight decay.
-        self.A = nn.Parameter(torch.empty(self.n_heads).uniform_(1, 16).log())
-        start = torch.empty(d).uniform_(math.log(1e-3), math.log(1e-1)).exp()
-        self.bias = nn.Parameter(start.expm1().log())                 # softplus: start
+        self.forget = ForgetGate(config)
         self.beta = nn.Linear(d, self.n_heads, bias=False)
         self.gate = low_rank(d, config.d_head)
         self.head_norm = RMSNorm(config.d_head)
@@ -129,16 +125,15 @@ class KDA(nn.Module):
         latest inputs of the convolution [B, 3, 3 d] and the state [B, H, K, V]."""
         x = self.norm(h)
         new = self.qkv(x)                                             # [B, T, 3 d]
-        latest, state = past or (torch.zeros_like(new[:, :1]).expand(-1, WIDTH - 1, -1), None)
+        nothing = new.new_zeros(len(new), WIDTH - 1, new.shape[-1]), None
+        latest, state = nothing if past is None else past
         latest = torch.cat([latest, new], dim=1)                      # [B, 3 + T, 3 d]
-        qkv = F.conv1d(latest.mT, self.conv.unsqueeze(1), groups=len(self.conv)).mT
-        q, k, v = self.heads(F.silu(qkv)).chunk(3, dim=-1)            # [B, H, T, K] each
-        rate, beta = self.heads(self.forget(x)), self.beta(x).mT      # [B, H, T, K], [B, H, T]
+        qkv = F.conv1d(latest.mT, self.conv.unsqueeze(1), groups=len(self.conv))
+        q, k, v = self.heads(F.silu(qkv.mT)).chunk(3, dim=-1)         # [B, H, T, K] each
+        g, beta = self.heads(self.forget(x)), self.beta(x).mT         # [B, H, T, K], [B, H, T]
         with no_autocast(x):
-            q, k, v, rate, beta = (y.to(score_dtype(y)) for y in (q, k, v, rate, beta))
+            q, k, v, beta = (y.to(g.dtype) for y in (q, k, v, beta))
             q, k = F.normalize(q, dim=-1) * q.shape[-1] ** -0.5, F.normalize(k, dim=-1)
-            rate = F.softplus(rate + self.bias.view(self.n_heads, 1, -1))
-            g = -self.A.exp().view(-1, 1, 1) * rate
             mix = kda_recurrent if h.shape[1] == 1 else kda_chunked
             o, state = mix(q, k, v, g, beta.sigmoid(), state)
         o = self.head_norm(o.to(x.dtype)) * self.heads(self.gate(x)).sigmoid()
@@ -147,6 +142,30 @@ class KDA(nn.Module):
     def heads(self, x: Tensor) -> Tensor:
         """[B, T, H w] -> [B, H, T, w]."""
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+class ForgetGate(nn.Module):
+    """g = -exp(A) softplus(W_f x + bias) <= 0, in float32 or wider: [B, T, d] -> [B, T, d].
+
+    A is one number a head, so exp(A) sets how fast a head forgets; bias is one a channel,
+    and W_f goes through d_head numbers. A and bias are vectors: they keep this start in
+    LM.initialise, and have no weight decay.
+    """
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        self.low_rank = low_rank(config.d_model, config.d_head)
+        self.A = nn.Parameter(torch.empty(config.n_heads).uniform_(1, 16).log())
+        slow, fast = math.log(1e-3), math.log(1e-1)
+        start = torch.empty(config.d_model).uniform_(slow, fast).exp()
+        self.bias = nn.Parameter(start.expm1().log())                 # softplus(bias) = start
+
+    def forward(self, x: Tensor) -> Tensor:
+        logit = self.low_rank(x)
+        with no_autocast(x):
+            rate = F.softplus(logit.to(score_dtype(logit)) + self.bias)
+            speed = self.A.exp().repeat_interleave(x.shape[-1] // len(self.A))
+            return -speed * rate
 
 
 def low_rank(d: int, rank: int) -> nn.Sequential:

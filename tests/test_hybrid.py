@@ -142,12 +142,13 @@ def test_a_key_channel_forgets_alone(kda):
 def test_kdas_rates_start_where_they_should_and_never_decay():
     model = build()
     layer = model.layers[0]
-    assert ((layer.A.exp() >= 1) & (layer.A.exp() <= 16)).all()
-    start = F.softplus(layer.bias)
+    gate = layer.forget
+    assert ((gate.A.exp() >= 1) & (gate.A.exp() <= 16)).all()
+    start = F.softplus(gate.bias)
     assert ((start > 0.999e-3) & (start < 0.1001)).all() and start.std() > 0.005
     groups = make_optimizer(model, RECIPE).param_groups
     by_id = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-    assert by_id[id(layer.A)] == by_id[id(layer.bias)] == 0 < by_id[id(layer.conv)]
+    assert by_id[id(gate.A)] == by_id[id(gate.bias)] == 0 < by_id[id(layer.conv)]
 
 
 # ---- Mixtures --------------------------------------------------------------------------
