@@ -8,6 +8,7 @@
     python notebooks/tools/record.py rates                 # and ablations, recipe, scaling,
                                                            # shape: notebooks 04 to 07
     python notebooks/tools/record.py hybrid                # PreNorm and Block, notebook 11
+    python notebooks/tools/record.py puzzles               # accuracy by hops: notebook 11
 A sweep goes on where it stopped. The JSON is written once all its runs are there.
 """
 
@@ -19,9 +20,10 @@ from pathlib import Path
 from attnres_ref import LM
 from attnres_ref.checkpoint import load_checkpoint
 from attnres_ref.probes import depth_weights, dynamics
+from attnres_ref.puzzles_eval import accuracy_observer
 from attnres_ref.routing import router_statistics
 from attnres_ref.sweep import run_sweep
-from sweeps import SIZE, STUDIES, SWEEPS, corpus
+from sweeps import PUZZLES, SIZE, STUDIES, SWEEPS, corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY_NAMES = [sweep.__name__ for sweep in STUDIES]
@@ -62,8 +64,7 @@ def main() -> None:
     folder = options.folder / ("study" if options.sweep in STUDY_NAMES else options.sweep)
 
     def run(name, trials):
-        # All studies observe, since they share runs; only two files keep it.
-        observe = observer(corpora[name]) if options.sweep in STUDY_NAMES else None
+        observe = observer_of(options.sweep, name, corpora[name])
         return run_sweep(trials, corpora[name], folder / name, observe)
 
     everything = [(name, trial) for name, trials in sweep.items() for trial in trials]
@@ -77,10 +78,17 @@ def main() -> None:
     if missing:
         sys.exit(f"{len(missing)} runs are still to come, {missing[0]} first: nothing written")
     records = {name: run(name, trials) for name, trials in sweep.items()}
-    if options.sweep in STUDY_NAMES:
-        keep = options.sweep in ("ablations", "hybrid")
+    if options.sweep in (*STUDY_NAMES, "puzzles"):
+        keep = options.sweep in ("ablations", "hybrid", "puzzles")
         records = {name: [slim(r, keep) for r in runs] for name, runs in records.items()}
     write(options.sweep, records)
+
+
+def observer_of(sweep: str, name: str, corpus):
+    """All studies observe, since they share runs; only two of their files keep it."""
+    if name in PUZZLES:
+        return accuracy_observer(corpus)
+    return observer(corpus) if sweep in STUDY_NAMES else None
 
 
 def observer(corpus):
