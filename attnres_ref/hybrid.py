@@ -68,13 +68,13 @@ class MoE(nn.Module):
 
     def __init__(self, config: LMConfig):
         super().__init__()
-        self.n_chosen = config.experts_per_token                      # k
+        E, self.n_chosen = config.n_experts, config.experts_per_token     # k
         self.norm = RMSNorm(config.d_model)
-        self.router = nn.Linear(config.d_model, config.n_experts, bias=False)
-        self.experts = nn.ModuleList(Expert(config) for _ in range(config.n_experts))
+        self.router = nn.Linear(config.d_model, E, bias=False)
+        self.experts = nn.ModuleList(Expert(config) for _ in range(E))
         self.shared = Expert(config)
-        self.register_buffer("bias", torch.zeros(config.n_experts))
-        self.register_buffer("load", torch.zeros(config.n_experts), persistent=False)
+        self.register_buffer("bias", torch.zeros(E))
+        self.register_buffer("load", torch.zeros(E), persistent=False)
 
     def forward(self, h: Tensor) -> Tensor:
         x = self.norm(h).flatten(0, 1)                                # [B T, d]
@@ -84,7 +84,7 @@ class MoE(nn.Module):
         self.load = counts / counts.sum()
         token = order // self.n_chosen                                # [B T k]
         pieces = x[token].split(counts.tolist())
-        y = torch.cat([expert(piece) for expert, piece in zip(self.experts, pieces)])
+        y = torch.cat([f(piece) for f, piece in zip(self.experts, pieces)])
         y = y * weights.flatten()[order].unsqueeze(-1).to(y.dtype)
         return self.shared(x).index_add(0, token, y).view_as(h)       # [B, T, d]
 

@@ -133,7 +133,8 @@ class KDA(nn.Module):
         g, beta = self.heads(self.forget(x)), self.beta(x).mT         # [B, H, T, K], [B, H, T]
         with no_autocast(x):
             q, k, v, beta = (y.to(g.dtype) for y in (q, k, v, beta))
-            q, k = F.normalize(q, dim=-1) * q.shape[-1] ** -0.5, F.normalize(k, dim=-1)
+            q = F.normalize(q, dim=-1) * q.shape[-1] ** -0.5
+            k = F.normalize(k, dim=-1)
             mix = kda_recurrent if h.shape[1] == 1 else kda_chunked
             o, state = mix(q, k, v, g, beta.sigmoid(), state)
         o = self.head_norm(o.to(x.dtype)) * self.heads(self.gate(x)).sigmoid()

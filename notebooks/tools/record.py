@@ -8,6 +8,7 @@
     python notebooks/tools/record.py rates                 # and ablations, recipe, scaling,
                                                            # shape: notebooks 04 to 07
     python notebooks/tools/record.py hybrid                # PreNorm and Block, notebook 11
+    python notebooks/tools/record.py hybrid_start          # the same from a scaled start
     python notebooks/tools/record.py puzzles               # accuracy by hops: notebook 11
 A sweep goes on where it stopped. The JSON is written once all its runs are there.
 """
