@@ -44,3 +44,17 @@ def test_a_scaling_run_sees_its_tokens_per_parameter(sweep):
         parameters = 6 * size.d_model**2 * size.n_layers
         tokens = recipe.steps * recipe.batch_size * size.context
         assert tokens / parameters == pytest.approx(sweeps.TOKENS_PER_PARAMETER, rel=0.02)
+
+
+@pytest.mark.parametrize("name", sweeps.PUZZLES)
+def test_puzzles_pair_five_seeds_of_models_that_fit_the_task(name):
+    task, seeds, recipes = sweeps.corpus(name), defaultdict(list), defaultdict(set)
+    for trial in sweeps.puzzles()[name]:
+        size, recipe = trial.model, trial.train
+        seeds[size.n_layers, size.residual].append(recipe.seed)
+        recipes[size.n_layers].add((recipe.lr, recipe.steps, recipe.batch_size))
+        assert size.vocab_size == task.vocab_size >= task.n_tokens
+        task.batch(0, 0, 1, size.context)          # there is room for a question
+    assert {residual for _, residual in seeds} == set(sweeps.MAIN)
+    assert set(map(tuple, seeds.values())) == {(0, 1, 2, 3, 4)}
+    assert all(len(of_depth) == 1 for of_depth in recipes.values())

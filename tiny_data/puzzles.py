@@ -34,9 +34,10 @@ class Puzzles(ABC):
     both are written as tokens. A puzzle is its `facts`, an integer array [B, ...].
     """
 
-    @property
-    @abstractmethod
-    def name(self) -> str: ...
+    name: str                          # of the kind
+    hops: int                          # the largest k
+    vocab_size: int                    # tokens that the model knows
+    n_asked: int                       # tokens of a question
 
     @property
     @abstractmethod
@@ -46,7 +47,7 @@ class Puzzles(ABC):
     @property
     @abstractmethod
     def n_tokens(self) -> int:
-        """Size of the vocabulary that is used."""
+        """How many different tokens the kind writes, padding among them."""
 
     @property
     @abstractmethod
