@@ -202,6 +202,42 @@ def shape() -> dict[str, list[Trial]]:
     }
 
 
+HYBRID = "kda,moe,kda,moe,kda,moe,mla,moe"          # Kimi Linear: three KDA to one MLA
+
+
+def of_hybrid(residual: str, seed: int, lr: float, **changes) -> Trial:
+    recipe = "-".join([f"lr{lr:g}", *changes])
+    return Trial(
+        f"hybrid-{residual}-{recipe}-seed{seed}",
+        STUDY.lm(residual, layers=HYBRID, block_size=6, **changes),
+        STUDY.training(seed=seed, lr=lr),
+    )
+
+
+def hybrid() -> dict[str, list[Trial]]:
+    """PreNorm and Block (S=6) over Kimi-Linear-style layers, at PreNorm's best rate among
+    Transformers and at half of it: choose by PreNorm."""
+    return {
+        "python_sources": [
+            of_hybrid(residual, seed, lr)
+            for lr in (LR, LR / 2)
+            for seed in SEEDS
+            for residual in ("prenorm", "block")
+        ]
+    }
+
+
+def hybrid_start() -> dict[str, list[Trial]]:
+    """The same from GPT-2's smaller output projections, as `start` for Transformers."""
+    return {
+        "python_sources": [
+            of_hybrid(residual, seed, LR, scaled_init=True)
+            for seed in SEEDS
+            for residual in ("prenorm", "block")
+        ]
+    }
+
+
 # Notebook 11: tokens here are facts and questions, see tiny_data.
 PUZZLE = Preset(
     "puzzle",
@@ -261,7 +297,9 @@ def corpus(name: str) -> Corpus | Puzzles:
     return python_sources(("torch",)) if name == "torch_sources" else load(name)
 
 
-STUDIES = (rates, recipe, start, ablations, gentler, scaling, scaling_gpu, shape)
+STUDIES = (
+    rates, recipe, start, ablations, gentler, scaling, scaling_gpu, shape, hybrid, hybrid_start,
+)
 SWEEPS = {
     sweep.__name__: sweep for sweep in (baseline, residuals, query_rate, puzzles, *STUDIES)
 }
