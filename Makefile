@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help lab test course bench bench-inference bench-gpu links clean
+.PHONY: help lab test course bench bench-inference bench-hybrid bench-gpu links clean
 
 help:  ## what there is (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ bench: $(INSTALLED)  ## time and memory of the three models
 
 bench-inference: $(INSTALLED)  ## tokens per second, by schedule of the depth reads
 	$(RUN) -m attnres_ref.bench_inference
+
+bench-hybrid: $(INSTALLED)  ## KDA in chunks against its loop; Block AttnRes in the hybrid
+	$(RUN) -m attnres_ref.bench_hybrid
 
 bench-gpu: $(INSTALLED)  ## the Triton kernels on one GPU, beside other implementations
 	$(RUN) -m attnres_kernels.bench --json notebooks/recorded/bench_gpu.json

@@ -30,7 +30,8 @@ def test_every_mode_equals_one_process(n_ranks):
     jobs = [dict(layout=layout, n_microbatches=4, **SMALL) for layout in layouts]
     forgetful = [dict(job, store=ForgetfulStore) for job in jobs[-3:]]
     several = dict(jobs[-1], n_microbatches=2 * n_ranks, steps=3)
-    results = launch(trials, n_ranks, [*jobs, *forgetful, several])[0]
+    hybrid = dict(jobs[-1], layers="kda,moe,mla,moe")
+    results = launch(trials, n_ranks, [*jobs, *forgetful, hybrid, several])[0]
 
     for layout, found in zip(layouts, results):
         assert found.loss_difference <= 1e-12, layout
@@ -47,6 +48,9 @@ def test_every_mode_equals_one_process(n_ranks):
         assert found.loss_difference <= 1e-12, layout
         wrong = found.gradient_difference > 1e-3
         assert wrong == (layout.mode != "naive"), layout
+
+    assert results[-2].loss_difference <= 1e-12        # other layers, same stream
+    assert results[-2].gradient_difference <= 1e-12, results[-2].gradients
 
     found = results[-1]
     assert len(found.losses) == 3 and len(set(found.losses)) == 3

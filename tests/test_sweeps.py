@@ -60,3 +60,16 @@ def test_puzzles_pair_seeds_of_models_that_fit_the_task(name):
         (depth, residual): [*range(n)] for depth, n in depths.items() for residual in sweeps.MAIN
     }
     assert all(len(of_depth) == 1 for of_depth in recipes.values())
+
+
+@pytest.mark.parametrize("sweep", [sweeps.hybrid, sweeps.hybrid_start])
+def test_a_hybrid_has_three_kda_to_one_mla_and_pairs_its_seeds(sweep):
+    pairs = defaultdict(set)
+    for trial in sweep()["python_sources"]:
+        names = trial.model.layer_names
+        assert names.count("kda") == 3 * names.count("mla") and names[1::2] == ("moe",) * 8
+        assert trial.model.block_size == 6
+        recipe = trial.train.lr, trial.train.seed, trial.model.scaled_init
+        pairs[recipe].add(trial.model.residual)
+    assert all(pair == {"prenorm", "block"} for pair in pairs.values())
+    assert {seed for _, seed, _ in pairs} == {0, 1, 2}

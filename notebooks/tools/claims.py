@@ -16,7 +16,6 @@ from attnres_ref.compare import final_losses, loss_difference, paired_difference
 from attnres_ref.notebook import recorded
 from attnres_ref.plots import STYLES
 from attnres_ref.probes import unevenness
-from attnres_ref.puzzles_eval import final_accuracies
 
 GENTLE = 2e-3                          # a quarter of the rate of the ablations
 HOLDS, FAILS, OPEN = "holds", "does not at this scale", "cannot tell"
@@ -276,39 +275,4 @@ def costs() -> Iterator[Row]:
         )
 
 
-def reasoning() -> Iterator[Row]:
-    """Notebook 11: the gain on puzzles of two or more steps, and whether it is larger
-    there than on those of one. Of accuracies, so that above zero is better."""
-    theirs = {
-        name: f"{ours - baseline:+.1f} on {name}"
-        for name, (baseline, ours) in paper.DOWNSTREAM.items()
-    }
-    for task, runs in recorded("puzzles").items():
-        name, found = task.replace("_", " "), final_accuracies(runs)
-        for residual in ("block", "full"):
-            label, beyond_one = STYLES[residual][0], []
-            for depth, seeds in found.items():
-                one, more = by_steps(seeds[residual], seeds["prenorm"])
-                beyond_one.append(gaps(more, one))
-                yield judged(
-                    f"{label} is better at multi-step tasks ({theirs['GPQA-Diamond']}): "
-                    f"{name}, L = {depth}",
-                    "gain in accuracy for two or more steps", more, below=False,
-                )
-            depths = ", ".join(map(str, found))
-            yield judged(
-                f"and gains more there than on others ({theirs['MMLU']}): {name}, "
-                f"L = {depths}",
-                "that gain less the gain for one step",
-                # zip keeps the seeds that all depths have
-                [*map(mean, zip(*beyond_one))], below=False,
-            )
-
-
-def by_steps(ours, baseline) -> tuple[list[float], list[float]]:
-    """By seed, the gain in accuracy for one step, and its mean for two or more."""
-    gained = [gaps(*pair) for pair in zip(ours, baseline, strict=True)]
-    return [gain[0] for gain in gained], [mean(gain[1:]) for gain in gained]
-
-
-PARTS = (gains, dynamics, ablations, laws, shapes, matrices, costs, reasoning)
+PARTS = (gains, dynamics, ablations, laws, shapes, matrices, costs)
