@@ -216,13 +216,11 @@ def of_hybrid(residual: str, seed: int, lr: float, **changes) -> Trial:
 
 def hybrid() -> dict[str, list[Trial]]:
     """PreNorm and Block (S=6) over Kimi-Linear-style layers, at PreNorm's best rate among
-    Transformers and at half of it: choose by PreNorm."""
+    Transformers; and PreNorm at half and twice that rate: is it the best here, too?"""
     return {
         "python_sources": [
-            of_hybrid(residual, seed, lr)
-            for lr in (LR, LR / 2)
-            for seed in SEEDS
-            for residual in ("prenorm", "block")
+            *(of_hybrid(r, seed, LR) for seed in SEEDS for r in ("prenorm", "block")),
+            *(of_hybrid("prenorm", seed, lr) for lr in (LR / 2, LR * 2) for seed in (0, 1)),
         ]
     }
 
