@@ -42,11 +42,13 @@ colab-check: $(COLAB)/.installed  ## run every notebook under Colab's versions
 
 site: $(SITE_INSTALLED)  ## the course as a web site, from stored outputs; in build/site
 	$(RUN) notebooks/tools/site_source.py
+	rm -rf build/site
 	$(RUN) -m sphinx -W --keep-going -q -c notebooks/site -d build/site-doctrees \
 	    build/site-source build/site
 	$(RUN) notebooks/tools/check_links.py build/site
 
 slides: $(SITE_INSTALLED)  ## a deck of slides for each notebook; in build/slides
+	rm -rf build/slides
 	$(RUN) notebooks/tools/slides.py
 	$(RUN) notebooks/tools/check_links.py build/slides
 

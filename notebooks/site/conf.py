@@ -43,6 +43,7 @@ html_static_path = ["static", str(ROOT / "build" / "site-static")]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
+html_use_index = html_domain_indices = False  # the page of the code lists the modules
 html_theme_options = {
     "repository_url": f"https://github.com/{links.setting()}",
     "repository_branch": "main",
