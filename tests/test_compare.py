@@ -97,6 +97,7 @@ def test_the_baseline_alone_chooses_the_rate():
     records = [
         *(record("prenorm", 1, seed, loss) for seed, loss in ((1, 1.8), (0, 1.6))),
         *(record("prenorm", 2, seed, loss) for seed, loss in ((1, 1.5), (0, 2.0))),
+        record("prenorm", 2, 2, 0.1),                    # a seed that rate 1 has not
         *(record("block", 1, seed, 1.7) for seed in (1, 0)),
         *(record("block", 2, seed, 0.9) for seed in (1, 0)),
     ]

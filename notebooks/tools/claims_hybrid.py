@@ -32,6 +32,11 @@ def hybrids() -> Iterator[Row]:
         f"Kimi Linear is better with Block (S = 6): {better} of {len(paper.DOWNSTREAM)} scores",
         "hybrid, difference of losses", gaps(losses["block"], losses["prenorm"]),
     )
+    start = compare.final_losses(recorded("hybrid_start")["python_sources"])
+    yield judged(
+        "the same, both from a scaled start (notebook 11)", "hybrid, difference of losses",
+        gaps(start["block"], start["prenorm"]),
+    )
     yield judged(
         "the same: the hidden state stays bounded (Fig. 5)", "hybrid, growth less PreNorm's",
         gaps(growth("block"), growth("prenorm")),
