@@ -71,21 +71,6 @@ def loss_difference(ours: Sequence[dict], baseline: Sequence[dict]) -> Differenc
     return paired_difference(*losses)
 
 
-def at_best_rate(records: Sequence[dict], baseline: str = "prenorm") -> dict[str, list]:
-    """The records at the peak rate where the baseline's mean final loss is lowest, over
-    the seeds that every rate has: by residual, each list in the order of the seeds."""
-    losses, found = defaultdict(dict), defaultdict(list)
-    for record in records:
-        if record["model"]["residual"] == baseline:
-            losses[record["train"]["lr"]][record["train"]["seed"]] = record["val_loss"]
-    shared = set.intersection(*(set(of_rate) for of_rate in losses.values()))
-    best = min(losses, key=lambda lr: mean(losses[lr][seed] for seed in shared))
-    for record in sorted(records, key=lambda record: record["train"]["seed"]):
-        if record["train"]["lr"] == best:
-            found[record["model"]["residual"]].append(record)
-    return dict(found)
-
-
 def final_losses(records: Sequence[dict]) -> dict[str, list[float]]:
     """Validation losses by residual, each list in the order of the seeds."""
     losses = defaultdict(list)

@@ -1,7 +1,8 @@
 """Text, one token at a time: a KV cache for the sequence, two phases for the depth.
 
 The sequence attention needs the past, so its keys and values are kept (KDA's state and
-MLA's latents in a hybrid). The depth attention never looks at another token: its state lives for one step and is dropped.
+MLA's latents in a hybrid). The depth attention never looks at another token: its state
+lives for one step and is dropped.
 """
 
 import codecs

@@ -49,10 +49,11 @@ class MLA(nn.Module):
         latent, mask = self.latent_norm(self.down(x)), None           # [B, T, d_latent]
         if past is not None:
             latent = torch.cat([past, latent], dim=1)
-            mask = torch.ones(h.shape[1], latent.shape[1], dtype=torch.bool, device=h.device)
-            mask = mask.tril(past.shape[1])
+            shape = h.shape[1], latent.shape[1]
+            mask = torch.ones(shape, dtype=torch.bool, device=h.device).tril(past.shape[1])
         q = self.query(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-        k, v = self.up(latent).unflatten(-1, (2, self.n_heads, -1)).transpose(1, 3).unbind(2)
+        kv = self.up(latent).unflatten(-1, (2, self.n_heads, -1))
+        k, v = kv.transpose(1, 3).unbind(2)                           # [B, H, T, d_head]
         mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=past is None)
         return self.out(mixed.transpose(1, 2).flatten(2)), latent     # [B, T, d]
 

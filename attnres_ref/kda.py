@@ -57,7 +57,7 @@ def kda_chunked(q, k, v, g, beta, state=None, chunk: int = 32) -> tuple[Tensor, 
     sides, one of which S multiplies. All but S <- M S + N runs for all chunks at once.
     """
     T = q.shape[2]
-    q, k, v, g, beta = (                                              # [B, H, n, chunk, ...]
+    q, k, v, g, beta = (                                             # [B, H, n, chunk, ...]
         F.pad(x, (0, 0, 0, -T % chunk)).unflatten(2, (-1, chunk))
         for x in (q, k, v, g, beta.unsqueeze(-1))
     )
@@ -130,7 +130,7 @@ class KDA(nn.Module):
         latest = torch.cat([latest, new], dim=1)                      # [B, 3 + T, 3 d]
         qkv = F.conv1d(latest.mT, self.conv.unsqueeze(1), groups=len(self.conv))
         q, k, v = self.heads(F.silu(qkv.mT)).chunk(3, dim=-1)         # [B, H, T, K] each
-        g, beta = self.heads(self.forget(x)), self.beta(x).mT         # [B, H, T, K], [B, H, T]
+        g, beta = self.heads(self.forget(x)), self.beta(x).mT      # [B, H, T, K], [B, H, T]
         with no_autocast(x):
             q, k, v, beta = (y.to(g.dtype) for y in (q, k, v, beta))
             q = F.normalize(q, dim=-1) * q.shape[-1] ** -0.5
@@ -159,7 +159,7 @@ class ForgetGate(nn.Module):
         self.A = nn.Parameter(torch.empty(config.n_heads).uniform_(1, 16).log())
         slow, fast = math.log(1e-3), math.log(1e-1)
         start = torch.empty(config.d_model).uniform_(slow, fast).exp()
-        self.bias = nn.Parameter(start.expm1().log())                 # softplus(bias) = start
+        self.bias = nn.Parameter(start.expm1().log())               # softplus(bias) = start
 
     def forward(self, x: Tensor) -> Tensor:
         logit = self.low_rank(x)

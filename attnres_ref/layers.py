@@ -26,7 +26,7 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(h)).unflatten(-1, (3, self.n_heads, -1))
-        q, k, v = qkv.transpose(1, 3).unbind(2)                       # [B, heads, T, d_head]
+        q, k, v = qkv.transpose(1, 3).unbind(2)                      # [B, heads, T, d_head]
         mixed = F.scaled_dot_product_attention(
             self.rope(q), self.rope(k), v, is_causal=True
         )
@@ -49,7 +49,7 @@ class RoPE(nn.Module):
     def __init__(self, config: LMConfig):
         super().__init__()
         frequency = config.rope_base ** -(torch.arange(0, config.d_head, 2) / config.d_head)
-        angle = torch.outer(torch.arange(config.context), frequency)  # [context, d_head / 2]
+        angle = torch.outer(torch.arange(config.context), frequency)  # [context, d_head/2]
         self.register_buffer("cos", angle.cos(), persistent=False)
         self.register_buffer("sin", angle.sin(), persistent=False)
 

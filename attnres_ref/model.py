@@ -11,7 +11,9 @@ from attnres_ref.hybrid import LAYERS, MIXERS
 from attnres_ref.layers import MLP, Attention, RMSNorm, RoPE
 from attnres_ref.variants import RESIDUALS
 
-__all__ = ["LM", "LMConfig", "MLP", "Attention", "RMSNorm", "RoPE", "check_tokens", "generate"]
+__all__ = [
+    "LM", "LMConfig", "MLP", "Attention", "RMSNorm", "RoPE", "check_tokens", "generate",
+]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ MEMORIES = ((GREY, ":"), ("#56B4E9", "--"), ("#D55E00", "-"))      # no residual
 def recall(errors: Mapping[str, Sequence[float]], title: str) -> Figure:
     """Error of reading a pair back by its age in writes, one line for each of up to
     three memories; 1 is what an empty memory gives."""
-    figure, ax = axes(title, "writes since the pair was stored", "error / size of the value")
+    figure, ax = axes(title, "writes since the pair was stored", "error / size of value")
     ax.axhline(1, color="black", linewidth=0.8)
     for (name, values), (colour, line) in zip(errors.items(), MEMORIES):
         ax.plot(range(len(values)), values, color=colour, linestyle=line, lw=2, label=name)
@@ -42,7 +42,7 @@ def expert_loads(
     grid[0].set(ylabel="MoE in layer")
     grid[0].set_yticks(range(len(layers)), layers)
     bar = figure.colorbar(image, ax=list(grid), label="load / equal load", extend="both")
-    bar.set_ticks([-3, -2, -1, 0, 1, 2, 3], labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    bar.set_ticks(range(-3, 4), labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
     return figure
 
 

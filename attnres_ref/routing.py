@@ -35,7 +35,8 @@ def router_statistics(model: nn.Module, tokens: Tensor) -> dict[str, list]:
         x = layer.norm(h).flatten(0, 1)
         share = layer.scores(x)
         share = share / share.sum(-1, keepdim=True)                   # [B T, E]
-        entropy = torch.special.entr(share).sum(-1).mean() / math.log(max(2, share.shape[1]))
+        entropy = torch.special.entr(share).sum(-1).mean()
+        entropy /= math.log(max(2, share.shape[1]))
         _, weights = layer.route(x)
         found["expert_load"].append(layer.load.tolist())
         found["load_variation"].append(variation(layer.load))

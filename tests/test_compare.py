@@ -3,7 +3,6 @@
 import pytest
 
 from attnres_ref.compare import (
-    at_best_rate,
     final_losses,
     loss_difference,
     paired_difference,
@@ -87,20 +86,3 @@ def test_loss_difference_pairs_runs_of_one_seed():
     assert loss_difference(ours, baseline) == paired_difference([0.9, 1.8], [1.0, 2.0])
     with pytest.raises(ValueError, match=r"ours has the seeds \[0\], baseline \[0, 1\]"):
         loss_difference(ours[:1], baseline)
-
-
-def test_the_baseline_alone_chooses_the_rate():
-    def record(residual, lr, seed, loss):
-        train = dict(lr=lr, seed=seed)
-        return dict(model=dict(residual=residual), train=train, val_loss=loss)
-
-    records = [
-        *(record("prenorm", 1, seed, loss) for seed, loss in ((1, 1.8), (0, 1.6))),
-        *(record("prenorm", 2, seed, loss) for seed, loss in ((1, 1.5), (0, 2.0))),
-        record("prenorm", 2, 2, 0.1),                    # a seed that rate 1 has not
-        *(record("block", 1, seed, 1.7) for seed in (1, 0)),
-        *(record("block", 2, seed, 0.9) for seed in (1, 0)),
-    ]
-    found = at_best_rate(records)
-    assert [r["val_loss"] for r in found["prenorm"]] == [1.6, 1.8]      # by seed
-    assert [r["val_loss"] for r in found["block"]] == [1.7, 1.7]

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_training import corpus, corpus_that, kill
 
 from attnres_ref import LM, LMConfig, train, two_phase_forward
 from attnres_ref.generation import CachedMixer, forget, generate_tokens, with_cache
@@ -19,6 +18,7 @@ from attnres_ref.prefill import prefill
 from attnres_ref.routing import balance_experts, router_statistics, variation
 from attnres_ref.training import TrainConfig, Trainer, make_optimizer
 from attnres_ref.variants import RESIDUALS
+from test_training import corpus, corpus_that, kill
 from tiny_data import Corpus
 
 PATTERN = "kda,moe,kda,moe,kda,moe,mla,moe"
@@ -66,7 +66,8 @@ def kda_inputs(T, K=4, V=3, strength=1.0, dtype=torch.float64, seed=0):
     torch.manual_seed(seed)
     q, k = torch.randn(2, 2, 2, T, K, dtype=dtype)
     v, state = torch.randn(2, 2, T, V, dtype=dtype), torch.randn(2, 2, K, V, dtype=dtype)
-    g, beta = -strength * torch.rand(2, 2, T, K, dtype=dtype), torch.rand(2, 2, T, dtype=dtype)
+    g = -strength * torch.rand(2, 2, T, K, dtype=dtype)
+    beta = torch.rand(2, 2, T, dtype=dtype)
     k = F.normalize(k, dim=-1)
     return [x.requires_grad_() for x in (q, k, v, g, beta, state)]
 
@@ -373,7 +374,8 @@ def test_router_statistics_are_json_and_right():
     assert all(sum(load) == pytest.approx(1) for load in found["expert_load"])
     assert all(0 < share <= 1 for share in found["router_entropy"])
     assert all(0.5 <= weight < 1 for weight in found["top_weight"])
-    assert all(torch.equal(a, b) for a, b in zip(before.values(), model.state_dict().values()))
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in after)
     even = model.layers[1]
     torch.nn.init.zeros_(even.router.weight)         # all scores are alike
     found = router_statistics(model, tokens())

@@ -13,7 +13,7 @@ def test_recall_has_a_line_for_each_memory():
     ax, = plots_hybrid.recall(errors, "title").axes
     drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
     assert drawn["sums"] == [1.7, 1.6, 1.8] and drawn["corrects"] == [0.0, 0.4, 0.9]
-    assert len({line.get_linestyle() for line in ax.lines[1:]}) == 2    # not by colour alone
+    assert len({line.get_linestyle() for line in ax.lines[1:]}) == 2  # not by colour
 
 
 def test_equal_loads_are_white_and_none_is_not_infinite():
@@ -36,7 +36,8 @@ def test_layers_are_named_and_the_last_read_is_final():
 
 
 def test_the_bench_measures_four_cases_against_two():
-    size = dict(d_model=16, n_layers=2, n_heads=2, context=8, layers="kda,moe", block_size=2)
+    size = dict(d_model=16, n_layers=2, n_heads=2, context=8, block_size=2)
+    size["layers"] = "kda,moe"
     rows = measure(rounds=1, batch=1, tokens=16, **size)
     assert list(rows) == [LOOP, CHUNKS, PRENORM, BLOCK]
     assert all(rows[base]["time_ratio"] == 1 for base in BASES.values())

@@ -97,7 +97,8 @@ def choice_and_weights(route):
     bias = torch.tensor([2.0, 0.0, 0.0, 0.0, -2.0])
     found, weights = route(scores, bias, 2)
     assert found.shape == weights.shape == (20, 2), (
-        f"chosen has shape {tuple(found.shape)} and weights {tuple(weights.shape)}, not [N, k]"
+        f"chosen has shape {tuple(found.shape)} and weights {tuple(weights.shape)}, "
+        "not [N, k]"
     )
     plain = scores.topk(2).indices.sort(-1).values
     expected = (scores + bias).topk(2).indices.sort(-1).values

@@ -7,8 +7,8 @@
     python notebooks/tools/record.py depth_weights         # what `residuals` then read
 
 Notebooks 04 to 07 draw rates, recipe, start, ablations, gentler, scaling and shape;
-scaling_gpu waits for a GPU. Notebook 11 draws hybrid, hybrid_start and puzzles. What each holds
-is said in sweeps.py, one function each.
+scaling_gpu waits for a GPU. Notebook 11 draws hybrid, hybrid_start and puzzles. What
+each holds is said in sweeps.py, one function each.
 
 A sweep goes on where it stopped. The JSON is written once all its runs are there.
 """
@@ -82,13 +82,13 @@ def main() -> None:
         )
     records = {name: run(name, trials) for name, trials in sweep.items()}
     if options.sweep in (*STUDY_NAMES, "puzzles"):
-        keep = options.sweep in ("ablations", "hybrid", "puzzles")
+        keep = options.sweep in ("ablations", "hybrid", "hybrid_start", "puzzles")
         records = {name: [slim(r, keep) for r in runs] for name, runs in records.items()}
     write(options.sweep, records)
 
 
 def observer_of(sweep: str, name: str, corpus):
-    """All studies observe, since they share runs; only two of their files keep it."""
+    """All studies observe, since they share runs; only some of their files keep it."""
     if name in PUZZLES:
         return accuracy_observer(corpus)
     return observer(corpus) if sweep in STUDY_NAMES else None

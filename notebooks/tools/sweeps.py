@@ -216,11 +216,12 @@ def of_hybrid(residual: str, seed: int, lr: float, **changes) -> Trial:
 
 def hybrid() -> dict[str, list[Trial]]:
     """PreNorm and Block (S=6) over Kimi-Linear-style layers, at PreNorm's best rate among
-    Transformers, and at twice that, which PreNorm was found to like a little better here;
-    PreNorm alone at half of it, which is worse."""
+    Transformers and at twice that; PreNorm alone at half, where it was worse."""
     pairs = [
-        of_hybrid(name, seed, lr)
-        for lr in (LR, 2 * LR) for seed in SEEDS for name in ("prenorm", "block")
+        of_hybrid(residual, seed, lr)
+        for lr in (LR, 2 * LR)
+        for seed in SEEDS
+        for residual in ("prenorm", "block")
     ]
     return {"python_sources": pairs + [of_hybrid("prenorm", s, LR / 2) for s in (0, 1)]}
 
@@ -296,7 +297,8 @@ def corpus(name: str) -> Corpus | Puzzles:
 
 
 STUDIES = (
-    rates, recipe, start, ablations, gentler, scaling, scaling_gpu, shape, hybrid, hybrid_start,
+    rates, recipe, start, ablations, gentler, scaling, scaling_gpu, shape, hybrid,
+    hybrid_start,
 )
 SWEEPS = {
     sweep.__name__: sweep for sweep in (baseline, residuals, query_rate, puzzles, *STUDIES)
