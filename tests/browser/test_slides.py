@@ -55,8 +55,8 @@ def test_no_slide_is_cut_off(visit, name, width):
         page.keyboard.press("Space")
     assert page.evaluate("Reveal.isLastSlide()")
     assert cut == {}
-    if width > 360:
-        assert len(scrolling) <= 1, "the packing in tools/slides.py is too tight"
+    if width > 360:  # a cell of forty lines has to; else the packing is too tight
+        assert len(scrolling) <= count / 10, scrolling
     assert overflow(page) == []
     assert complaints == []
 
