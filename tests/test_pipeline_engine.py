@@ -50,7 +50,9 @@ def test_every_mode_equals_one_process(n_ranks):
         assert wrong == (layout.mode != "naive"), layout
 
     assert results[-2].loss_difference <= 1e-12        # other layers, same stream
-    assert results[-2].gradient_difference <= 1e-12, results[-2].gradients
+    # KDA normalises keys and heads of width 4, some of them near zero, which magnifies
+    # rounding: up to 1.4e-10 over six seeds, most below 1e-13. A lost gradient is 0.1.
+    assert results[-2].gradient_difference <= 1e-9, results[-2].gradients
 
     found = results[-1]
     assert len(found.losses) == 3 and len(set(found.losses)) == 3
