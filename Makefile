@@ -4,12 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+# The environment of colab-check, one for each Python, and its torch.
+COLAB := build/colab/$(notdir $(PYTHON))
+TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 SITE_INSTALLED := $(VENV)/.installed-site
 BROWSER_INSTALLED := $(VENV)/.installed-browser
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help lab test course site slides test-browser bench bench-inference bench-gpu links clean
+.PHONY: help lab test lint course handout site slides test-browser colab-check \
+    bench bench-inference bench-hybrid bench-gpu links clean
 
 help:  ## what there is (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,14 +21,24 @@ help:  ## what there is (the default)
 lab: $(INSTALLED)  ## open the course in JupyterLab
 	$(RUN) -m jupyterlab notebooks/00_*.ipynb
 
-test: $(INSTALLED)  ## unit tests, then every notebook, in the smallest preset
+test: lint  ## lint and unit tests, then every notebook, in the smallest preset
 	rm -rf build/checkpoints
 	$(RUN) -m pytest -n 2
 	$(RUN) -m pytest -n 2 --dist loadscope --nbval-lax notebooks
 
+lint: $(INSTALLED)  ## ruff over code and notebooks, then the notebooks' anatomy
+	$(RUN) -m ruff check
+	$(RUN) notebooks/tools/lint.py
+
 course: $(INSTALLED)  ## run every notebook in order; results in build/course
 	rm -rf build/checkpoints
 	$(RUN) notebooks/tools/course.py
+
+handout: $(INSTALLED)  ## notebooks for a class, without solutions: build/handout
+	$(RUN) notebooks/tools/handout.py
+
+colab-check: $(COLAB)/.installed  ## run every notebook under Colab's versions
+	$(COLAB)/bin/python notebooks/tools/colab_check.py
 
 site: $(SITE_INSTALLED)  ## the course as a web site, from stored outputs; in build/site
 	$(RUN) notebooks/tools/site_source.py
@@ -47,6 +61,9 @@ bench: $(INSTALLED)  ## time and memory of the three models
 bench-inference: $(INSTALLED)  ## tokens per second, by schedule of the depth reads
 	$(RUN) -m attnres_ref.bench_inference
 
+bench-hybrid: $(INSTALLED)  ## KDA in chunks against its loop; Block AttnRes in the hybrid
+	$(RUN) -m attnres_ref.bench_hybrid
+
 bench-gpu: $(INSTALLED)  ## the Triton kernels on one GPU, beside other implementations
 	$(RUN) -m attnres_kernels.bench --json notebooks/recorded/bench_gpu.json
 
@@ -55,8 +72,8 @@ links:  ## REPO=owner/name: write the public address into badges and clone cells
 
 # build/recorded stays: tools/record.py keeps hours of unfinished work there.
 clean:  ## remove what the other targets made, except .venv
-	rm -rf build/course build/checkpoints build/site* build/slides build/screenshots \
-	    .pytest_cache .hypothesis *.egg-info
+	rm -rf build/course build/checkpoints build/colab build/handout* build/site* \
+	    build/slides build/screenshots .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # Two test workers: one thread each, or they fight over the cores.
@@ -69,6 +86,12 @@ test course: export ATTNRES_CACHE_DIR = $(CURDIR)/build/checkpoints
 
 $(INSTALLED): pyproject.toml constraints.txt | $(VENV)
 	$(RUN) -m pip install -c constraints.txt -e ".[test]"
+	touch $@
+
+# All that Colab has, but for torch: see the file.
+$(COLAB)/.installed: notebooks/tools/colab-runtime.txt constraints.txt
+	$(PYTHON) -m venv --clear $(COLAB)
+	grep -v '^torch==' $< | $(COLAB)/bin/python -m pip install -r /dev/stdin torch==$(TORCH)
 	touch $@
 
 # Extras change no version: constraints.txt pins theirs too.

@@ -61,7 +61,9 @@ def measure(rounds: int, batch: int = 4, **size) -> dict:
             loss(model).backward()
             if round_ >= 0:
                 seconds[name].append(now(device) - began)
-    saved = {name: saved_bytes(model, lambda: loss(model)) for name, model in models.items()}
+    saved = {
+        name: saved_bytes(model, lambda: loss(model)) for name, model in models.items()
+    }
     return {
         name: dict(
             time_ms=1e3 * statistics.median(times),

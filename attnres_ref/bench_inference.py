@@ -77,11 +77,15 @@ def paired_ratio(ours: list[float], theirs: list[float]) -> float:
 
 
 def table(rows: dict) -> str:
-    lines = [f"{'tokens per second':18s} {'prefill':>9s} {'time':>7s} {'decode':>9s} {'time':>7s}"]
+    lines = [
+        f"{'tokens per second':18s} {'prefill':>9s} {'time':>7s}"
+        f" {'decode':>9s} {'time':>7s}"
+    ]
     for name, row in rows.items():
         lines.append(
-            f"{name:18s} {row['prefill_tokens_per_s']:9.1f} {row['prefill_time_ratio']:6.3f}x "
-            f"{row['decode_tokens_per_s']:9.1f} {row['decode_time_ratio']:6.3f}x"
+            f"{name:18s}"
+            f" {row['prefill_tokens_per_s']:9.1f} {row['prefill_time_ratio']:6.3f}x"
+            f" {row['decode_tokens_per_s']:9.1f} {row['decode_time_ratio']:6.3f}x"
         )
     return "\n".join(lines)
 

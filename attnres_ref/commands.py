@@ -20,7 +20,8 @@ def train_command(arguments: list[str] | None = None) -> None:
     )
     add = parser.add_argument
     add("--residual", choices=sorted(RESIDUALS), default="block")
-    add("--preset", choices=sorted(presets.PRESETS), help="size; default: what the device suits")
+    sizes = sorted(presets.PRESETS)
+    add("--preset", choices=sizes, help="size; default: what the device suits")
     add("--data", default="python_sources", help="corpus name, or the path of a text file")
     add("--checkpoint-dir", help="folder for checkpoint and metrics; none: keep nothing")
     add("--resume", action="store_true", help="go on from the folder's checkpoint")

@@ -68,7 +68,7 @@ def own_rows(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def mean(value: Tensor) -> Tensor:
-    """The scalar's mean over the processes, the same number in each."""
+    """The tensor's mean over the processes, the same numbers in each."""
     if world_size() == 1:
         return value
     value = value.detach().clone()

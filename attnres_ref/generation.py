@@ -1,7 +1,8 @@
 """Text, one token at a time: a KV cache for the sequence, two phases for the depth.
 
-The sequence attention needs the past, so its keys and values are kept. The depth
-attention never looks at another token: its state lives for one step and is dropped.
+The sequence attention needs the past, so its keys and values are kept (KDA's state and
+MLA's latents in a hybrid). The depth attention never looks at another token: its state
+lives for one step and is dropped.
 """
 
 import codecs
@@ -11,7 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.model import LM, Attention, RoPE, check_tokens
+from attnres_ref.hybrid import MLA
+from attnres_ref.kda import KDA
+from attnres_ref.layers import Attention, RoPE
+from attnres_ref.model import LM, check_tokens
 from attnres_ref.two_phase import TwoPhase
 
 
@@ -41,7 +45,7 @@ class CachedAttention(nn.Module):
                 f"{context}: forget() and feed the latest {context}"
             )
         qkv = layer.qkv(layer.norm(h)).unflatten(-1, (3, layer.n_heads, -1))
-        q, k, v = qkv.transpose(1, 3).unbind(2)                       # [B, heads, T, d_head]
+        q, k, v = qkv.transpose(1, 3).unbind(2)                      # [B, heads, T, d_head]
         if self.keys is None:
             shape = (*k.shape[:2], context, k.shape[3])
             self.keys, self.values = k.new_empty(shape), v.new_empty(shape)
@@ -62,6 +66,27 @@ class CachedAttention(nn.Module):
         return layer.out(mixed.transpose(1, 2).flatten(2))            # [B, T, d]
 
 
+class CachedMixer(nn.Module):
+    """The same for a layer that says itself what it needs of the past: KDA its state and
+    the latest inputs of its convolution, MLA the latents of all tokens."""
+
+    def __init__(self, layer: KDA | MLA):
+        super().__init__()
+        self.layer = layer
+        self.forget()
+
+    def forget(self) -> None:
+        self.past, self.length = None, 0
+
+    def forward(self, h: Tensor) -> Tensor:
+        output, self.past = self.layer.advance(h, self.past)
+        self.length += h.shape[1]
+        return output
+
+
+CACHED = {Attention: CachedAttention, KDA: CachedMixer, MLA: CachedMixer}
+
+
 def rotate(rope: RoPE, x: Tensor, start: int) -> Tensor:
     """RoPE for positions start, start + 1, ... instead of 0, 1, ...: [..., T, d_head]."""
     here = slice(start, start + x.shape[-2])
@@ -75,7 +100,8 @@ def with_cache(model: LM, stream: nn.Module | None = None) -> LM:
 
     Call it with the tokens that follow those it has seen: logits for them alone.
     stream: how depth is read; None means two phases, or PreNorm's own stream.
-    `twin.layers[0].length` counts the tokens seen; `forget(twin)` starts afresh.
+    `twin.layers[0].length` counts the tokens seen, where layer 0 mixes tokens (an MLP
+    keeps nothing of the past); `forget(twin)` starts afresh.
     """
     if stream is None:
         plain = model.config.residual == "prenorm"
@@ -86,15 +112,14 @@ def with_cache(model: LM, stream: nn.Module | None = None) -> LM:
         model.embedding, model.norm, model.head, stream
     )
     twin.layers = nn.ModuleList(
-        CachedAttention(layer) if isinstance(layer, Attention) else layer
-        for layer in model.layers
+        CACHED.get(type(layer), lambda layer: layer)(layer) for layer in model.layers
     )
     return twin
 
 
 def forget(twin: LM) -> None:
     for layer in twin.layers:
-        if isinstance(layer, CachedAttention):
+        if isinstance(layer, CachedAttention | CachedMixer):
             layer.forget()
 
 
@@ -133,7 +158,9 @@ def generate_tokens(
             f"top_k is {top_k}: choose 1 to the vocabulary's {config.vocab_size}, "
             "or None for all"
         )
-    return _generate(with_cache(model, stream), tokens, n_new, temperature, top_k, generator)
+    return _generate(
+        with_cache(model, stream), tokens, n_new, temperature, top_k, generator
+    )
 
 
 @torch.no_grad()

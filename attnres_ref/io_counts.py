@@ -35,7 +35,9 @@ def total(moved: list[Moved]) -> int:
 def count_prenorm(model: nn.Module, tokens: Tensor) -> list[Moved]:
     """The standard residual: h + f(h), for each layer."""
     if not isinstance(model.stream, PreNorm):
-        raise ValueError(f"model has the stream {type(model.stream).__name__}: pass PreNorm's")
+        raise ValueError(
+            f"model has the stream {type(model.stream).__name__}: pass PreNorm's"
+        )
     rows = []
 
     class Counting(PreNorm):

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.depth import depth_attention
 from attnres_ref.probes import depth_weights, swapped_attend, swapped_stream
 
 

@@ -13,7 +13,9 @@ from attnres_ref.presets import Preset, current
 from attnres_ref.provenance import device_name
 from attnres_ref.training import Run, half_precision, train
 
-TRAINED_CODE = ("depth", "streams", "variants", "model", "training")  # a run depends on these
+TRAINED_CODE = (                       # a run depends on these
+    "depth", "streams", "variants", "layers", "kda", "hybrid", "model", "training",
+)
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -1,5 +1,5 @@
 """Numbers of *Attention Residuals* (Kimi Team, arXiv 2603.15031) that ours stand beside:
-validation losses of their models."""
+validation losses of their models, and benchmark scores."""
 
 # Table 2: parameters active per token, tokens seen, and the final losses.
 TABLE_2 = {
@@ -36,6 +36,26 @@ TABLE_4 = {
     "block": 1.746,
     "multihead": 1.752,
     "block_raw_keys": 1.750,
+}
+
+# Kimi Linear, 48B parameters of which 3B are active: scores with PreNorm and with Block
+# (S = 6) on the benchmarks that the paper reports.
+DOWNSTREAM = {
+    "MMLU": (73.5, 74.6),
+    "MMLU-Pro": (52.2, 52.2),
+    "GPQA-Diamond": (36.9, 44.4),
+    "BBH": (76.3, 78.0),
+    "ARC-C": (64.6, 65.7),
+    "HellaSwag": (83.2, 83.4),
+    "TriviaQA": (69.9, 71.8),
+    "GSM8K": (81.7, 82.4),
+    "MGSM": (64.9, 66.1),
+    "Math": (53.5, 57.1),
+    "CMath": (84.7, 85.1),
+    "HumanEval": (59.1, 62.2),
+    "MBPP": (72.0, 73.9),
+    "CMMLU": (82.0, 82.9),
+    "C-Eval": (79.6, 82.5),
 }
 
 

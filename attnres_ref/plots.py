@@ -42,7 +42,9 @@ def show(figure: Figure, alt: str) -> None:
     from IPython.display import display
 
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(
+        png, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None}
+    )
     display(
         {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt},
         metadata={"image/png": {"alt": alt}},
@@ -62,7 +64,9 @@ def axes(title: str, xlabel: str, ylabel: str, width: float = 6.4, height: float
     return figure, ax
 
 
-def learning_curves(curves: Mapping[str, Sequence[Sequence]], title: str, first_step: int = 0):
+def learning_curves(
+    curves: Mapping[str, Sequence[Sequence]], title: str, first_step: int = 0
+):
     """Validation loss by step. curves: residual -> one list of [step, loss] per seed;
     thin lines are seeds, the thick one their mean."""
     figure, ax = axes(title, "step", "validation loss (nats per byte)")
@@ -71,7 +75,9 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence]], title: str, first_
         seeds = [[point for point in seed if point[0] >= first_step] for seed in seeds]
         for seed in seeds:
             ax.plot(*zip(*seed), color=colour, linewidth=0.7, alpha=0.5)
-        average = [(points[0][0], mean(loss for _, loss in points)) for points in zip(*seeds)]
+        average = [
+            (points[0][0], mean(loss for _, loss in points)) for points in zip(*seeds)
+        ]
         counted = f"{label} ({len(seeds)} seeds)" if len(seeds) > 1 else label
         ax.plot(*zip(*average), color=colour, marker=marker, label=counted)
     ax.legend(frameon=False)
@@ -106,8 +112,12 @@ def depth_heat_map(rows: Sequence[Sequence[float]], title: str):
     is at initialisation; purple is more, orange less."""
     relative = [[math.log2(max(float(w) * len(row), 1e-6)) for w in row] for row in rows]
     figure, ax, image = triangle(relative, title, colormaps["PuOr"], vmin=-3, vmax=3)
-    bar = figure.colorbar(image, ax=ax, label="weight / plain mean", shrink=0.8, extend="both")
-    bar.set_ticks([-3, -2, -1, 0, 1, 2, 3], labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    bar = figure.colorbar(
+        image, ax=ax, label="weight / plain mean", shrink=0.8, extend="both"
+    )
+    bar.set_ticks(
+        [-3, -2, -1, 0, 1, 2, 3], labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"]
+    )
     return figure
 
 
@@ -118,7 +128,9 @@ def triangle(rows, title, colours, **limits):
     size = (0.22 * n_sources + 2.4, 0.22 * len(rows) + 1.2)
     figure = Figure(figsize=size, layout="constrained")
     ax = figure.subplots()
-    image = ax.imshow(grid, colours.with_extremes(bad="#e6e6e6"), interpolation="nearest", **limits)
+    image = ax.imshow(
+        grid, colours.with_extremes(bad="#e6e6e6"), interpolation="nearest", **limits
+    )
     ax.set_title(title, loc="left", fontsize=11)
     ax.set(xlabel="source (0 = embedding)", ylabel="reading layer")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -132,7 +144,9 @@ def bars(values: Mapping[str, float], title: str, xlabel: str, unit: str = ""):
     figure, ax = axes(title, xlabel, "", height=0.5 * len(values) + 1.1)
     ax.grid(visible=False)
     for y, (name, value) in enumerate(values.items()):
-        colour = next((c for label, c, _ in STYLES.values() if name.startswith(label)), GREY)
+        colour = next(
+            (c for label, c, _ in STYLES.values() if name.startswith(label)), GREY
+        )
         ax.barh(y, value, color=colour, height=0.6)
         ax.text(value, y, f" {value:.3g}{unit}", va="center")
     ax.set_yticks(range(len(values)), list(values))

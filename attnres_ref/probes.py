@@ -17,7 +17,7 @@ from attnres_ref.depth import depth_attention
 class Trace:
     """What passed through the stream in one forward pass."""
 
-    inputs: list[Tensor] = field(default_factory=list)     # h_l of layer l, last: final read
+    inputs: list[Tensor] = field(default_factory=list)    # h_l of layer l, last: final read
     outputs: list[Tensor] = field(default_factory=list)    # f_l(h_l), [B, T, d] each
 
 

@@ -65,11 +65,14 @@ class BlockAttnRes(nn.Module):
     Raises ValueError for a block_size outside 1..L.
     """
 
-    def __init__(self, n_layers: int, d_model: int, block_size: int, attend=depth_attention):
+    def __init__(
+        self, n_layers: int, d_model: int, block_size: int, attend=depth_attention
+    ):
         super().__init__()
         if not 1 <= block_size <= n_layers:
             raise ValueError(
-                f"block_size is {block_size}: choose 1 (Full AttnRes) to n_layers = {n_layers}"
+                f"block_size is {block_size}: choose 1 (Full AttnRes) to n_layers ="
+                f" {n_layers}"
             )
         self.block_size = block_size
         self.attend = attend

@@ -29,14 +29,17 @@ def run_sweep(
     observe: see `run_trial`. Raises CheckpointError when the folder holds a trial of
     another configuration.
     """
-    return [run_trial(trial, corpus, Path(folder) / trial.name, observe) for trial in trials]
+    return [
+        run_trial(trial, corpus, Path(folder) / trial.name, observe) for trial in trials
+    ]
 
 
 def run_trial(trial: Trial, corpus, folder: Path, observe=None) -> dict:
     """JSON record of one trial: its result, its two curves, and what `observe(model)`
     said of the untrained model and at every validation, as [[step, {...}], ...]."""
     run = train(
-        trial.model, trial.train, corpus, checkpoint_dir=folder, resume=True, observe=observe
+        trial.model, trial.train, corpus,
+        checkpoint_dir=folder, resume=True, observe=observe,
     )
     validations = [m for m in run.metrics if "val_loss" in m]
     record = dict(

@@ -17,6 +17,7 @@ from attnres_ref.depth import depth_attention
 from attnres_ref.interrupt import finish_step_on_ctrl_c
 from attnres_ref.model import LM, LMConfig
 from attnres_ref.provenance import provenance
+from attnres_ref.routing import balance_experts
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class TrainConfig:
 
     def __post_init__(self):
         whole = ("steps", "batch_size", "eval_every", "eval_windows", "checkpoint_every")
-        factors = ("query_lr_scale", "warmup_steps", "weight_decay", "query_weight_decay", "final_lr")
+        decays = ("weight_decay", "query_weight_decay")
+        factors = ("query_lr_scale", "warmup_steps", "final_lr", *decays)
         self._require("at least 1", lambda x: x >= 1, whole)
         self._require("above 0", lambda x: x > 0, ("lr", "clip"))
         self._require("at least 0", lambda x: x >= 0, factors)
@@ -181,7 +183,7 @@ def train(
 def run_steps(
     trainer: Trainer, identity: dict, folder: RunDirectory | None, observe=None
 ) -> Run:
-    """From where `trainer` stands to the end of its schedule, keeping `folder` up to date."""
+    """From where `trainer` stands to the end of its schedule; `folder` stays up to date."""
     config, context = trainer.config, trainer.context
     metrics = folder.read_metrics() if folder else []
     first, began = trainer.done, time.perf_counter()
@@ -237,7 +239,8 @@ def train_seeds(
 
 def make_optimizer(model: LM, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW in three groups: matrices decay, norms do not, and what the residual stream
-    learns (pseudo-queries are 2-D, but no matrices) has a decay and a rate of its own."""
+    learns (pseudo-queries are 2-D, but no matrices) has a decay and a rate of its own.
+    After each step the experts of a mixture, where there are any, are balanced."""
     stream, matrices, vectors = [], [], []
     for name, parameter in model.named_parameters():
         of_layers = matrices if parameter.dim() >= 2 else vectors
@@ -249,7 +252,9 @@ def make_optimizer(model: LM, config: TrainConfig) -> torch.optim.AdamW:
         dict(params=stream, weight_decay=decay, lr_scale=scale),
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
+    optimizer.register_step_post_hook(lambda *_: balance_experts(model))
+    return optimizer
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -188,14 +188,16 @@ class Highway(PreNorm):
     def __init__(self, n_layers: int, d_model: int):
         super().__init__(n_layers, d_model)
         self.gates = nn.Parameter(torch.zeros(n_layers, d_model))
-        start = [-math.log(layer + 1) for layer in range(n_layers)]   # sigmoid: 1 / (layer + 2)
+        start = [-math.log(layer + 1) for layer in range(n_layers)]  # sigmoid: 1/(layer+2)
         self.bias = nn.Parameter(torch.tensor(start))
         self.look = itself
 
     def write(self, state, layer, output):
         seen = self.look(state)
         with no_autocast(seen):
-            logit = F.rms_norm(seen.to(score_dtype(seen)), seen.shape[-1:]) @ self.gates[layer]
+            logit = (
+                F.rms_norm(seen.to(score_dtype(seen)), seen.shape[-1:]) @ self.gates[layer]
+            )
             gate = (logit + self.bias[layer]).sigmoid().unsqueeze(-1)  # [B, T, 1]
         return state + gate.to(state.dtype) * (output - state)
 

@@ -1,12 +1,14 @@
 """A small made-up course, on which the notebook tools are tested."""
 
-import links
 import nbformat
 from nbformat import v4
+
+import links
 
 REPO = "someone/some-course"
 PNG = "iVBORw0KGgo="
 NAME = "00_start.ipynb"
+START = 'start({"ci": 1, "cpu": 1, "t4": 1, "gpu": 1})'
 
 OPENING = f"""\
 # 00 · Start
@@ -22,9 +24,9 @@ By the end you can add two numbers.
 
 **Minutes**
 
-| ci | cpu |
-|---|---|
-| 1 | 1 |
+| preset | ci | cpu | t4 | gpu |
+|---|---|---|---|---|
+| Run all | 1 | 1 | 1 | 1 |
 
 **Prerequisites** None.
 """
@@ -64,7 +66,7 @@ def good_notebook():
     cells = [
         v4.new_markdown_cell(OPENING),
         code(links.bootstrap(REPO), "bootstrap"),
-        code("start()", "imports", outputs=[stdout("CPU | preset ci\n")]),
+        code(START, "imports", outputs=[stdout("CPU | preset ci\n")]),
         v4.new_markdown_cell("A sum:"),
         code("def add(a, b):\n    return a + b", "inline"),
         code("draw()", outputs=[picture(alt="A line that rises")]),

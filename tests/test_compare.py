@@ -42,7 +42,12 @@ def test_unpaired_values_are_named(ours, baseline):
 
 def test_records_are_sorted_by_seed():
     records = [
-        dict(model={"residual": r}, train={"seed": s}, val_loss=10 * s + i, val_curve=[[1, s]])
+        dict(
+            model={"residual": r},
+            train={"seed": s},
+            val_loss=10 * s + i,
+            val_curve=[[1, s]],
+        )
         for s in (2, 0, 1)
         for i, r in enumerate(("prenorm", "full"))
     ]
@@ -51,13 +56,16 @@ def test_records_are_sorted_by_seed():
 
 
 def record(seed, val_loss=0.0, residual="full", lr=1e-3):
-    return dict(model={"residual": residual}, train={"seed": seed, "lr": lr}, val_loss=val_loss)
+    return dict(
+        model={"residual": residual}, train={"seed": seed, "lr": lr}, val_loss=val_loss
+    )
 
 
 def test_select_goes_by_the_configuration_and_sorts_by_seed():
     runs = [record(seed, lr=lr) for lr in (2e-3, 1e-3) for seed in (2, 0, 1)]
     found = select([record(0, residual="block"), *runs], residual="full", lr=2e-3)
-    assert [(r["train"]["seed"], r["train"]["lr"]) for r in found] == [(s, 2e-3) for s in (0, 1, 2)]
+    recipes = [(r["train"]["seed"], r["train"]["lr"]) for r in found]
+    assert recipes == [(seed, 2e-3) for seed in (0, 1, 2)]
 
 
 @pytest.mark.parametrize("fields, seeds", [
@@ -66,7 +74,9 @@ def test_select_goes_by_the_configuration_and_sorts_by_seed():
     (dict(residual="full"), r"\[0, 0\]"),         # two rates, not one
 ])
 def test_a_selection_that_is_empty_or_ambiguous_is_named(fields, seeds):
-    with pytest.raises(ValueError, match=f"their seeds are {seeds}: change a field or add one"):
+    with pytest.raises(
+        ValueError, match=f"their seeds are {seeds}: change a field or add one"
+    ):
         select([record(0, lr=1e-3), record(0, lr=2e-3)], **fields)
 
 

@@ -22,7 +22,9 @@ def by_hand(query, sources, norm_weight, eps):
         scores = []
         for v in token:
             rms = math.sqrt(math.fsum(x * x for x in v) / d + eps)
-            scores.append(math.fsum(w * g * x / rms for w, g, x in zip(query, norm_weight, v)))
+            scores.append(
+                math.fsum(w * g * x / rms for w, g, x in zip(query, norm_weight, v))
+            )
         powers = [math.exp(score - max(scores)) for score in scores]
         total = math.fsum(powers)
         mixed.append(
@@ -52,7 +54,9 @@ def test_equals_the_equations_in_float64(seed, n, d, batch):
     query, sources, weight = draw(seed, n, d, batch)
     out = depth_attention(query, sources, weight, eps=1e-5)
     assert out.dtype == torch.float64 and out.shape == sources[0].shape
-    torch.testing.assert_close(out, by_hand(query, sources, weight, 1e-5), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        out, by_hand(query, sources, weight, 1e-5), rtol=0, atol=1e-12
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -68,7 +72,9 @@ def test_equals_the_equations_in_float32(seed, n, d, batch):
 def test_half_precision_scores_and_mixes_in_float32(dtype):
     query, sources, weight = draw(0, 5, 64, dtype=dtype)
     expected = depth_attention(query.float(), [v.float() for v in sources], weight.float())
-    mixed, weights = depth_attention(query.float(), sources, weight.float(), return_weights=True)
+    mixed, weights = depth_attention(
+        query.float(), sources, weight.float(), return_weights=True
+    )
     assert mixed.dtype == dtype and weights.dtype == torch.float32
     torch.testing.assert_close(mixed, expected.to(dtype), rtol=0, atol=0)
 
@@ -168,10 +174,14 @@ def test_merge_of_any_split_is_the_whole(seed, n, cut, scale, swap):
     query, sources, weight = draw(seed, n, 8, scale=scale)
     cut = min(cut, n - 1)
     queries, weights = (30 * query)[None], weight[None]       # scores far from zero
-    halves = [attend_with_stats(queries, part, weights) for part in (sources[:cut], sources[cut:])]
+    halves = [
+        attend_with_stats(queries, part, weights) for part in (sources[:cut], sources[cut:])
+    ]
     o, m, l = merge(*(halves[::-1] if swap else halves))
     whole = depth_attention(queries[0], sources, weight)
-    torch.testing.assert_close((o / l.unsqueeze(-1))[0], whole, rtol=1e-10, atol=1e-12 * scale)
+    torch.testing.assert_close(
+        (o / l.unsqueeze(-1))[0], whole, rtol=1e-10, atol=1e-12 * scale
+    )
 
 
 def test_stats_of_several_queries_equal_the_reads_one_by_one():

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import ranks
 import torch
 
+import ranks
 from attnres_ref import distributed
 from attnres_ref.commands import train_command
 from attnres_ref.pipeline.launch import launch
@@ -23,7 +23,9 @@ def both(tmp_path_factory):
     return folder, alone, launch(ranks.train_together, 2, str(folder))
 
 
-def test_twenty_steps_leave_the_same_parameters(both):
+def test_twenty_steps_of_a_calm_optimizer_leave_the_same_parameters(both):
+    # With the recipe's own eps of 1e-8 one entry in 67,424 ended 5.8e-6 apart: see
+    # ranks.calm_optimizer for why rounding can do that, and this test cannot see it.
     _, alone, together = both
     assert together[0]["parameters"] == together[1]["parameters"]
     for name, parameter in alone.model.named_parameters():

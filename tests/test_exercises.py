@@ -1,9 +1,10 @@
 """Every exercise: the stub is unsolved, the solution passes, wrong answers fail."""
 
-import cells
-import exercises
 import pytest
 import torch
+
+import cells
+import exercises
 from wrong_answers import WRONG
 
 EXERCISES = [

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from test_streams import build
-from test_two_phase import model_of, tokens_of
 
 from attnres_ref.generation import (
     forget,
@@ -19,6 +17,8 @@ from attnres_ref.prefill import (
     prefill,
 )
 from attnres_ref.two_phase import TwoPhase
+from test_streams import build
+from test_two_phase import model_of, tokens_of
 
 
 def seeded():
@@ -63,7 +63,9 @@ def test_pieces_give_the_logits_of_the_whole(schedule, pieces):
     with torch.no_grad():
         for _ in range(2):                                  # again after forget()
             forget(twin)
-            logits = torch.cat([twin(piece) for piece in tokens.split(pieces, dim=1)], dim=1)
+            logits = torch.cat(
+                [twin(piece) for piece in tokens.split(pieces, dim=1)], dim=1
+            )
             torch.testing.assert_close(logits, model(tokens), rtol=0, atol=1e-12)
 
 
@@ -92,7 +94,9 @@ def test_a_full_cache_says_so():
     twin = with_cache(model_of(6, 3, T=10))
     with torch.no_grad():
         twin(tokens_of(8))
-        with pytest.raises(ValueError, match="holds 8 tokens and 3 more pass the context of 10"):
+        with pytest.raises(
+            ValueError, match="holds 8 tokens and 3 more pass the context of 10"
+        ):
             twin(tokens_of(3))
 
 
@@ -116,14 +120,18 @@ def test_samples_follow_the_softmax_of_the_kept():
 
 def test_top_k_of_the_whole_vocabulary_changes_nothing():
     logits = torch.randn(20, 17)
-    assert torch.equal(sample(logits, 1.0, 17, seeded()), sample(logits, 1.0, None, seeded()))
+    assert torch.equal(
+        sample(logits, 1.0, 17, seeded()), sample(logits, 1.0, None, seeded())
+    )
 
 
 def test_text_comes_whole_characters_at_a_time():
     model = build("prenorm", vocab_size=256, context=16)
     pieces = list(generate_text(model, "é\n", 40, generator=seeded()))
     bytes_ = torch.cat(
-        list(generate_tokens(model, torch.tensor([[0xC3, 0xA9, 10]]), 40, generator=seeded()))
+        list(
+            generate_tokens(model, torch.tensor([[0xC3, 0xA9, 10]]), 40, generator=seeded())
+        )
     )
     assert "".join(pieces) == bytes(bytes_.tolist()).decode(errors="replace")
     assert all(pieces)
@@ -165,7 +173,10 @@ def test_an_empty_prompt_is_named():
 @pytest.mark.parametrize("n_shards, chunk", [(1, None), (2, None), (4, 8), (3, 5), (1, 1)])
 def test_prefill_in_shards_and_chunks_is_the_plain_model(L, S, n_shards, chunk):
     model, tokens = model_of(L, S, T=16), tokens_of(16)
-    schedules = {model.stream: peak_elements, TwoPhase(model.stream, S): peak_elements_two_phase}
+    schedules = {
+        model.stream: peak_elements,
+        TwoPhase(model.stream, S): peak_elements_two_phase,
+    }
     for stream, formula in schedules.items():
         logits, peak = prefill(model, tokens, n_shards, chunk, stream)
         torch.testing.assert_close(logits, model(tokens), rtol=0, atol=1e-12)

@@ -1,8 +1,10 @@
 """The ledger is fresh, and its verdicts follow the intervals."""
 
-import claims
-import ledger
 import pytest
+
+import claims
+import claims_hybrid
+import ledger
 
 
 def test_the_ledger_is_fresh():
@@ -43,3 +45,10 @@ def test_only_the_part_between_the_markers_changes():
 def test_a_lost_marker_is_an_error(text):
     with pytest.raises(ValueError, match="lacks the two lines"):
         ledger.rewritten(text, "| new |")
+
+
+def test_gains_of_reasoning_are_by_seed_and_above_zero_is_better():
+    baseline = [[0.9, 0.2, 0.1], [1.0, 0.4, 0.2]]
+    ours = [[1.0, 0.5, 0.2], [1.0, 0.6, 0.2]]
+    one, more = claims_hybrid.by_steps(ours, baseline)
+    assert one == pytest.approx([0.1, 0.0]) and more == pytest.approx([0.2, 0.1])

@@ -1,8 +1,9 @@
 """Links: found where they are links, moved where a page moves, dead ones named."""
 
+import pytest
+
 import check_links
 import pages
-import pytest
 import site_source
 from made_up import NAME, make_course
 

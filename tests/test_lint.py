@@ -1,10 +1,12 @@
 """tools/lint.py accepts a good notebook and refuses each violation of its rules."""
 
-import lint
 import nbformat
 import pytest
-from made_up import NAME, REPO, code, good_notebook, make_course, picture, stdout
 from nbformat import v4
+
+import lint
+from made_up import NAME, REPO, code, good_notebook, make_course, picture, stdout
+from made_up import START as START_CALL
 
 
 @pytest.fixture
@@ -94,7 +96,17 @@ VIOLATIONS = [
     (change(BOOT, "course", "lesson"), "the bootstrap cell differs"),
     (tag(BOOT), "must carry the tag bootstrap"),
     (tag(START, "imports", "bootstrap"), "and no other, must carry the tag bootstrap"),
-    (change(START, "start()", "pass"), "no cell calls attnres_ref.notebook.start"),
+    (change(START, "start({", "print({"), "no cell calls attnres_ref.notebook.start"),
+    # any device
+    (change(OPEN, "| gpu |", "|"), "the table of **Minutes** lacks gpu"),
+    (change(OPEN, "| preset | ci", "preset, ci"), "lacks ci, cpu, gpu, t4"),
+    (change(START, ', "t4": 1', ""), "start({...}) lacks t4"),
+    (change(START, '"t4": 1', '"t4": 0'), "start({...}) lacks t4"),
+    (change(START, START_CALL, "start()"), "start({...}) lacks ci, cpu, gpu, t4"),
+    (add_code("torch.zeros(3, dtype=torch.bfloat16)"), "uses torch.bfloat16"),
+    (add_code("with torch.autocast('cuda'):\n    pass"), "uses torch.autocast"),
+    (add_code("import pandas.io"), "imports pandas, not in colab-runtime.txt"),
+    (add_code("def f():\n    from sklearn import svm"), "imports sklearn, not in"),
     # size
     (add_markdown("word " * 2500), "words of markdown, more than 2500"),
     (lambda nb: [add_markdown("x")(nb) for _ in range(60)], "cells, more than 60"),

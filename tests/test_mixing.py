@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from test_variants import TOKENS, build
 
 from attnres_ref.mixing import mixing_matrix, semiseparable_rank, source_ablation
 from attnres_ref.probes import depth_weights, trace
 from attnres_ref.variants import RESIDUALS
+from test_variants import TOKENS, build
 
 
 @pytest.mark.parametrize("residual", sorted(RESIDUALS))

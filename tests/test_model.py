@@ -73,12 +73,16 @@ def test_tied_head_is_one_matrix():
 
 def test_rope_scores_depend_on_the_distance_only():
     rope = RoPE(LMConfig(d_model=16, n_heads=2, context=32)).double()
-    q, k = torch.randn(2, 1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    q, k = torch.randn(
+        2, 1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     turned_q, turned_k = rope(q.expand(32, 8)), rope(k.expand(32, 8))
     scores = turned_q @ turned_k.T
     for distance in (0, 1, 7):
         diagonal = scores.diagonal(-distance)
-        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            diagonal, diagonal[:1].expand_as(diagonal), atol=1e-6, rtol=0
+        )
     assert scores[1, 0] != pytest.approx(scores[0, 0].item(), abs=1e-3)
 
 

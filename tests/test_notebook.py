@@ -1,11 +1,15 @@
 """attnres_ref.notebook: the banner, recorded runs and the folder for checkpoints."""
 
+import ast
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+import cells
+import devices
+import lint
 from attnres_ref import notebook, presets
 from attnres_ref.training import TrainConfig, Trainer
 from tiny_data import Corpus
@@ -24,6 +28,29 @@ def test_start_leaves_out_minutes_it_was_not_told(monkeypatch, capsys):
     monkeypatch.setenv("ATTNRES_PRESET", "cpu")
     notebook.start({"ci": 0.5})
     assert "min" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def t4(monkeypatch):
+    """What torch says on a free Colab GPU."""
+    monkeypatch.delenv("ATTNRES_PRESET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+
+
+@pytest.mark.parametrize("path", cells.notebooks(), ids=lambda path: path.name)
+def test_the_banner_of_each_notebook_on_a_t4(t4, path, capsys):
+    (_, call), = devices.calls(lint.Page(path), "start")
+    minutes = ast.literal_eval(call.args[0])
+    assert notebook.start(minutes) is presets.PRESETS["t4"]
+    banner = capsys.readouterr().out
+    assert banner.startswith("Tesla T4 | torch 2.") and "| float16 | preset t4 |" in banner
+    assert banner.endswith(f"| about {minutes['t4']:g} min\n")
+
+
+def test_the_rules_know_the_presets():
+    assert set(presets.PRESETS) == devices.PRESETS
 
 
 @pytest.mark.parametrize("folder", ["recorded", "notebooks/recorded"])

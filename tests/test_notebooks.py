@@ -2,10 +2,11 @@
 
 import re
 
-import cells
-import lint
-import links
 import pytest
+
+import cells
+import links
+import lint
 
 
 @pytest.mark.parametrize("path", cells.notebooks(), ids=lambda path: path.name)

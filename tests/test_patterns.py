@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from test_variants import TOKENS, build
 
 from attnres_ref.mixing import mixing_matrix, semiseparable_rank
 from attnres_ref.patterns import (
@@ -23,6 +22,7 @@ from attnres_ref.patterns import (
 )
 from attnres_ref.probes import depth_weights, trace
 from attnres_ref.variants import RESIDUALS
+from test_variants import TOKENS, build
 
 CASES = [
     *((residual, {}) for residual in sorted(RESIDUALS)),

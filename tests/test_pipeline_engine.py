@@ -7,8 +7,8 @@ import os
 import time
 
 import pytest
-import ranks
 
+import ranks
 from attnres_ref import LM, LMConfig
 from attnres_ref.pipeline import Layout, simulate
 from attnres_ref.pipeline.engine import Pipeline
@@ -30,7 +30,8 @@ def test_every_mode_equals_one_process(n_ranks):
     jobs = [dict(layout=layout, n_microbatches=4, **SMALL) for layout in layouts]
     forgetful = [dict(job, store=ForgetfulStore) for job in jobs[-3:]]
     several = dict(jobs[-1], n_microbatches=2 * n_ranks, steps=3)
-    results = launch(trials, n_ranks, [*jobs, *forgetful, several])[0]
+    hybrid = dict(jobs[-1], layers="kda,moe,mla,moe")
+    results = launch(trials, n_ranks, [*jobs, *forgetful, hybrid, several])[0]
 
     for layout, found in zip(layouts, results):
         assert found.loss_difference <= 1e-12, layout
@@ -48,6 +49,9 @@ def test_every_mode_equals_one_process(n_ranks):
         wrong = found.gradient_difference > 1e-3
         assert wrong == (layout.mode != "naive"), layout
 
+    assert results[-2].loss_difference <= 1e-12        # other layers, same stream
+    assert results[-2].gradient_difference <= 1e-12, results[-2].gradients
+
     found = results[-1]
     assert len(found.losses) == 3 and len(set(found.losses)) == 3
     assert found.loss_difference <= 1e-12 and found.gradient_difference <= 1e-9
@@ -60,7 +64,8 @@ def test_every_mode_equals_one_process(n_ranks):
 def assert_the_papers_counts(counted):
     """Fig. 3: P = 4, V = 2, a block over two chunks; and the same with aligned blocks."""
     spanning, aligned = (
-        [counted[Layout(4, 2, 16, block_size, mode)] for mode in MODES] for block_size in (4, 2)
+        [counted[Layout(4, 2, 16, block_size, mode)] for mode in MODES]
+        for block_size in (4, 2)
     )
     partials = 4
     assert [sum(forward) - partials for forward in spanning] == [19, 13, 11]

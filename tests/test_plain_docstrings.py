@@ -6,7 +6,7 @@ import cells
 
 sys.path.append(str(cells.ROOT / "notebooks" / "site"))
 
-from plain_docstrings import restructured  # noqa: E402
+from plain_docstrings import restructured
 
 
 def test_parameters_prose_and_formulas():

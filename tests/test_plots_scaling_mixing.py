@@ -4,11 +4,11 @@ import json
 import math
 
 import pytest
-import record_mixing
-from test_variants import TOKENS, build
 
+import record_mixing
 from attnres_ref import plots_mixing, plots_scaling
 from attnres_ref.scaling import PowerLaw
+from test_variants import TOKENS, build
 
 
 def test_colours_compare_with_the_mean_of_the_row():

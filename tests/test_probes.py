@@ -97,7 +97,9 @@ def test_depth_weights_are_the_means_of_each_reads_weights():
     seen = trace(model, TOKENS)
     sources = [seen.inputs[0], seen.outputs[0]]
     weight = 1 + model.stream.queries_norm[1]
-    _, expected = depth_attention(model.stream.queries[1], sources, weight, return_weights=True)
+    _, expected = depth_attention(
+        model.stream.queries[1], sources, weight, return_weights=True
+    )
     torch.testing.assert_close(rows[1], expected.mean((1, 2)))
     assert model.stream.attend is depth_attention
 
@@ -147,8 +149,11 @@ def test_curves_draw_every_seed_and_their_mean():
 
 def test_show_stores_the_alt_text(monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", lambda data, **rest: shown.append((data, rest)))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, **rest: shown.append((data, rest))
+    )
     plots.show(plots.bars({"PreNorm": 1.0}, "t", "x"), alt="one bar")
     (data, rest), = shown
-    assert data["text/plain"] == "one bar" and rest["metadata"]["image/png"]["alt"] == "one bar"
+    assert data["text/plain"] == "one bar"
+    assert rest["metadata"]["image/png"]["alt"] == "one bar"
     assert data["image/png"].startswith("iVBOR")

@@ -13,11 +13,13 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import links
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 SET_UP = ["pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".ci/run"]
-TARGETS = ["lab", "test", "course", "bench", "bench-gpu"]
+TARGETS = ["lab", "test", "lint", "course", "handout", "bench", "bench-gpu"]
 
 DIRECT = [
     Requirement(line)
@@ -77,6 +79,11 @@ def test_no_file_names_a_machine_or_a_registry():
     for path in files:
         found = machine.search(path.read_text(encoding="utf-8"))
         assert not found, f"{path.relative_to(ROOT)}: {found[0]}"
+
+
+def test_one_public_address_everywhere():
+    stale = links.restamped_files(links.setting(ROOT), ROOT)
+    assert not stale, "run python notebooks/tools/links.py"
 
 
 def test_the_licence_is_whole():
@@ -139,6 +146,28 @@ def test_set_up_happens_once_and_after_a_change_of_the_pins(clone, target):
 
 
 @needs_make
+def test_lint_comes_before_the_tests(clone):
+    commands = plan(clone, "test")
+    steps = ["ruff check", "notebooks/tools/lint.py", "-m pytest"]
+    places = [commands.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+@needs_make
+def test_colab_check_has_an_environment_of_its_own(clone):
+    (clone / "notebooks/tools").mkdir(parents=True)
+    shutil.copy(ROOT / "notebooks/tools/colab-runtime.txt", clone / "notebooks/tools")
+    commands = plan(clone, "colab-check", "PYTHON=python3.13")
+    steps = ["python3.13 -m venv --clear build/colab/python3.13", "pip install", "touch"]
+    steps += ["build/colab/python3.13/bin/python notebooks/tools/colab_check.py"]
+    places = [commands.index(step) for step in steps]
+    assert places == sorted(places) and ".venv" not in commands
+    torch = next(str(pin.specifier) for pin in PINS if pin.name == "torch")
+    assert f"torch{torch}\n" in commands, "the torch that is tested, not Colab's"
+    assert "torch==2.11.0\n" in plan(clone, "colab-check", "TORCH=2.11.0")
+
+
+@needs_make
 def test_links_and_clean_need_no_set_up(clone):
     assert "links.py owner/name" in plan(clone, "links", "REPO=owner/name")
     assert "pip" not in plan(clone, "links", "REPO=owner/name") + plan(clone, "clean")
@@ -147,7 +176,7 @@ def test_links_and_clean_need_no_set_up(clone):
 @needs_make
 def test_help_names_every_target(clone):
     run = subprocess.run(["make"], cwd=clone, capture_output=True, text=True)
-    for target in [*TARGETS, "links", "clean", "help"]:
+    for target in [*TARGETS, "colab-check", "links", "clean", "help"]:
         assert f"make {target} " in run.stdout
 
 
@@ -161,3 +190,26 @@ def test_a_python_of_another_version_is_refused(clone):
     )
     assert run.returncode != 0 and "Python 3.11 to 3.13 is needed" in run.stdout
     assert not (clone / ".venv").exists()
+
+
+# --- citation and changelog ---------------------------------------------------------
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= cited.keys()
+    assert str(cited["version"]) == PROJECT["version"]
+    assert cited["license"] == PROJECT["license"]
+    paper, = cited["references"]
+    assert paper["title"] == "Attention Residuals" and paper["url"].endswith("2603.15031")
+
+
+def test_the_changelog_begins_with_what_is_to_come_and_this_version():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^## \[(.+?)\](?: - (\S+))?$", text, re.MULTILINE)
+    assert entries[0] == ("Unreleased", "")
+    versions = [version for version, _ in entries[1:]]
+    assert versions[0] == PROJECT["version"]
+    for _, date in entries[1:]:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", date)

@@ -1,10 +1,11 @@
 """Slides: cut by structure, complete, in order, and about as full as a screen."""
 
-import cells
 import pytest
+from nbformat import v4
+
+import cells
 import slides
 from made_up import make_course
-from nbformat import v4
 
 
 def kinds(deck):

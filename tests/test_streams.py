@@ -81,7 +81,8 @@ class ZeroPartial(BlockAttnRes):
     """Mutation: an empty partial sum is offered as a source."""
 
     def read(self, state, layer):
-        partial = torch.zeros_like(state.completed[0]) if state.partial is None else state.partial
+        zeros = torch.zeros_like(state.completed[0])
+        partial = zeros if state.partial is None else state.partial
         return super().read(Depth(state.completed, partial), layer)
 
 

@@ -4,14 +4,15 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import course
-import lint
-import links
 import nbformat
-import outputs
 import pytest
-from made_up import NAME, REPO, code, good_notebook, make_course
 from nbformat import v4
+
+import course
+import links
+import lint
+import outputs
+from made_up import NAME, REPO, code, good_notebook, make_course
 
 
 @pytest.fixture
@@ -49,6 +50,15 @@ def test_check_finds_one_stale_place(root, place):
     assert before[place] + REPO in text
     path.write_text(text.replace(before[place] + REPO, before[place] + "stale/name"))
     assert links.main(["--check"], root) == 1
+
+
+def test_links_writes_the_address_to_cite(root):
+    path = root / "CITATION.cff"
+    path.write_text("repository-code: https://github.com/old/name\nurl: https://github.com/a/b\n")
+    assert links.main(["--check"], root) == 1
+    links.main(["new/name"], root)
+    cited, other = path.read_text().splitlines()
+    assert cited.endswith("github.com/new/name") and other.endswith("github.com/a/b")
 
 
 def test_links_saves_a_notebook_as_jupyter_does(root):

@@ -94,7 +94,9 @@ def test_metrics_have_a_line_per_step(uninterrupted):
     assert {"device", "torch", "python", "commit"} <= result.keys()
 
 
-@pytest.mark.parametrize("step", [0, 7, 8, 11], ids=["first", "before save", "after", "last"])
+@pytest.mark.parametrize(
+    "step", [0, 7, 8, 11], ids=["first", "before save", "after", "last"]
+)
 def test_killed_between_steps_and_resumed_is_the_same_run(step, tmp_path, uninterrupted):
     train_until_killed(step, tmp_path)
     run = train(MODEL, RECIPE, corpus(), tmp_path, resume=True)
@@ -141,8 +143,9 @@ def test_sigkill_of_the_command_and_resume_is_the_same_run(tmp_path):
     text = tmp_path / "text.txt"
     text.write_bytes(bytes(range(256)) * 40)
     command = [
-        sys.executable, "-m", "attnres_ref.training", "--residual", "full", "--preset", "ci",
-        "--steps", "24", "--checkpoint-every", "5", "--batch-size", "1", "--data", str(text),
+        sys.executable, "-m", "attnres_ref.training",
+        "--residual", "full", "--preset", "ci", "--data", str(text),
+        "--steps", "24", "--checkpoint-every", "5", "--batch-size", "1",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -215,9 +218,13 @@ def test_queries_neither_decay_nor_share_the_learning_rate():
     names = {id(p): name for name, p in model.named_parameters()}
     config = dataclasses.replace(RECIPE, query_lr_scale=0.25)
     matrices, vectors, queries = make_optimizer(model, config).param_groups
-    assert {names[id(p)] for p in queries["params"]} == {"stream.queries", "stream.queries_norm"}
+    assert {names[id(p)] for p in queries["params"]} == {
+        "stream.queries",
+        "stream.queries_norm",
+    }
     assert queries["weight_decay"] == 0 and queries["lr_scale"] == 0.25
-    assert all("norm" in names[id(p)] for p in vectors["params"]) and not vectors["weight_decay"]
+    assert all("norm" in names[id(p)] for p in vectors["params"])
+    assert not vectors["weight_decay"]
     assert all(p.dim() == 2 for p in matrices["params"]) and matrices["weight_decay"] == 0.1
     counted = sum(len(group["params"]) for group in (matrices, vectors, queries))
     assert counted == len(names)
@@ -225,7 +232,8 @@ def test_queries_neither_decay_nor_share_the_learning_rate():
 
 def test_query_weight_decay_reaches_the_stream_and_nothing_else():
     model = LM(MODEL)
-    groups = make_optimizer(model, dataclasses.replace(RECIPE, query_weight_decay=0.3)).param_groups
+    recipe = dataclasses.replace(RECIPE, query_weight_decay=0.3)
+    groups = make_optimizer(model, recipe).param_groups
     decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     of_stream = {id(p) for p in model.stream.parameters()}
     assert {i for i, decay in decays.items() if decay == 0.3} == of_stream
@@ -261,7 +269,8 @@ def test_precision_follows_the_device(monkeypatch):
 def nan_from(step):
     class Poisoned(Trainer):
         def loss(self, inputs, targets):
-            return super().loss(inputs, targets) * (float("nan") if self.done == step else 1)
+            poison = float("nan") if self.done == step else 1
+            return poison * super().loss(inputs, targets)
 
     return Poisoned
 
@@ -286,6 +295,13 @@ def test_nan_loss_without_a_folder_says_so(monkeypatch):
 def fp16(monkeypatch):
     """What a T4 does, on the CPU: fp16 layers and a loss scaler."""
     monkeypatch.setattr("attnres_ref.training.half_precision", lambda device: torch.float16)
+
+
+def test_fp16_comes_with_a_loss_scaler(fp16):
+    trainer, seen = Trainer(MODEL, RECIPE, corpus()), []
+    trainer.model.head.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    trainer.step()
+    assert trainer.scaler.is_enabled() and seen == [torch.float16]
 
 
 def test_fp16_follows_float32_and_resumes_with_its_scale(fp16, tmp_path, uninterrupted):
@@ -325,9 +341,10 @@ def test_a_second_process_waits_for_the_folder(tmp_path):
     text = tmp_path / "text.txt"
     text.write_bytes(bytes(range(256)) * 40)
     command = [
-        sys.executable, "-m", "attnres_ref.training", "--residual", "full", "--preset", "ci",
-        "--steps", "12", "--batch-size", "1", "--data", str(text), "--resume",
-        "--checkpoint-dir", str(tmp_path / "run"),
+        sys.executable, "-m", "attnres_ref.training",
+        "--residual", "full", "--preset", "ci", "--data", str(text),
+        "--steps", "12", "--batch-size", "1",
+        "--resume", "--checkpoint-dir", str(tmp_path / "run"),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     both = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL,
@@ -431,10 +448,13 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
         Trial(f"lr{lr:g}", MODEL, dataclasses.replace(RECIPE, lr=lr)) for lr in (1e-3, 2e-3)
     ]
     first = run_sweep(trials[:1], corpus(), tmp_path)
-    monkeypatch.setattr(
-        Trainer, "step", lambda self, step=Trainer.step: step(self) if self.config.lr == 2e-3
-        else pytest.fail("a finished trial was trained again")
-    )
+    step = Trainer.step
+
+    def only_the_new_trial(self):
+        assert self.config.lr == 2e-3, "a finished trial was trained again"
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "step", only_the_new_trial)
     records = run_sweep(trials, corpus(), tmp_path)
     assert records[0] == first[0] and records[1]["name"] == "lr0.002"
     assert len(records[1]["train_curve"]) == 12 and records[1]["val_curve"][-1][0] == 12
@@ -443,12 +463,18 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
 def seen(model):
     """What an observer may return: JSON values."""
     gradients = any(p.grad is not None for p in model.parameters())
-    return {"largest_query": model.stream.queries.abs().max().item(), "gradients": gradients}
+    return {
+        "largest_query": model.stream.queries.abs().max().item(),
+        "gradients": gradients,
+    }
 
 
 def test_an_observer_joins_every_validation_and_changes_nothing_else(uninterrupted):
     run = train(MODEL, RECIPE, corpus(), observe=seen)
-    added = [{key: line.pop(key) for key in seen(run.model) if key in line} for line in run.metrics]
+    added = [
+        {key: line.pop(key) for key in seen(run.model) if key in line}
+        for line in run.metrics
+    ]
     assert [line["step"] for line, more in zip(run.metrics, added) if more] == [5, 10, 12]
     assert added[-1] == seen(run.model) and not any(more.get("gradients") for more in added)
     _, plain = uninterrupted

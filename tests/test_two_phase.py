@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_streams import build, randomise_queries
 
 import attnres_ref.two_phase as module
 from attnres_ref import attend_with_stats, depth_attention, merge
@@ -24,12 +23,15 @@ from attnres_ref.two_phase import (
     swapped_stream,
     two_phase_forward,
 )
+from test_streams import build, randomise_queries
 
 
 def model_of(L, S, d=8, T=5, seed=0, spread=1.0, **size):
     """A Block model (S = 0: Full) whose scores have a standard deviation of `spread`."""
     residual, block_size = ("full", 1) if S == 0 else ("block", S)
-    model = build(residual, seed, n_layers=L, block_size=block_size, d_model=d, context=T, **size)
+    model = build(
+        residual, seed, n_layers=L, block_size=block_size, d_model=d, context=T, **size
+    )
     randomise_queries(model, scale=spread * d**-0.5)
     return model
 
@@ -66,7 +68,9 @@ def sizes(draw, widths):
 def test_logits_equal_the_layer_wise_models_in_float64(drawn):
     size, group_size = drawn
     model = model_of(**size)
-    assert difference(model, tokens_of(size["T"]), TwoPhase(model.stream, group_size)) <= 1e-12
+    assert (
+        difference(model, tokens_of(size["T"]), TwoPhase(model.stream, group_size)) <= 1e-12
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -76,7 +80,9 @@ def test_logits_equal_the_layer_wise_models_in_float32(drawn):
     any rounding, by more than the tolerance (its float32 logits are off by 1e-4)."""
     size, group_size = drawn
     model = model_of(**size, spread=0.5).float()
-    assert difference(model, tokens_of(size["T"]), TwoPhase(model.stream, group_size)) <= 1e-5
+    assert (
+        difference(model, tokens_of(size["T"]), TwoPhase(model.stream, group_size)) <= 1e-5
+    )
 
 
 @pytest.mark.parametrize("S", [0, 4, 5])
@@ -106,7 +112,10 @@ def test_half_precision_joins_in_float32():
 
 def test_gradients_are_the_layer_wise_models():
     model, gradients = model_of(6, 3), []
-    for run in (lambda: model(tokens_of(5)), lambda: two_phase_forward(model, tokens_of(5))):
+    for run in (
+        lambda: model(tokens_of(5)),
+        lambda: two_phase_forward(model, tokens_of(5)),
+    ):
         model.zero_grad()
         run().sin().sum().backward()
         gradients.append([p.grad.clone() for p in model.parameters()])

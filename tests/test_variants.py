@@ -16,7 +16,9 @@ from attnres_ref.variants import (
     sigmoid_attention,
 )
 
-SIZE = dict(vocab_size=17, d_model=16, n_layers=8, n_heads=2, context=8, window=3, n_streams=3)
+SIZE = dict(
+    vocab_size=17, d_model=16, n_layers=8, n_heads=2, context=8, window=3, n_streams=3
+)
 TOKENS = torch.randint(17, (2, 6), generator=torch.Generator().manual_seed(1))
 LIKE_PRENORM = sorted(set(RESIDUALS) - {"prenorm", "window", "layerscale", "rezero"})
 

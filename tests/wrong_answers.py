@@ -996,7 +996,7 @@ WRONG |= {
     "09.1": [
         "def first_too_many(T, d):\n    return 2**31 // (4 * T * d) + 1",      # bytes
         "def first_too_many(T, d):\n    return 2**32 // (T * d) + 1",         # unsigned
-        "def first_too_many(T, d):\n    return 2**31 // (T * d)",             # the last to fit
+        "def first_too_many(T, d):\n    return 2**31 // (T * d)",             # the last fit
         "def first_too_many(T, d):\n    return -(-(2**31) // (T * d)) + 1",   # rounded up
     ],
     "09.2": [
@@ -1042,6 +1042,98 @@ def query_gradient(w, sources, dh, eps=1e-5):     # the keys' norm forgotten
     dalpha = (v * dh).sum(-1)
     ds = alpha * (dalpha - (alpha * dalpha).sum(0))
     return (ds.unsqueeze(-1) * v).sum((0, 1))
+""",
+    ],
+}
+
+WRONG |= {
+    "11.1": [
+        """
+def step(S, q, k, v, g, beta):                    # linear attention: no correction
+    S = g.exp().unsqueeze(-1) * S + beta * torch.outer(k, v)
+    return q @ S, S
+""",
+        """
+def step(S, q, k, v, g, beta):                    # looks up before it forgets
+    new = g.exp().unsqueeze(-1) * S + beta * torch.outer(k, v - k @ S)
+    return q @ new, new
+""",
+        """
+def step(S, q, k, v, g, beta):                    # reads before it writes
+    S = g.exp().unsqueeze(-1) * S
+    return q @ S, S + beta * torch.outer(k, v - k @ S)
+""",
+        """
+def step(S, q, k, v, g, beta):                    # one rate for all channels
+    S = g.mean().exp() * S
+    S = S + beta * torch.outer(k, v - k @ S)
+    return q @ S, S
+""",
+        """
+def step(S, q, k, v, g, beta):                    # in place
+    S *= g.exp().unsqueeze(-1)
+    S += beta * torch.outer(k, v - k @ S)
+    return q @ S, S
+""",
+    ],
+    "11.2": [
+        """
+def within(q, k, G):                              # the bug itself
+    return ((q * G.exp()) @ (k * (-G).exp()).T).tril()
+""",
+        """
+def within(q, k, G):                              # clamped: finite and wrong
+    G = G.clamp(min=-80)
+    return ((q * G.exp()) @ (k * (-G).exp()).T).tril()
+""",
+        """
+def within(q, k, G):                              # masked after the exponential
+    gap = G.unsqueeze(1) - G
+    return (q.unsqueeze(1) * k * gap.exp()).sum(-1).tril()
+""",
+        """
+def within(q, k, G):                              # the mask keeps values, not gradients
+    gap = (G.unsqueeze(1) - G).exp()
+    later = torch.ones(len(G), len(G), dtype=torch.bool).triu(1).unsqueeze(-1)
+    return (q.unsqueeze(1) * k * torch.where(later, 0, gap)).sum(-1)
+""",
+        """
+def within(q, k, G):                              # the diagonal is lost
+    early = torch.ones(len(G), len(G), dtype=torch.bool).tril(-1).unsqueeze(-1)
+    gap = (G.unsqueeze(1) - G).masked_fill(~early, -torch.inf)
+    return (q.unsqueeze(1) * k * gap.exp()).sum(-1)
+""",
+    ],
+    "11.3": [
+        "def scores(q, c, U):\n    return (c @ U.T) @ q",                     # all keys
+        "def scores(q, c, U):\n    return c @ (U.T @ q) / U.shape[0] ** 0.5",  # scaled
+        "def scores(q, c, U):\n    return (c @ (U.T @ q)).softmax(0)",
+    ],
+    "11.4": [
+        """
+def route(scores, bias, k):                       # the bias weighs, too
+    weights, chosen = (scores + bias).topk(k)
+    return chosen, weights / weights.sum(-1, keepdim=True)
+""",
+        """
+def route(scores, bias, k):                       # the bias does nothing
+    weights, chosen = scores.topk(k)
+    return chosen, weights / weights.sum(-1, keepdim=True)
+""",
+        """
+def route(scores, bias, k):                       # not divided by the sum
+    chosen = (scores + bias).topk(k).indices
+    return chosen, scores.gather(-1, chosen)
+""",
+        """
+def route(scores, bias, k):                       # a softmax
+    chosen = (scores + bias).topk(k).indices
+    return chosen, scores.gather(-1, chosen).softmax(-1)
+""",
+        """
+def route(scores, bias, k):                       # divided by all scores
+    chosen = (scores + bias).topk(k).indices
+    return chosen, scores.gather(-1, chosen) / scores.sum(-1, keepdim=True)
 """,
     ],
 }

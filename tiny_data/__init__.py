@@ -1,13 +1,17 @@
-"""Byte-level text corpora that are small enough to hold in memory."""
+"""What models train on: byte-level texts that fit in memory, and generated puzzles."""
 
 import os
 
+from .chained_addition import ChainedAddition
 from .corpus import VOCAB_SIZE, Corpus
+from .pointer_chasing import PointerChasing
 from .sources import python_sources, text_file, tinyshakespeare
 
 __all__ = [
     "VOCAB_SIZE",
+    "ChainedAddition",
     "Corpus",
+    "PointerChasing",
     "load",
     "python_sources",
     "text_file",

@@ -57,8 +57,8 @@ class Corpus:
         Raises ValueError for a size below 1, a negative seed or step, and a training
         split shorter than `context + 1` bytes.
         """
-        _at_least(1, batch_size=batch_size, context=context)
-        _at_least(0, seed=seed, step=step)
+        at_least(1, batch_size=batch_size, context=context)
+        at_least(0, seed=seed, step=step)
         n_starts = self._count_starts("train", context)
         # The step-th child of the seed. A torch.Generator would be worse at this: on
         # the CPU it looks at 32 bits of its seed only, so distinct pairs collide.
@@ -78,7 +78,7 @@ class Corpus:
         Raises ValueError for a size below 1 and for a validation split shorter than
         `context + 1` bytes.
         """
-        _at_least(1, n_windows=n_windows, context=context)
+        at_least(1, n_windows=n_windows, context=context)
         last_start = self._count_starts("val", context) - 1
         starts = torch.arange(n_windows) * last_start // max(n_windows - 1, 1)
         return _windows(self.val, starts, context)
@@ -112,7 +112,8 @@ def _windows(
     return windows[:, :-1].long(), windows[:, 1:].long()
 
 
-def _at_least(minimum: int, **arguments: int) -> None:
+def at_least(minimum: int, **arguments: int) -> None:
+    """Raises ValueError that names the first argument below `minimum`."""
     for name, value in arguments.items():
         if value < minimum:
             raise ValueError(f"{name} must be at least {minimum}, got {value}")

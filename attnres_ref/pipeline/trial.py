@@ -54,7 +54,7 @@ def trials(jobs: list[dict]) -> list[Trial] | None:
 def trial(
     layout: Layout, n_microbatches: int = 8, steps: int = 1, d_model: int = 16,
     context: int = 8, lr: float = 1e-2, seed: int = 0, dtype=torch.float64,
-    store: type[RankStore] = RankStore,
+    store: type[RankStore] = RankStore, layers: str = "attention,mlp",
 ) -> Trial | None:
     """Train `steps` AdamW steps on random bytes, one sequence to a micro-batch.
 
@@ -64,7 +64,7 @@ def trial(
     shape = (1, context)
     config = LMConfig(
         d_model=d_model, n_heads=2, context=context, n_layers=layout.n_layers,
-        residual="block", block_size=layout.block_size,
+        residual="block", block_size=layout.block_size, layers=layers,
     )
     where = device()
     model = make_model(config, seed, dtype)

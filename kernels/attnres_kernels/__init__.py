@@ -6,8 +6,8 @@ On a machine without a CUDA device the kernels run in Triton's interpreter; with
 Triton everything imports, and a call raises ImportError (see attnres_kernels.interpret).
 """
 
-from attnres_kernels.interpret import available, interpreting
 from attnres_kernels.depth import depth_attention
+from attnres_kernels.interpret import available, interpreting
 from attnres_kernels.phases import Read, phase_one, phase_two
 
 __all__ = ["Read", "available", "depth_attention", "interpreting", "phase_one", "phase_two"]

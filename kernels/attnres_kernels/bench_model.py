@@ -9,6 +9,7 @@ from attnres_kernels.depth import depth_attention
 from attnres_kernels.phases import phase_one, phase_two
 from attnres_ref import LM, LMConfig
 from attnres_ref.bench import now
+from attnres_ref.training import half_precision
 from attnres_ref.two_phase import TwoPhase, swapped_stream
 
 # 151M parameters in the layers.
@@ -71,4 +72,5 @@ def model_ratios(rounds, device, batch=8, attend=depth_attention, **size) -> dic
 
 
 def half(device):
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+    dtype = half_precision(device)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)

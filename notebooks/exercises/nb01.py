@@ -77,12 +77,14 @@ def growth(sum_rms):
     assert not math.isclose(aligned, apart), "cosine 0 and cosine 1 give the same: use it"
     assert not math.isclose(aligned, 256), "this is the square: take the root"
     assert math.isclose(aligned, 16), (
-        f"16 aligned vectors give 16, not {aligned:g}: count the pairs i != j, in both orders"
+        f"16 aligned vectors give 16, not {aligned:g}: count the pairs i != j, in both"
+        " orders"
     )
     for n, cosine in ((5, 0.1), (40, 0.1), (4, -0.2)):
         expected, given = math.sqrt(n + n * (n - 1) * cosine), float(sum_rms(n, cosine))
         assert math.isclose(given, expected, rel_tol=1e-6), (
-            f"right at cosine 0 and 1, not between: n = {n}, cosine {cosine} gave {given:.3f}"
+            f"right at cosine 0 and 1, not between: n = {n}, cosine {cosine} gave"
+            f" {given:.3f}"
         )
 
 
@@ -91,7 +93,8 @@ def shares(contribution):
     values = torch.randn(5, 2, 3, 8) * torch.tensor([3, 1, 2, 0.5, 1.5]).view(5, 1, 1, 1)
     embedding, outputs = values[0].clone(), list(values[1:].clone())
     answer = [float(share) for share in contribution(outputs, embedding)]
-    assert torch.equal(embedding, values[0]) and torch.equal(torch.stack(outputs), values[1:]), (
+    unchanged = torch.equal(torch.stack(outputs), values[1:])
+    assert unchanged and torch.equal(embedding, values[0]), (
         "embedding or outputs were changed in place: write total = total + output"
     )
     assert len(answer) == 4, f"4 outputs give 4 numbers, not {len(answer)}"

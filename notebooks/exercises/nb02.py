@@ -19,7 +19,8 @@ def read_with_weights(read):
     h, weights = read(query, sources)
     assert h.shape == sources[0].shape, f"h has shape {tuple(h.shape)}, not [B, T, d]"
     assert weights.shape == (5, 2, 3), (
-        f"weights have shape {tuple(weights.shape)}, not [n, B, T]: one per source and token"
+        f"weights have shape {tuple(weights.shape)}, not [n, B, T]: one per source and"
+        " token"
     )
     expected, shares = depth_attention(query, sources, return_weights=True)
     sums = weights.sum(0)

@@ -95,7 +95,9 @@ def mended_block(run_block):
     assert not torch.allclose(seen[0], with_zero), (
         "the first layer still reads an empty partial sum: zeros score zero and take weight"
     )
-    assert torch.allclose(seen[0], expected[0]), "the first layer's read is o / l of phase 1"
+    assert torch.allclose(seen[0], expected[0]), (
+        "the first layer's read is o / l of phase 1"
+    )
     own = [
         merge(
             tuple(x[i] for x in attend_with_stats(queries, sources)),

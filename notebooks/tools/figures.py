@@ -18,7 +18,9 @@ FIGURES = Path(__file__).resolve().parents[1] / "figures"
 
 def save(figure: Figure, name: str) -> None:
     FIGURES.mkdir(exist_ok=True)
-    figure.savefig(FIGURES / name, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(
+        FIGURES / name, dpi=110, bbox_inches="tight", metadata={"Software": None}
+    )
     print(f"wrote notebooks/figures/{name}")
 
 

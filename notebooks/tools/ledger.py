@@ -3,7 +3,8 @@
     python notebooks/tools/ledger.py            # write it into notebooks/README.md
     python notebooks/tools/ledger.py --check    # fail if the table there is stale
 
-Every number and every verdict is computed from notebooks/recorded/*.json, in claims.py.
+Every number and every verdict is computed from notebooks/recorded/*.json, in claims.py
+and claims_hybrid.py.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 import claims
+import claims_hybrid
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- ledger: written by tools/ledger.py -->", "<!-- end of the ledger -->"
@@ -19,7 +21,7 @@ BEGIN, END = "<!-- ledger: written by tools/ledger.py -->", "<!-- end of the led
 def table() -> str:
     """The whole ledger in Markdown."""
     lines = ["| the paper | here | spread (95 %) | verdict |", "|---|---|---|---|"]
-    for part in claims.PARTS:
+    for part in (*claims.PARTS, *claims_hybrid.PARTS):
         lines += ["| " + " | ".join(row) + " |" for row in part()]
     return "\n".join(lines)
 

@@ -5,7 +5,8 @@
     python notebooks/tools/links.py --check       # name whatever disagrees
 
 The setting is `repo` under [tool.attnres] in pyproject.toml. From it come the Colab
-badges, `git clone` lines and the bootstrap cells. Needs only the standard library.
+badges, `git clone` lines, the bootstrap cells and the address in CITATION.cff. Needs only
+the standard library.
 """
 
 import argparse
@@ -35,6 +36,7 @@ SETTING = re.compile(rf'^(repo = ")({ADDRESS})(?=")', re.MULTILINE)
 PLACES = [
     re.compile(rf"(colab\.research\.google\.com/github/)({ADDRESS})"),
     re.compile(rf"(git clone [^\n`]*?https://github\.com/)({ADDRESS})"),
+    re.compile(rf"(repository-code: https://github\.com/)({ADDRESS})"),
 ]
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 
@@ -86,7 +88,8 @@ def restamped_notebook(text: str, repo: str) -> str:
 def restamped_files(repo: str, root: Path = ROOT) -> dict[Path, str]:
     """What each file that disagrees with `repo` should hold instead."""
     wanted = {}
-    files = [root / "README.md", *sorted((root / "notebooks").glob("*.md"))]
+    files = [root / "README.md", root / "CITATION.cff"]
+    files += sorted((root / "notebooks").glob("*.md"))
     for path in [f for f in files if f.exists()]:
         wanted[path] = restamped(path.read_text(encoding="utf-8"), repo)
     for path in sorted((root / "notebooks").glob("*.ipynb")):

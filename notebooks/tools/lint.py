@@ -20,6 +20,7 @@ import nbformat
 from nbformat import NotebookNode
 
 import cells
+import devices
 import links
 import outputs
 
@@ -215,6 +216,7 @@ RULES = [
     has_plain_python,
     has_exercises,
     shows_what_the_package_has,
+    *devices.RULES,
     *outputs.RULES,
 ]
 

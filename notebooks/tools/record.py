@@ -2,11 +2,14 @@
 
     python notebooks/tools/record.py baseline              # choose lr and initialisation
     python notebooks/tools/record.py residuals             # three residuals, three seeds
-    python notebooks/tools/record.py residuals --part 0/2  # half of the runs, this process
-    python notebooks/tools/record.py query_rate            # queries at a quarter of the rate
-    python notebooks/tools/record.py depth_weights         # what `residuals` ended up reading
-    python notebooks/tools/record.py rates                 # and ablations, recipe, scaling,
-                                                           # shape: notebooks 04 to 07
+    python notebooks/tools/record.py residuals --part 0/2  # half of the runs
+    python notebooks/tools/record.py query_rate            # queries at 1/4 of the rate
+    python notebooks/tools/record.py depth_weights         # what `residuals` then read
+
+Notebooks 04 to 07 draw rates, recipe, start, ablations, gentler, scaling and shape;
+scaling_gpu waits for a GPU. Notebook 11 draws hybrid, hybrid_start and puzzles. What
+each holds is said in sweeps.py, one function each.
+
 A sweep goes on where it stopped. The JSON is written once all its runs are there.
 """
 
@@ -18,8 +21,10 @@ from pathlib import Path
 from attnres_ref import LM
 from attnres_ref.checkpoint import load_checkpoint
 from attnres_ref.probes import depth_weights, dynamics
+from attnres_ref.puzzles_eval import accuracy_observer
+from attnres_ref.routing import router_statistics
 from attnres_ref.sweep import run_sweep
-from sweeps import SIZE, STUDIES, SWEEPS, corpus
+from sweeps import PUZZLES, SIZE, STUDIES, SWEEPS, corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY_NAMES = [sweep.__name__ for sweep in STUDIES]
@@ -60,8 +65,7 @@ def main() -> None:
     folder = options.folder / ("study" if options.sweep in STUDY_NAMES else options.sweep)
 
     def run(name, trials):
-        # All studies observe, since they share runs; only the ablations' file keeps it.
-        observe = observer(corpora[name]) if options.sweep in STUDY_NAMES else None
+        observe = observer_of(options.sweep, name, corpora[name])
         return run_sweep(trials, corpora[name], folder / name, observe)
 
     everything = [(name, trial) for name, trials in sweep.items() for trial in trials]
@@ -73,21 +77,35 @@ def main() -> None:
         if not (folder / name / trial.name / "result.json").exists()
     ]
     if missing:
-        sys.exit(f"{len(missing)} runs are still to come, {missing[0]} first: nothing written")
+        sys.exit(
+            f"{len(missing)} runs are still to come, {missing[0]} first: nothing written"
+        )
     records = {name: run(name, trials) for name, trials in sweep.items()}
-    if options.sweep in STUDY_NAMES:
-        keep = options.sweep == "ablations"
+    if options.sweep in (*STUDY_NAMES, "puzzles"):
+        keep = options.sweep in ("ablations", "hybrid", "hybrid_start", "puzzles")
         records = {name: [slim(r, keep) for r in runs] for name, runs in records.items()}
     write(options.sweep, records)
 
 
+def observer_of(sweep: str, name: str, corpus):
+    """All studies observe, since they share runs; only some of their files keep it."""
+    if name in PUZZLES:
+        return accuracy_observer(corpus)
+    return observer(corpus) if sweep in STUDY_NAMES else None
+
+
 def observer(corpus):
-    """Fig. 5's quantities over 16 validation windows, for `run_sweep`."""
+    """Fig. 5's quantities over 16 validation windows, and what routers do where there are
+    any, for `run_sweep`."""
 
     def observe(model):
         windows = corpus.validation_windows(16, model.config.context)
         device = next(model.parameters()).device
-        return rounded(dynamics(model, *(window.to(device) for window in windows)))
+        inputs, targets = (window.to(device) for window in windows)
+        found = dynamics(model, inputs, targets)
+        if "moe" in model.config.layer_names:
+            found |= router_statistics(model, inputs)
+        return rounded(found)
 
     return observe
 
@@ -99,9 +117,13 @@ def slim(record: dict, keep_observed: bool) -> dict:
     return {key: value for key, value in record.items() if key not in dropped}
 
 
-def rounded(observed: dict[str, list[float]]) -> dict[str, list[float]]:
-    """To four digits: enough for a plot, and a file that can be read."""
-    return {key: [float(f"{x:.4g}") for x in values] for key, values in observed.items()}
+def rounded(observed):
+    """Every number in it to four digits: enough for a plot, and a file that can be read."""
+    if isinstance(observed, dict):
+        return {key: rounded(values) for key, values in observed.items()}
+    if isinstance(observed, list):
+        return [rounded(value) for value in observed]
+    return float(f"{observed:.4g}")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import nbformat
+
 import cells
 import links
-import nbformat
 import pages
 import web_assets
 

@@ -13,7 +13,8 @@ from pathlib import Path
 REVEAL = {  # below sphinx_revealjs/_static/revealjs
     "dist/reveal.js": "46538b52db48724192f59bf46f5e851a18e302777c46f4a34c32709d010d6a29",
     "dist/reveal.css": "68f915a11ebf7203c0446576b7e952ff61c5dd02134a8a226ffaf62ed42136d2",
-    "plugin/notes/notes.js": "df1201d19d03241a2897d39c3d38768177df1cbd4bde06327b321cb83461ae89",
+    "plugin/notes/notes.js":
+        "df1201d19d03241a2897d39c3d38768177df1cbd4bde06327b321cb83461ae89",
 }
 MATHJAX = {  # below mathjax/static/mathjax/es5; fonts are inside
     "tex-svg.js": "2af9375000b5a3669be94d436ae1c61159855283cd18b3ee9817fb71c8f94c84",

@@ -11,10 +11,11 @@ import sys
 import time
 import urllib.request
 
-import cells
 import nbformat
 import pytest
 from looking import HEIGHTS, ROOT
+
+import cells
 
 NAME = "00_start_here.ipynb"
 MINUTES = 10  # on a busy machine; half a minute on a quiet one

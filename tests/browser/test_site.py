@@ -1,8 +1,9 @@
 """Every page of build/site: quiet, complete, readable, within reach of the keyboard."""
 
-import check_links
 import pytest
 from looking import SITE, inaccessible, overflow, without_alt
+
+import check_links
 
 PAGES = sorted(
     path.relative_to(SITE).as_posix()

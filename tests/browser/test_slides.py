@@ -1,8 +1,9 @@
 """Every deck of build/slides, opened as a file, with nothing but itself."""
 
-import check_links
 import pytest
 from looking import SLIDES, inaccessible, overflow, without_alt
+
+import check_links
 
 DECKS = sorted(path.name for path in SLIDES.glob("[0-9][0-9]_*.html"))
 

@@ -1,0 +1,176 @@
+"""Run the notebooks as on Colab: its versions, an empty folder, the bootstrap cell.
+
+    make colab-check                                     # all of them
+    build/colab/python3/bin/python notebooks/tools/colab_check.py 02 03
+
+Run it with the Python of an environment that holds Colab's packages and not the course
+(`make colab-check` builds one from colab-runtime.txt). Each notebook starts in a new,
+empty folder with a new home, as in a new runtime, in preset ci and without a GPU. The
+bootstrap cell clones the course from its public address; git is told to find there what
+lies in this checkout, uncommitted changes included, and nothing on the network. A
+notebook fails if a cell fails, or if it changes any installed package, torch above all.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+
+import nbclient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+import cells
+import links
+import outputs
+from devices import colab_versions
+
+SITE = Path(sysconfig.get_path("purelib"))
+# The reader's own settings, which a new runtime does not have.
+OURS = ("ATTNRES_", "GIT_", "IPYTHON", "JUPYTER", "PYTHON", "XDG_")
+
+
+def installed(site: Path = SITE) -> dict[str, int]:
+    """When each distribution of a site-packages folder was installed, by name and version.
+
+    Installing the same version once more is a change, too.
+    """
+    records = site.glob("*.dist-info/RECORD")
+    return {path.parent.stem: path.stat().st_mtime_ns for path in records}
+
+
+def changes(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    """The distributions that came, went or were written anew, in a sentence each."""
+    return [
+        f"the notebook {verb} {name}"
+        for name in sorted(before.keys() | after.keys())
+        if (verb := _verb(before.get(name), after.get(name)))
+    ]
+
+
+def _verb(before: int | None, after: int | None) -> str | None:
+    if before == after:
+        return None
+    return "installed" if before is None else "removed" if after is None else "reinstalled"
+
+
+def publish(root: Path, target: Path) -> Path:
+    """Commit the working tree at `root`, as it is, to a new repository at `target`."""
+    listed = ["git", "-C", root, "ls-files", "-z", "-co", "--exclude-standard"]
+    names = subprocess.run(listed, capture_output=True, text=True, check=True).stdout
+    for name in names.strip("\0").split("\0"):
+        if (root / name).is_file():  # a deleted file is still listed
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, target / name)
+    author = ["-c", "user.name=canary", "-c", "user.email=canary@localhost"]
+    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "As it is"]):
+        subprocess.run(["git", "-C", target, *command], check=True)
+    return target
+
+
+def environment(home: Path, published: Path, repo: str) -> dict[str, str]:
+    """A new runtime's variables, where git finds `published` at the public address."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+    return kept | {
+        "HOME": str(home),
+        "PATH": os.pathsep.join([sysconfig.get_path("scripts"), kept["PATH"]]),
+        "COLAB_RELEASE_TAG": "canary",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the old kernel's debugger warns
+        "MPLCONFIGDIR": str(published.with_name("matplotlib")),  # fonts are listed once
+        "ATTNRES_PRESET": "ci",
+        "CUDA_VISIBLE_DEVICES": "",
+        "GIT_ALLOW_PROTOCOL": "file",  # nothing from the network
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{published.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": f"https://github.com/{repo}",
+    }
+
+
+def run(path: Path, folder: Path, published: Path, repo: str) -> list[str]:
+    """Run the notebook at `path` in a new runtime below `folder`; what went wrong."""
+    home, content = folder / "root", folder / "content"
+    home.mkdir(parents=True)
+    (content / "sample_data").mkdir(parents=True)
+    notebook = cells.read(path)
+    client = nbclient.NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],
+        resources={"metadata": {"path": str(content)}},
+    )
+    before, reached = installed(), []
+    client.on_cell_start = lambda cell, cell_index: reached.append(cell_index)
+    try:
+        client.execute(env=environment(home, published, repo))
+    except (CellExecutionError, DeadKernelError, TimeoutError) as error:
+        return [f"cell {reached[-1]}:\n{error}", *changes(before, installed())]
+    if not (content / "course" / "attnres_ref").is_dir():
+        return ["the bootstrap cell has not fetched the course"]
+    for line in warnings(notebook):
+        print("    stderr:", line)
+    return changes(before, installed())
+
+
+def warnings(notebook) -> list[str]:
+    """What cells other than the bootstrap wrote to stderr, progress bars aside."""
+    return [
+        line
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "bootstrap" not in cells.tags(cell)
+        for out in cell.outputs
+        if out.get("name") == "stderr" and not outputs.is_progress(out)
+        for line in out.text.splitlines()
+    ]
+
+
+def versions_table(colab: dict[str, str], here: dict[str, str]) -> str:
+    """A line per package: Colab's version, the one here, and whether they are equal."""
+    rows = [("package", "Colab", "here", "")]
+    for name, version in colab.items():
+        found = here.get(name, "-")
+        note = "equal" if found == version else "differs" if name in here else "left out"
+        rows.append((name, version, found, note))
+    return "\n".join("{:16}{:16}{:16}{}".format(*row).rstrip() for row in rows)
+
+
+def versions_here() -> dict[str, str]:
+    found = {d.name.lower(): d.version for d in metadata.distributions()}
+    return found | {"python": platform.python_version()}
+
+
+def main(arguments: list[str] | None = None, root: Path = cells.ROOT) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("numbers", nargs="*", help="02 03 ...; default: all")
+    numbers = tuple(parser.parse_args(arguments).numbers) or ("",)
+    paths = [path for path in cells.notebooks(root) if path.name.startswith(numbers)]
+    if any("attnres" in name for name in installed()):
+        parser.error("the course is installed here; on Colab it is not: make colab-check")
+
+    failed, repo = [], links.setting(root)
+    with tempfile.TemporaryDirectory(prefix="colab-") as temporary:
+        published, before = publish(root, Path(temporary, "published")), installed()
+        for count, path in enumerate(paths, 1):
+            print(f"[{count}/{len(paths)}] {path.name}", flush=True)
+            start = time.perf_counter()
+            faults = run(path, Path(temporary, path.stem), published, repo)
+            verdict = "FAILED" if faults else "runs, no package changed"
+            print(f"    {verdict}, {time.perf_counter() - start:.0f} s", flush=True)
+            for fault in faults:
+                print(f"    {fault}")
+            failed += [path.name] if faults else []
+            if installed() != before:  # the next make builds the environment anew
+                Path(sys.prefix, ".installed").unlink(missing_ok=True)
+    print("\n" + versions_table(colab_versions(), versions_here()))
+    print(f"\n{len(paths) - len(failed)} passed, {len(failed)} failed", *failed)
+    return 1 if failed or not paths else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
