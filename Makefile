@@ -41,7 +41,7 @@ colab-check: $(COLAB)/.installed  ## run every notebook under Colab's versions
 	$(COLAB)/bin/python notebooks/tools/colab_check.py
 
 site: $(SITE_INSTALLED)  ## the course as a web site, from stored outputs; in build/site
-	$(RUN) notebooks/tools/site_source.py
+	$(RUN) notebooks/site/site_source.py
 	rm -rf build/site
 	$(RUN) -m sphinx -W --keep-going -q -c notebooks/site -d build/site-doctrees \
 	    build/site-source build/site
@@ -49,7 +49,7 @@ site: $(SITE_INSTALLED)  ## the course as a web site, from stored outputs; in bu
 
 slides: $(SITE_INSTALLED)  ## a deck of slides for each notebook; in build/slides
 	rm -rf build/slides
-	$(RUN) notebooks/tools/slides.py
+	$(RUN) notebooks/site/slides.py
 	$(RUN) notebooks/tools/check_links.py build/slides
 
 test-browser: $(BROWSER_INSTALLED) site slides  ## site, slides and JupyterLab in Chromium
@@ -59,10 +59,10 @@ bench: $(INSTALLED)  ## time and memory of the three models
 	$(RUN) -m attnres_ref.bench
 
 bench-inference: $(INSTALLED)  ## tokens per second, by schedule of the depth reads
-	$(RUN) -m attnres_ref.bench_inference
+	$(RUN) -m attnres_ref.bench.inference
 
 bench-hybrid: $(INSTALLED)  ## KDA in chunks against its loop; Block AttnRes in the hybrid
-	$(RUN) -m attnres_ref.bench_hybrid
+	$(RUN) -m attnres_ref.bench.hybrid
 
 bench-gpu: $(INSTALLED)  ## the Triton kernels on one GPU, beside other implementations
 	$(RUN) -m attnres_kernels.bench --json notebooks/recorded/bench_gpu.json
@@ -70,12 +70,14 @@ bench-gpu: $(INSTALLED)  ## the Triton kernels on one GPU, beside other implemen
 links:  ## REPO=owner/name: write the public address into badges and clone cells
 	$(PYTHON) notebooks/tools/links.py $(REPO)
 
-# build/recorded stays: tools/record.py keeps hours of unfinished work there.
+# build/recorded stays: recording/record.py keeps hours of unfinished work there.
 clean:  ## remove what the other targets made, except .venv
 	rm -rf build/course build/checkpoints build/colab build/handout* build/site* \
 	    build/slides build/screenshots .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
+# The site's and the records' scripts use the tools beside them.
+site slides: export PYTHONPATH = notebooks/tools
 # Two test workers: one thread each, or they fight over the cores.
 test: export OMP_NUM_THREADS = 1
 # Resuming bit for bit is promised, and tested, on the CPU.

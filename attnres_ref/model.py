@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention
-from attnres_ref.hybrid import LAYERS, MIXERS
+from attnres_ref.hybrid.layers import LAYERS, MIXERS
 from attnres_ref.layers import MLP, Attention, RMSNorm, RoPE
 from attnres_ref.variants import RESIDUALS
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 
-from attnres_ref.presets import Preset, current
-from attnres_ref.provenance import device_name
 from attnres_ref.training import Run, half_precision, train
+from attnres_ref.training.presets import Preset, current
+from attnres_ref.training.provenance import device_name
 
-TRAINED_CODE = (                       # a run depends on these
-    "depth", "streams", "variants", "layers", "kda", "hybrid", "model", "training",
-)
+# A run depends on the core and on the layers and streams that it may be built of.
+TRAINED_CODE = ("*.py", "training/*.py", "hybrid/*.py")
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -48,7 +47,9 @@ def trained(preset: Preset, residual: str, corpus, **changes) -> Run:
     """
     model, recipe = preset.lm(residual, **changes), preset.training()
     identity = json.dumps([asdict(model), asdict(recipe), corpus.fingerprint])
-    code = [Path(__file__).with_name(f"{name}.py").read_text() for name in TRAINED_CODE]
+    here = Path(__file__).parent
+    files = sorted(path for pattern in TRAINED_CODE for path in here.glob(pattern))
+    code = [path.read_text(encoding="utf-8") for path in files]
     key = hashlib.sha256("".join([identity, *code]).encode()).hexdigest()[:10]
     folder = cache_dir() / f"{residual}-{key}"
     return train(model, recipe, corpus, checkpoint_dir=folder, resume=True)

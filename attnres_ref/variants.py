@@ -3,7 +3,7 @@ other residual connections, each with the same begin / read / write.
 
 Scores and gates look at what they mix through `attend` or `look`; the mixing itself
 is linear in what was written. So a probe can send marked values along and replace the
-two by versions that do not see the marks (attnres_ref.mixing).
+two by versions that do not see the marks (attnres_ref.study.mixing).
 """
 
 import math

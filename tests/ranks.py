@@ -11,11 +11,11 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.pipelining.schedules import ScheduleInterleavedZeroBubble
 
-from attnres_ref import LM, LMConfig, distributed, train
-from attnres_ref.checkpoint import CheckpointError
+from attnres_ref import LM, LMConfig, train
 from attnres_ref.pipeline import Layout
 from attnres_ref.pipeline.engine import Pipeline
-from attnres_ref.training import TrainConfig, Trainer, make_optimizer
+from attnres_ref.training import TrainConfig, Trainer, distributed, make_optimizer
+from attnres_ref.training.run_directory import CheckpointError
 from tiny_data import Corpus
 
 
@@ -99,7 +99,7 @@ def calm_optimizer(model, config):
 
 
 def train_small(folder, stops_at=None, resume=False):
-    with patch("attnres_ref.training.make_optimizer", calm_optimizer):
+    with patch("attnres_ref.training.trainer.make_optimizer", calm_optimizer):
         return train(SMALL, TWENTY, corpus(stops_at), folder, resume)
 
 
@@ -123,7 +123,7 @@ def train_together(folder):
 
 
 def odd_ends():
-    """The parts of attnres_ref.distributed, one by one, on two ranks."""
+    """The parts of attnres_ref.training.distributed, one by one, on two ranks."""
     me = distributed.rank()
     rows = torch.arange(6).view(6, 1)
     found = dict(

@@ -1,6 +1,6 @@
 """The inference benchmark runs and reports every case; what it times is not tested."""
 
-from attnres_ref.bench_inference import CASES, measure, paired_ratio, table
+from attnres_ref.bench.inference import CASES, measure, paired_ratio, table
 
 
 def test_rows_hold_every_case():

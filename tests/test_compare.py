@@ -2,7 +2,7 @@
 
 import pytest
 
-from attnres_ref.compare import (
+from attnres_ref.study.compare import (
     final_losses,
     loss_difference,
     paired_difference,

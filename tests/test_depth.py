@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from attnres_ref import attend_with_stats, depth_attention, merge
-from attnres_ref.probes import saved_bytes
+from attnres_ref.study.probes import saved_bytes
 
 
 def by_hand(query, sources, norm_weight, eps):
@@ -104,7 +104,7 @@ def test_gradcheck_for_query_norm_weight_and_every_source(n):
 
 
 def test_gradients_equal_autograd_of_the_stacked_form():
-    from attnres_ref.bench import stacked_depth_attention
+    from attnres_ref.bench.training import stacked_depth_attention
 
     gradients = []
     for read in (depth_attention, stacked_depth_attention):

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import ranks
-from attnres_ref import distributed
-from attnres_ref.commands import train_command
 from attnres_ref.pipeline.launch import launch
+from attnres_ref.training import distributed
+from attnres_ref.training.__main__ import train_command
 
 
 @pytest.fixture(scope="module")

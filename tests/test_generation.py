@@ -3,20 +3,20 @@
 import pytest
 import torch
 
-from attnres_ref.generation import (
+from attnres_ref.inference.generation import (
     forget,
     generate_text,
     generate_tokens,
     sample,
     with_cache,
 )
-from attnres_ref.prefill import (
+from attnres_ref.inference.prefill import (
     Sharded,
     peak_elements,
     peak_elements_two_phase,
     prefill,
 )
-from attnres_ref.two_phase import TwoPhase
+from attnres_ref.inference.two_phase import TwoPhase
 from test_streams import build
 from test_two_phase import model_of, tokens_of
 

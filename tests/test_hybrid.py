@@ -11,11 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnres_ref import LM, LMConfig, train, two_phase_forward
-from attnres_ref.generation import CachedMixer, forget, generate_tokens, with_cache
-from attnres_ref.hybrid import LAYERS, MIXERS, MoE
-from attnres_ref.kda import KDA, decayed_products, kda_chunked, kda_recurrent
-from attnres_ref.prefill import prefill
-from attnres_ref.routing import balance_experts, router_statistics, variation
+from attnres_ref.hybrid.kda import KDA, decayed_products, kda_chunked, kda_recurrent
+from attnres_ref.hybrid.layers import LAYERS, MIXERS, MoE
+from attnres_ref.hybrid.routing import balance_experts, router_statistics, variation
+from attnres_ref.inference.generation import (
+    CachedMixer,
+    forget,
+    generate_tokens,
+    with_cache,
+)
+from attnres_ref.inference.prefill import prefill
 from attnres_ref.training import TrainConfig, Trainer, make_optimizer
 from attnres_ref.variants import RESIDUALS
 from test_training import corpus, corpus_that, kill
@@ -389,7 +394,7 @@ def test_processes_balance_their_mean_load(monkeypatch):
     layer.bias.zero_()
     layer.load = torch.tensor([1.0, 0.0, 0.0, 0.0])
     everywhere = torch.tensor([0.1, 0.3, 0.3, 0.3])
-    monkeypatch.setattr("attnres_ref.distributed.mean", lambda load: everywhere)
+    monkeypatch.setattr("attnres_ref.training.distributed.mean", lambda load: everywhere)
     balance_experts(SimpleNamespace(layers=[layer]))
     assert layer.bias.tolist() == pytest.approx([0.01, -0.01, -0.01, -0.01])
 

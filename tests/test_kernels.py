@@ -14,7 +14,8 @@ import attnres_kernels
 import attnres_ref
 from attnres_kernels.depth import read_op
 from attnres_kernels.phases import phase_one_op, phase_two_op
-from attnres_ref import LM, LMConfig, two_phase
+from attnres_ref import LM, LMConfig
+from attnres_ref.inference import two_phase
 
 pytest.importorskip("triton")
 

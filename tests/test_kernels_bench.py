@@ -6,7 +6,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from attnres_kernels import bench, bench_model, bench_report, peers
+from attnres_kernels.bench import model as bench_model
+from attnres_kernels.bench import operators as bench
+from attnres_kernels.bench import peers
+from attnres_kernels.bench import report as bench_report
 from attnres_ref import depth_attention
 
 # Made up: nothing was measured.

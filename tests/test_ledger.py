@@ -10,7 +10,7 @@ import ledger
 def test_the_ledger_is_fresh():
     text = ledger.README.read_text(encoding="utf-8")
     assert ledger.rewritten(text, ledger.table()) == text, (
-        "stale: run python notebooks/tools/ledger.py"
+        "stale: run python notebooks/recording/ledger.py"
     )
 
 

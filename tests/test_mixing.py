@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from attnres_ref.mixing import mixing_matrix, semiseparable_rank, source_ablation
-from attnres_ref.probes import depth_weights, trace
+from attnres_ref.study.mixing import mixing_matrix, semiseparable_rank, source_ablation
+from attnres_ref.study.probes import depth_weights, trace
 from attnres_ref.variants import RESIDUALS
 from test_variants import TOKENS, build
 

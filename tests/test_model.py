@@ -7,7 +7,7 @@ import torch
 
 from attnres_ref import LM, LMConfig
 from attnres_ref.model import RoPE, generate
-from attnres_ref.probes import trace
+from attnres_ref.study.probes import trace
 
 SIZE = dict(vocab_size=17, d_model=16, n_layers=5, n_heads=2, context=8, block_size=2)
 

@@ -10,8 +10,8 @@ import torch
 import cells
 import devices
 import lint
-from attnres_ref import notebook, presets
-from attnres_ref.training import TrainConfig, Trainer
+from attnres_ref import notebook
+from attnres_ref.training import TrainConfig, Trainer, presets
 from tiny_data import Corpus
 
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from attnres_ref.mixing import mixing_matrix, semiseparable_rank
-from attnres_ref.patterns import (
+from attnres_ref.study.mixing import mixing_matrix, semiseparable_rank
+from attnres_ref.study.patterns import (
     Lost,
     agreement,
     averaged,
@@ -20,7 +20,7 @@ from attnres_ref.patterns import (
     reads,
     relative,
 )
-from attnres_ref.probes import depth_weights, trace
+from attnres_ref.study.probes import depth_weights, trace
 from attnres_ref.variants import RESIDUALS
 from test_variants import TOKENS, build
 

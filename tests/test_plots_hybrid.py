@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from attnres_ref import plots_hybrid
-from attnres_ref.bench_hybrid import BASES, BLOCK, CHUNKS, LOOP, PRENORM, measure, table
+from attnres_ref.bench.hybrid import BASES, BLOCK, CHUNKS, LOOP, PRENORM, measure, table
+from attnres_ref.plots import hybrid as plots_hybrid
 
 
 def test_recall_has_a_line_for_each_memory():

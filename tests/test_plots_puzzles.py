@@ -2,7 +2,7 @@
 
 import pytest
 
-from attnres_ref.plots_puzzles import (
+from attnres_ref.plots.puzzles import (
     accuracy_by_hops,
     accuracy_by_step,
     describe,

@@ -5,9 +5,10 @@ import math
 
 import pytest
 
-import record_mixing
-from attnres_ref import plots_mixing, plots_scaling
-from attnres_ref.scaling import PowerLaw
+import mixing as record_mixing
+from attnres_ref.plots import mixing as plots_mixing
+from attnres_ref.plots import scaling as plots_scaling
+from attnres_ref.study.scaling import PowerLaw
 from test_variants import TOKENS, build
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from attnres_ref import paper
-from attnres_ref.compare import Difference
-from attnres_ref.plots_study import Row, by_layer, forest, rate_curves
+from attnres_ref.plots.study import Row, by_layer, forest, rate_curves
+from attnres_ref.study import paper
+from attnres_ref.study.compare import Difference
 from attnres_ref.variants import RESIDUALS
 
 

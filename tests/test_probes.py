@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from attnres_ref import LM, LMConfig, depth_attention, plots
-from attnres_ref.bench import CASES, measure, table
-from attnres_ref.probes import (
+from attnres_ref.bench.training import CASES, measure, table
+from attnres_ref.study.probes import (
     depth_weights,
     dynamics,
     gradient_norms,

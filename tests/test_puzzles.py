@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnres_ref import LMConfig
-from attnres_ref.puzzles_eval import (
+from attnres_ref.study.puzzles import (
     accuracy_by_hops,
     accuracy_curves,
     accuracy_observer,

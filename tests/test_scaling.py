@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnres_ref import paper
-from attnres_ref.scaling import (
+from attnres_ref.study import paper
+from attnres_ref.study.scaling import (
     PFLOP_S_DAY,
     PowerLaw,
     best_sizes,

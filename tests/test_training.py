@@ -13,10 +13,8 @@ import time
 import pytest
 import torch
 
-from attnres_ref import LM, LMConfig, presets, train
-from attnres_ref.checkpoint import CheckpointError, load_checkpoint
-from attnres_ref.commands import train_command
-from attnres_ref.sweep import Trial, run_sweep
+from attnres_ref import LM, LMConfig, train
+from attnres_ref.study.sweep import Trial, run_sweep
 from attnres_ref.training import (
     Diverged,
     TrainConfig,
@@ -24,8 +22,11 @@ from attnres_ref.training import (
     half_precision,
     learning_rate,
     make_optimizer,
-    train_seeds,
+    presets,
 )
+from attnres_ref.training import trainer as module
+from attnres_ref.training.__main__ import train_command
+from attnres_ref.training.run_directory import CheckpointError, load_checkpoint
 from tiny_data import Corpus
 
 MODEL = LMConfig(d_model=8, n_layers=4, n_heads=2, context=8, residual="full")
@@ -196,15 +197,13 @@ def test_a_finished_run_is_read_back_with_its_own_provenance(tmp_path):
 
 
 def test_seeds_pair_initialisation_and_batches_across_residuals():
-    first = [
-        Trainer(dataclasses.replace(MODEL, residual=residual), RECIPE, corpus()).step()
-        for residual in ("prenorm", "full", "block")
-    ]
-    assert first[0]["loss"] == pytest.approx(first[1]["loss"], abs=1e-4)
-    assert first[0]["loss"] == pytest.approx(first[2]["loss"], abs=1e-4)
-    runs = train_seeds(MODEL, dataclasses.replace(RECIPE, steps=1), corpus(), seeds=(0, 1))
-    assert runs[0].metrics[0]["loss"] != runs[1].metrics[0]["loss"]
-    assert [run.result["train"]["seed"] for run in runs] == [0, 1]
+    def first_loss(residual, seed=0):
+        model = dataclasses.replace(MODEL, residual=residual)
+        return Trainer(model, dataclasses.replace(RECIPE, seed=seed), corpus()).step()["loss"]
+
+    assert first_loss("prenorm") == pytest.approx(first_loss("full"), abs=1e-4)
+    assert first_loss("prenorm") == pytest.approx(first_loss("block"), abs=1e-4)
+    assert first_loss("full", seed=1) != first_loss("full", seed=0)
 
 
 def test_training_learns():
@@ -276,7 +275,7 @@ def nan_from(step):
 
 
 def test_nan_loss_stops_with_the_step_and_the_last_good_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr("attnres_ref.training.Trainer", nan_from(6))
+    monkeypatch.setattr("attnres_ref.training.trainer.Trainer", nan_from(6))
     with pytest.raises(Diverged, match=r"at step 7: lower lr.*checkpoint\.pt, step 4"):
         train(MODEL, RECIPE, corpus(), tmp_path)
     monkeypatch.undo()
@@ -286,7 +285,7 @@ def test_nan_loss_stops_with_the_step_and_the_last_good_checkpoint(tmp_path, mon
 
 
 def test_nan_loss_without_a_folder_says_so(monkeypatch):
-    monkeypatch.setattr("attnres_ref.training.Trainer", nan_from(0))
+    monkeypatch.setattr("attnres_ref.training.trainer.Trainer", nan_from(0))
     with pytest.raises(Diverged, match="at step 1.*no checkpoint_dir was given"):
         train(MODEL, RECIPE, corpus())
 
@@ -294,7 +293,7 @@ def test_nan_loss_without_a_folder_says_so(monkeypatch):
 @pytest.fixture
 def fp16(monkeypatch):
     """What a T4 does, on the CPU: fp16 layers and a loss scaler."""
-    monkeypatch.setattr("attnres_ref.training.half_precision", lambda device: torch.float16)
+    monkeypatch.setattr(module, "half_precision", lambda device: torch.float16)
 
 
 def test_fp16_comes_with_a_loss_scaler(fp16):
@@ -331,7 +330,7 @@ def test_fp16_skips_an_overflow_and_stops_when_no_scale_helps(fp16):
 def test_a_float32_checkpoint_goes_on_in_fp16(tmp_path, monkeypatch):
     train(MODEL, RECIPE, corpus(), tmp_path)
     state = load_checkpoint(tmp_path / "checkpoint.pt")
-    monkeypatch.setattr("attnres_ref.training.half_precision", lambda device: torch.float16)
+    monkeypatch.setattr(module, "half_precision", lambda device: torch.float16)
     trainer = Trainer(MODEL, RECIPE, corpus())
     trainer.load_state_dict(state)
     assert trainer.done == 12 and math.isfinite(trainer.step()["loss"])
@@ -365,7 +364,7 @@ def test_metrics_shorter_than_the_checkpoint_are_named(tmp_path):
 def test_a_deleted_checkpoint_takes_its_result_along(tmp_path, monkeypatch):
     train(MODEL, RECIPE, corpus(), tmp_path)
     (tmp_path / "checkpoint.pt").unlink()
-    monkeypatch.setattr("attnres_ref.training.Trainer", nan_from(0))
+    monkeypatch.setattr("attnres_ref.training.trainer.Trainer", nan_from(0))
     with pytest.raises(Diverged):
         train(MODEL, RECIPE, corpus(), tmp_path, resume=True)
     assert not (tmp_path / "result.json").exists()

@@ -12,8 +12,10 @@ import cells
 import exercises
 import tiny_data
 from attnres_kernels import interpret
-from attnres_ref import LM, LMConfig, checkpoint, notebook, presets
-from attnres_ref.checkpoint import RunDirectory
+from attnres_ref import LM, LMConfig, notebook
+from attnres_ref.training import presets
+from attnres_ref.training import run_directory as checkpoint
+from attnres_ref.training.run_directory import RunDirectory
 from tiny_data import sources
 from tiny_data.download import DownloadError
 

@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import attnres_ref.two_phase as module
+import attnres_ref.inference.two_phase as module
 from attnres_ref import attend_with_stats, depth_attention, merge
-from attnres_ref.io_counts import (
+from attnres_ref.inference.io_counts import (
     count_layer_wise,
     count_prenorm,
     count_two_phase,
     total,
 )
-from attnres_ref.two_phase import (
+from attnres_ref.inference.two_phase import (
     Read,
     TwoPhase,
     phase_one,

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from attnres_ref import LM, LMConfig, depth_attention
-from attnres_ref.mixing import mixing_matrix
-from attnres_ref.probes import trace
+from attnres_ref.study.mixing import mixing_matrix
+from attnres_ref.study.probes import trace
 from attnres_ref.variants import (
     RESIDUALS,
     HyperConnections,

@@ -15,10 +15,10 @@ import sys
 
 import torch.distributed as dist
 
-from attnres_ref.distributed import process_group
 from attnres_ref.pipeline.launch import device
 from attnres_ref.pipeline.layout import MODES, Layout, cached_formula, naive_formula
 from attnres_ref.pipeline.trial import Trial, trial
+from attnres_ref.training.distributed import process_group
 
 
 def main(arguments: list[str] | None = None) -> None:

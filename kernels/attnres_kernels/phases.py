@@ -13,7 +13,7 @@ from attnres_kernels.interpret import check_device
 
 class Read(NamedTuple):
     """A finished softmax over some sources, with what it takes to join another; the
-    fields of attnres_ref.two_phase.Read."""
+    fields of attnres_ref.inference.two_phase.Read."""
 
     mean: Tensor           # [..., d], in the sources' dtype
     lse: Tensor            # [..., 1] float32, log of the sum of exponentials
@@ -23,8 +23,9 @@ def phase_one(queries: Tensor, sources: Sequence[Tensor], eps: float = 1e-5) -> 
     """Every query over all sources: S reads of [..., d].
 
     queries: [S, d], key-norm weight folded in; sources: n >= 1 tensors [..., d].
-    As attnres_ref.two_phase.phase_one, but the means come in the sources' dtype: they
-    are normalised, so float16 does not overflow, and it halves what phase 2 reads.
+    As attnres_ref.inference.two_phase.phase_one, but the means come in the sources'
+    dtype: they are normalised, so float16 does not overflow, and it halves what phase 2
+    reads.
     Differentiable, by plain PyTorch run again. Raises as `depth_attention` does.
     """
     launch.check_inputs(sources, queries=queries)
@@ -46,8 +47,8 @@ def phase_two(
     """One query's read over the sources behind `first` and these: h [..., d].
 
     first: a Read of `phase_one`; query: [1, d] or [d]; sources: n >= 1 tensors [..., d].
-    As attnres_ref.two_phase.phase_two, in the sources' dtype. Two additions save a pass
-    each, and may be combined:
+    As attnres_ref.inference.two_phase.phase_two, in the sources' dtype. Two additions
+    save a pass each, and may be combined:
     out_norm_weight [d]: return RMSNorm(h), as in `depth_attention`;
     output [..., d]: what the last layer wrote, not yet part of the partial sum, which is
     the one source. Returns (h, partial + output).

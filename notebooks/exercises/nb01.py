@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from attnres_ref.probes import rms
+from attnres_ref.study.probes import rms
 
 from . import exercise
 

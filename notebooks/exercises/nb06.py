@@ -3,7 +3,7 @@
 import math
 import random
 
-from attnres_ref.scaling import PowerLaw, fit, multiplier
+from attnres_ref.study.scaling import PowerLaw, fit, multiplier
 from exercises import exercise
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from attnres_ref import LM, LMConfig, depth_attention
-from attnres_ref.mixing import mixing_matrix, semiseparable_rank
+from attnres_ref.study.mixing import mixing_matrix, semiseparable_rank
 from exercises import exercise
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from attnres_ref.kda import kda_recurrent
+from attnres_ref.hybrid.kda import kda_recurrent
 from exercises import exercise
 
 

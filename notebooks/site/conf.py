@@ -1,4 +1,4 @@
-"""Sphinx on build/site-source, which notebooks/tools/site_source.py writes."""
+"""Sphinx on build/site-source, which notebooks/site/site_source.py writes."""
 
 import hashlib
 import sys

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PRESETS = {"ci", "cpu", "t4", "gpu"}  # attnres_ref.presets, without importing torch
+PRESETS = {"ci", "cpu", "t4", "gpu"}  # training.presets, without importing torch
 RUNTIME = Path(__file__).with_name("colab-runtime.txt")
 
 

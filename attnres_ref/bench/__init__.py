@@ -1,0 +1,1 @@
+"""What it costs on this machine: `python -m attnres_ref.bench`."""

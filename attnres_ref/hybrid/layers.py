@@ -1,0 +1,125 @@
+"""The other layers of a Kimi-Linear-style hybrid, and the names of all of them.
+
+MLA: attention whose keys and values come from one small latent per token; MoE: many
+small MLPs of which each token uses a few.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnres_ref.depth import no_autocast, score_dtype
+from attnres_ref.hybrid.kda import KDA
+from attnres_ref.layers import MLP, Attention, RMSNorm
+
+if TYPE_CHECKING:                      # model.py imports this file
+    from attnres_ref.model import LMConfig
+
+NUDGE = 0.01                           # how far a balancing bias moves after each step
+
+
+class MLA(nn.Module):
+    """One layer: multi-head latent attention, causal, without positions (NoPE).
+
+    Keys and values are up-projected from one latent per token, which is all that a
+    cache has to keep: d_latent numbers in the place of 2 d.
+    """
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        d, self.n_heads = config.d_model, config.n_heads
+        self.norm = RMSNorm(d)
+        self.query = nn.Linear(d, d, bias=False)
+        self.down = nn.Linear(d, config.d_latent, bias=False)
+        self.latent_norm = RMSNorm(config.d_latent)
+        self.up = nn.Linear(config.d_latent, 2 * d, bias=False)
+        self.out = nn.Linear(d, d, bias=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.advance(h)[0]
+
+    def advance(self, h: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """h [B, T, d] that follows tokens with the latents `past` [B, T0, d_latent] ->
+        output, the latents of all T0 + T."""
+        x = self.norm(h)
+        latent, mask = self.latent_norm(self.down(x)), None           # [B, T, d_latent]
+        if past is not None:
+            latent = torch.cat([past, latent], dim=1)
+            shape = h.shape[1], latent.shape[1]
+            mask = torch.ones(shape, dtype=torch.bool, device=h.device).tril(past.shape[1])
+        q = self.query(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        kv = self.up(latent).unflatten(-1, (2, self.n_heads, -1))
+        k, v = kv.transpose(1, 3).unbind(2)                           # [B, H, T, d_head]
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=past is None)
+        return self.out(mixed.transpose(1, 2).flatten(2)), latent     # [B, T, d]
+
+
+class MoE(nn.Module):
+    """One layer: a mixture of experts. A token uses the k experts that score highest,
+    and a shared one. No token is dropped, however many want the same expert.
+
+    `bias` is added to the scores for the choice alone, not to the weights. `balance`
+    moves it toward equal load; a forward pass only notes its `load`, the share of the
+    routed tokens that each expert got [E], so that looking at a model changes nothing.
+    """
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        E, self.n_chosen = config.n_experts, config.experts_per_token     # k
+        self.norm = RMSNorm(config.d_model)
+        self.router = nn.Linear(config.d_model, E, bias=False)
+        self.experts = nn.ModuleList(Expert(config) for _ in range(E))
+        self.shared = Expert(config)
+        self.register_buffer("bias", torch.zeros(E))
+        self.register_buffer("load", torch.zeros(E), persistent=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        x = self.norm(h).flatten(0, 1)                                # [B T, d]
+        chosen, weights = self.route(x)                               # [B T, k] each
+        order = chosen.flatten().argsort(stable=True)                 # by expert
+        counts = chosen.flatten().bincount(minlength=len(self.experts))
+        self.load = counts / counts.sum()
+        token = order // self.n_chosen                                # [B T k]
+        pieces = x[token].split(counts.tolist())
+        y = torch.cat([f(piece) for f, piece in zip(self.experts, pieces)])
+        y = y * weights.flatten()[order].unsqueeze(-1).to(y.dtype)
+        return self.shared(x).index_add(0, token, y).view_as(h)       # [B, T, d]
+
+    def route(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Each token's experts and their weights, which sum to one: [B T, k] both."""
+        scores = self.scores(x)
+        chosen = (scores + self.bias).topk(self.n_chosen).indices
+        weights = scores.gather(-1, chosen)
+        return chosen, weights / weights.sum(-1, keepdim=True)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Of normalised x [B T, d], between 0 and 1, in float32 or wider: [B T, E]."""
+        with no_autocast(x):
+            return self.router(x.to(score_dtype(x))).sigmoid()
+
+    @torch.no_grad()
+    def balance(self, load: Tensor) -> None:
+        """After an optimiser step: overworked experts are chosen a little less."""
+        self.bias += NUDGE * (load.mean() - load).sign()
+
+
+class Expert(nn.Module):
+    """A small SwiGLU without a norm of its own."""
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        self.gate = nn.Linear(config.d_model, config.d_expert, bias=False)
+        self.up = nn.Linear(config.d_model, config.d_expert, bias=False)
+        self.out = nn.Linear(config.d_expert, config.d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(F.silu(self.gate(x)) * self.up(x))
+
+
+# LMConfig.layers -> the classes. The residual stream knows none of them.
+LAYERS = {"attention": Attention, "mlp": MLP, "kda": KDA, "mla": MLA, "moe": MoE}
+MIXERS = ("attention", "kda", "mla")   # where a token sees earlier ones

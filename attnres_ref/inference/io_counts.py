@@ -1,0 +1,108 @@
+"""What a residual connection moves: elements read and written, counted on a real run.
+
+Conventions of Table 1 and Appendix B: a source read by attention counts twice, once
+as key and once as value; what phase 1 leaves for phase 2 is written once and read
+once. The additions that keep the partial sum are the layer's own, and not counted;
+neither are the logits and log-sums, a few numbers per token (`scalars`).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attnres_ref.depth import depth_attention
+from attnres_ref.inference.two_phase import TwoPhase, phase_one, phase_two
+from attnres_ref.streams import PreNorm
+from attnres_ref.study.probes import swapped_attend, swapped_stream
+
+
+class Moved(NamedTuple):
+    """Elements moved for one layer (`layer` L is the final read)."""
+
+    layer: int
+    phase: int             # 1 or 2; 0 where there are no phases
+    reads: int
+    writes: int
+    scalars: int = 0       # numbers per token beside the [..., d] tensors, both ways
+
+
+def total(moved: list[Moved]) -> int:
+    return sum(row.reads + row.writes for row in moved)
+
+
+@torch.no_grad()
+def count_prenorm(model: nn.Module, tokens: Tensor) -> list[Moved]:
+    """The standard residual: h + f(h), for each layer."""
+    if not isinstance(model.stream, PreNorm):
+        raise ValueError(
+            f"model has the stream {type(model.stream).__name__}: pass PreNorm's"
+        )
+    rows = []
+
+    class Counting(PreNorm):
+        def write(self, state, layer, output):
+            new = super().write(state, layer, output)
+            rows.append(Moved(layer, 0, state.numel() + output.numel(), new.numel()))
+            return new
+
+    with swapped_stream(model, Counting(0, 0)):
+        model(tokens)
+    return rows
+
+
+@torch.no_grad()
+def count_layer_wise(model: nn.Module, tokens: Tensor) -> list[Moved]:
+    """AttnRes as the model runs it: every layer reads all its sources."""
+    rows = []
+
+    def attend(query, sources, norm_weight=None):
+        h = depth_attention(query, sources, norm_weight)
+        rows.append(Moved(len(rows), 0, 2 * elements(sources), h.numel()))
+        return h
+
+    with swapped_attend(model, attend):
+        model(tokens)
+    return rows
+
+
+@torch.no_grad()
+def count_two_phase(
+    model: nn.Module, tokens: Tensor, group_size: int | None = None
+) -> list[Moved]:
+    """AttnRes by Algorithm 1: what each call of the two phases is given and returns."""
+    counting = CountingTwoPhase(model.stream, group_size)
+    with swapped_stream(model, counting):
+        model(tokens)
+    return counting.rows
+
+
+class CountingTwoPhase(TwoPhase):
+    def begin(self, embedding):
+        self.rows, self.layer = [], 0
+        return super().begin(embedding)
+
+    def read(self, state, layer):
+        self.layer = layer
+        return super().read(state, layer)
+
+    def write(self, state, layer, output):
+        self.layer = layer + 1             # a group that opens here serves the next layer
+        return super().write(state, layer, output)
+
+    def phase_one(self, queries, sources):
+        reads = phase_one(queries, sources)
+        written = elements(read.mean for read in reads)
+        scalars = elements(read.lse for read in reads)
+        self.rows.append(Moved(self.layer, 1, 2 * elements(sources), written, scalars))
+        return reads
+
+    def phase_two(self, first, query, sources):
+        h = phase_two(first, query, sources)
+        moved = first.mean.numel() + 2 * elements(sources)
+        self.rows.append(Moved(self.layer, 2, moved, h.numel(), first.lse.numel()))
+        return h
+
+
+def elements(tensors) -> int:
+    return sum(tensor.numel() for tensor in tensors)

@@ -1,0 +1,156 @@
+"""Two-phase inference: Algorithm 1, as a stream (sec. 4.2).
+
+A pseudo-query does not depend on the input. So before a group of layers runs, all its
+queries can read the sources that are complete by then, at once:
+
+    phase 1   once per group: every query of it over the completed sources
+    phase 2   layer by layer: join that result with the sources written since
+
+Joining is exact, for a softmax over two sets of sources needs no more of each than
+its mean and the logarithm of its sum of exponentials:
+
+    mean = sum_i exp(s_i) v_i / sum_i exp(s_i)      lse = log sum_i exp(s_i)
+    joint mean = (1 - g) mean_1 + g mean_2          g = sigmoid(lse_2 - lse_1)
+
+This is `merge` of attnres_ref.depth after its division: mean = o / l and
+lse = m + log l. Algorithm 1 as printed has two slips: line 10 must read the partial
+sum b_n^{i-1}, which is all that exists when layer i reads; and what phase 1 returns
+must hold (o, m, l), or their two-number form here, because line 12 uses them apart.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnres_ref.depth import no_autocast, score_dtype
+from attnres_ref.streams import BlockAttnRes, Depth, FullAttnRes
+from attnres_ref.study.probes import swapped_stream
+
+
+class Read(NamedTuple):
+    """A finished softmax over some sources, with what it takes to join another."""
+
+    mean: Tensor           # [..., d]
+    lse: Tensor            # [..., 1], log of the sum of exponentials
+
+
+def phase_one(
+    queries: Tensor, sources: tuple[Tensor, ...], eps: float = 1e-5
+) -> list[Read]:
+    """Every query over all sources: S reads of [..., d] in float32 or wider.
+
+    queries: [S, d], key-norm weight folded in; sources: n tensors [..., d].
+    Equals `attend_with_stats`, which calls 2 S n small operations; here they are two
+    matrix products over a stack, since one token at a time small operations dominate.
+    """
+    values = torch.stack(sources, -2).to(queries.dtype)               # [..., n, d]
+    with no_autocast(values):
+        logits = score(queries, values, eps)                          # [..., n, S]
+        weights = logits.softmax(-2)
+        means = weights.mT @ values                                   # [..., S, d]
+    # The largest weight is exp(largest logit - lse); cheaper than another logsumexp.
+    lses = (logits.amax(-2) - weights.amax(-2).log()).unsqueeze(-1)   # [..., S, 1]
+    return [Read(*read) for read in zip(means.unbind(-2), lses.unbind(-2))]
+
+
+def phase_two(
+    first: Read, query: Tensor, sources: tuple[Tensor, ...], eps: float = 1e-5
+) -> Tensor:
+    """One query's read over the sources behind `first` and these: [..., d].
+
+    query: [1, d]; sources: n >= 1 tensors [..., d], the partial sum for Block.
+    """
+    if len(sources) == 1:                                 # a softmax over one is that one
+        value = sources[0].to(query.dtype)
+        with no_autocast(value):
+            second = Read(value, score(query, value, eps))
+    else:
+        (second,) = phase_one(query, sources, eps)
+    return torch.lerp(first.mean, second.mean, (second.lse - first.lse).sigmoid())
+
+
+def score(queries: Tensor, values: Tensor, eps: float) -> Tensor:
+    """w . v / rms(v) of every query [S, d] and value [..., d]: [..., S] (Eq. 2)."""
+    inverse_rms = (values.square().mean(-1, keepdim=True) + eps).rsqrt()
+    return F.linear(values, queries) * inverse_rms
+
+
+class Scheduled(NamedTuple):
+    """The wrapped stream's state, and the phase-1 results of the group under way."""
+
+    depth: Depth
+    first: int                         # the group's first layer
+    n_seen: int                        # phase 1 has read the first n_seen sources
+    reads: list[Read]                  # for layers first, first + 1, ...
+
+
+class TwoPhase(nn.Module):
+    """An AttnRes stream read by Algorithm 1's schedule: same reads, other order.
+
+    stream: a BlockAttnRes or FullAttnRes; its weights are taken as they are now, and
+    its `attend` is not called; group_size: layers per phase 1, 1 to L, any is exact.
+    Default: the block for Block; about sqrt(L) for Full, which moves least (Table 1:
+    S + N with S N = L).
+    Raises ValueError for another stream or a group_size outside 1..L.
+    """
+
+    def __init__(self, stream: BlockAttnRes, group_size: int | None = None):
+        super().__init__()
+        # A subclass that reads in another way would be scheduled wrongly, silently.
+        if type(stream) not in (BlockAttnRes, FullAttnRes):
+            raise ValueError(
+                f"stream is {type(stream).__name__}: two-phase inference schedules the "
+                "reads of BlockAttnRes and FullAttnRes; run any other model as it is"
+            )
+        n_layers = len(stream.queries) - 1
+        if group_size is None:
+            full = stream.block_size == 1
+            group_size = round(math.sqrt(n_layers)) if full else stream.block_size
+        if not 1 <= group_size <= n_layers:
+            raise ValueError(
+                f"group_size is {group_size}: choose 1 to n_layers = {n_layers}"
+            )
+        self.stream, self.group_size = stream, group_size
+        folded = stream.queries * (1 + stream.queries_norm)           # [L + 1, d]
+        self.folded = folded.to(score_dtype(folded))
+
+    def begin(self, embedding: Tensor) -> Scheduled:
+        return self.open_group(self.stream.begin(embedding), 0)
+
+    def read(self, state: Scheduled, layer: int) -> Tensor:
+        first = state.reads[layer - state.first]
+        fresh = state.depth.sources[state.n_seen :]
+        if not fresh:
+            return first.mean.to(state.depth.completed[0].dtype)
+        h = self.phase_two(first, self.folded[layer : layer + 1], fresh)
+        return h.to(fresh[0].dtype)
+
+    def write(self, state: Scheduled, layer: int, output: Tensor) -> Scheduled:
+        depth = self.stream.write(state.depth, layer, output)
+        if (layer + 1) % self.group_size == 0:
+            return self.open_group(depth, layer + 1)
+        return state._replace(depth=depth)
+
+    def open_group(self, depth: Depth, first: int) -> Scheduled:
+        """Phase 1 for the layers from `first` on; the last group has the final read."""
+        queries = self.folded[first : first + self.group_size]
+        reads = self.phase_one(queries, depth.completed)
+        return Scheduled(depth, first, len(depth.completed), reads)
+
+    phase_one = staticmethod(phase_one)          # to be replaced by a kernel or a counter
+    phase_two = staticmethod(phase_two)
+
+
+def two_phase_forward(
+    model: nn.Module, tokens: Tensor, group_size: int | None = None
+) -> Tensor:
+    """model(tokens) under Algorithm 1's schedule: tokens [B, T] -> logits [B, T, vocab].
+
+    group_size as in `TwoPhase`. Raises ValueError for a model with nothing to
+    schedule (PreNorm), and for tokens as the model does.
+    """
+    with swapped_stream(model, TwoPhase(model.stream, group_size)):
+        return model(tokens)

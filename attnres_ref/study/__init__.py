@@ -1,0 +1,1 @@
+"""Looking at trained models and recorded runs: what the notebooks measure."""

@@ -1,0 +1,127 @@
+"""What depth mixing looks like once trained: ranks against theory, where reads look,
+and whether weight says what matters (sec. 6.2, Fig. 8)."""
+
+import math
+from collections.abc import Sequence
+from statistics import correlation, mean
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attnres_ref.depth import depth_attention
+from attnres_ref.study.probes import rms, swapped_attend
+
+
+def kept(config, n_outputs: int) -> int:
+    """Vectors per token that later reads still see after `n_outputs` layers have written.
+    config: an LMConfig, whose residual says how much a stream forgets."""
+    match config.residual:
+        case "prenorm" | "layerscale" | "rezero" | "highway":
+            return 1
+        case "mhc":
+            return config.n_streams
+        case "block" | "block_raw_keys":
+            return 1 + math.ceil(n_outputs / config.block_size)
+        case "window":
+            return 1 + min(n_outputs, config.window)
+        case _:
+            return 1 + n_outputs
+
+
+def rank_bound(config) -> int:
+    """What `semiseparable_rank` cannot exceed: at every depth, the vectors that pass it
+    or the reads still to come, whichever are fewer."""
+    L = config.n_layers
+    return max(min(kept(config, j), L + 1 - j) for j in range(L + 1))
+
+
+@torch.no_grad()
+def reads(model: nn.Module, tokens: Tensor) -> list[dict]:
+    """Every depth read of tokens [B, T], L + 1 of them, averaged over tokens:
+
+    weights: [n], as `probes.depth_weights`
+    shares:  [n], RMS of alpha_i v_i, what a source brings into the read
+    spread:  entropy of a token's weights over log n; 1: even, 0: one source only (and
+             nan where there is only one)
+    Raises ValueError for a model without depth attention.
+    """
+    found = []
+
+    def attend(query, sources, norm_weight=None):
+        mixed, weights = depth_attention(query, sources, norm_weight, return_weights=True)
+        entropy = -torch.xlogy(weights, weights).sum(0)               # [B, T]
+        n = len(sources)
+        found.append(dict(
+            weights=weights.flatten(1).mean(1).tolist(),
+            shares=[rms(w.unsqueeze(-1) * v) for w, v in zip(weights, sources)],
+            spread=entropy.mean().item() / math.log(n) if n > 1 else math.nan,
+        ))
+        return mixed
+
+    with swapped_attend(model, attend):
+        model(tokens)
+    return found
+
+
+def relative(rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Weights in units of the plain mean 1/n of their read."""
+    return [[weight * len(row) for weight in row] for row in rows]
+
+
+def of_attention(reads: Sequence) -> list:
+    """The reads of attention layers: even ones, without the final read."""
+    return list(reads[:-1][0::2])
+
+
+def of_mlps(reads: Sequence) -> list:
+    """The reads of MLPs: odd ones, without the final read."""
+    return list(reads[:-1][1::2])
+
+
+def column_means(rows: Sequence[Sequence[float]]) -> list[float]:
+    """For each source the mean over the reads that have it: a sink stands out."""
+    n_sources = max(map(len, rows))
+    return [mean(row[i] for row in rows if len(row) > i) for i in range(n_sources)]
+
+
+class Lost(NamedTuple):
+    """One source taken from one read."""
+
+    read: int                      # L for the final read
+    source: int                    # 0: the embedding
+    weight: float                  # in units of the read's plain mean
+    share: float                   # RMS of alpha_i v_i
+    increase: float                # of the loss, nats per byte
+
+
+def lost_sources(reads: Sequence[dict], increases: Sequence[Sequence[float]]) -> list[Lost]:
+    """`reads` and `mixing.source_ablation` of one model, entry by entry; a read with one
+    source, which it cannot lose, is left out."""
+    rows = relative([read["weights"] for read in reads])
+    return [
+        Lost(layer, source, rows[layer][source], read["shares"][source], float(increase))
+        for layer, (read, row) in enumerate(zip(reads, increases)) if len(row) > 1
+        for source, increase in enumerate(row)
+    ]
+
+
+def agreement(lost: Sequence[Lost], what: str) -> float:
+    """Rank correlation of the loss increase with "weight" or "share"."""
+    return rank_correlation([getattr(x, what) for x in lost], [x.increase for x in lost])
+
+
+def averaged(seeds: Sequence[Sequence[Lost]]) -> list[Lost]:
+    """The mean over seeds, entry by entry."""
+    return [Lost(*map(mean, zip(*entries))) for entries in zip(*seeds, strict=True)]
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's, for values without ties: 1 if y orders things as x does."""
+    return correlation(places(x), places(y))
+
+
+def places(values: Sequence[float]) -> list[int]:
+    """The place of each value when they are put in order, the smallest first."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    return sorted(range(len(values)), key=order.__getitem__)

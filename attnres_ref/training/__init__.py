@@ -1,0 +1,23 @@
+"""Training: the recipe, the loop, and what keeps a run safe."""
+
+from attnres_ref.training.trainer import (
+    Diverged,
+    Run,
+    TrainConfig,
+    Trainer,
+    half_precision,
+    learning_rate,
+    make_optimizer,
+    train,
+)
+
+__all__ = [
+    "Diverged",
+    "Run",
+    "TrainConfig",
+    "Trainer",
+    "half_precision",
+    "learning_rate",
+    "make_optimizer",
+    "train",
+]

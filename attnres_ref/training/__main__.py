@@ -1,0 +1,72 @@
+"""The command line of `python -m attnres_ref.training`. The one module of the
+reference that knows about corpora: the others take any object with their methods."""
+
+import argparse
+import sys
+
+from attnres_ref.training import Diverged, Run, distributed, presets, train
+from attnres_ref.training.run_directory import CheckpointError
+from attnres_ref.variants import RESIDUALS
+from tiny_data import load
+from tiny_data.download import DownloadError
+
+
+def train_command(arguments: list[str] | None = None) -> None:
+    """Parse, train, print the result; one line on standard error when it cannot."""
+    parser = argparse.ArgumentParser(
+        prog="python -m attnres_ref.training",
+        description="Train one model; OUT gets metrics.jsonl, checkpoint.pt, result.json.",
+    )
+    add = parser.add_argument
+    add("--residual", choices=sorted(RESIDUALS), default="block")
+    sizes = sorted(presets.PRESETS)
+    add("--preset", choices=sizes, help="size; default: what the device suits")
+    add("--data", default="python_sources", help="corpus name, or the path of a text file")
+    add("--checkpoint-dir", help="folder for checkpoint and metrics; none: keep nothing")
+    add("--resume", action="store_true", help="go on from the folder's checkpoint")
+    add("--block-size", type=int, help="layers per AttnRes block")
+    for name in ("steps", "seed", "batch-size", "checkpoint-every"):
+        add(f"--{name}", type=int, help="default: the preset's")
+    for name in ("lr", "query-lr-scale", "query-weight-decay"):
+        add(f"--{name}", type=float, help="default: the preset's")
+    add("--compile", action="store_true", help="torch.compile the model")
+    options = vars(parser.parse_args(arguments))
+    if options["resume"] and not options["checkpoint_dir"]:
+        parser.error("--resume needs --checkpoint-dir: the folder of the run to go on with")
+
+    try:
+        with distributed.process_group():
+            run = train_as(options)
+            if distributed.rank() == 0:
+                print(
+                    f"{options['residual']}: validation loss {run.val_loss:.4f} nats, "
+                    f"{run.metrics[-1]['val_bits_per_byte']:.4f} bits per byte"
+                )
+    except (ValueError, OSError, CheckpointError, Diverged, DownloadError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: run the same command with --resume to go on")
+
+
+def train_as(options: dict) -> Run:
+    """The run that the command line's options describe."""
+
+    def given(*names):
+        return {name: options[name] for name in names if options[name] is not None}
+
+    size = presets.preset(options["preset"]) if options["preset"] else presets.current()
+    return train(
+        size.lm(options["residual"], **given("block_size")),
+        size.training(
+            **given("steps", "seed", "batch_size", "checkpoint_every"),
+            **given("lr", "query_lr_scale", "query_weight_decay"),
+        ),
+        load(options["data"]),
+        checkpoint_dir=options["checkpoint_dir"],
+        resume=options["resume"],
+        compile=options["compile"],
+    )
+
+
+if __name__ == "__main__":
+    train_command()

@@ -1,0 +1,265 @@
+"""Training: data to loss, the same run whether or not it was interrupted.
+
+    python -m attnres_ref.training --residual full --preset ci --checkpoint-dir OUT
+"""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from attnres_ref.depth import depth_attention
+from attnres_ref.hybrid.routing import balance_experts
+from attnres_ref.model import LM, LMConfig
+from attnres_ref.training import distributed
+from attnres_ref.training.interrupt import finish_step_on_ctrl_c
+from attnres_ref.training.provenance import provenance
+from attnres_ref.training.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The recipe. Raises ValueError for a field that does not fit."""
+
+    steps: int = 300               # optimiser steps, and the length of the schedule
+    batch_size: int = 16           # sequences of LMConfig.context tokens a step
+    lr: float = 4e-3               # peak learning rate
+    query_lr_scale: float = 1.0    # factor on it for what the residual stream learns
+    warmup_steps: int = 40         # linear rise to the peak
+    final_lr: float = 0.1          # the cosine ends at this fraction of the peak
+    weight_decay: float = 0.1      # on the layers' matrices; never on norms
+    query_weight_decay: float = 0.0  # on what the residual stream learns
+    clip: float = 1.0              # largest gradient norm
+    seed: int = 0                  # of the initialisation and of the batches
+    eval_every: int = 100          # steps between validations (the last step has one)
+    eval_windows: int = 64         # fixed validation windows of LMConfig.context tokens
+    checkpoint_every: int = 50     # steps between checkpoints, where a folder is given
+
+    def __post_init__(self):
+        whole = ("steps", "batch_size", "eval_every", "eval_windows", "checkpoint_every")
+        decays = ("weight_decay", "query_weight_decay")
+        factors = ("query_lr_scale", "warmup_steps", "final_lr", *decays)
+        self._require("at least 1", lambda x: x >= 1, whole)
+        self._require("above 0", lambda x: x > 0, ("lr", "clip"))
+        self._require("at least 0", lambda x: x >= 0, factors)
+
+    def _require(self, rule, holds, names):
+        for name in names:
+            if not holds(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be {rule}")
+
+
+class Diverged(RuntimeError):
+    """The loss or the gradient is no longer finite."""
+
+
+@dataclass
+class Run:
+    """What training leaves behind."""
+
+    model: LM
+    metrics: list[dict]            # a line per step: step, loss, lr, grad_norm [, val_loss]
+    result: dict                   # JSON: configurations, final losses, provenance
+
+    @property
+    def val_loss(self) -> float:
+        """Final validation loss, nats per byte."""
+        return self.metrics[-1]["val_loss"]
+
+
+class Trainer:
+    """One model, its optimiser and its place in the data.
+
+    `config.seed` fixes initialisation and batches: models that differ only in their
+    residual start from the same weights and see the same batches.
+    """
+
+    def __init__(
+        self, model_config: LMConfig, config: TrainConfig, corpus,
+        attend=depth_attention, compile: bool = False, device: str | None = None,
+    ):
+        best = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device or best)
+        self.config, self.corpus, self.context = config, corpus, model_config.context
+        torch.manual_seed(config.seed)
+        self.model = LM(model_config, attend).to(self.device)
+        forward = torch.compile(self.model) if compile else self.model
+        self.forward = distributed.data_parallel(forward)
+        self.optimizer = make_optimizer(self.model, config)
+        self.half = half_precision(self.device)
+        needs_scaler = self.half == torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=needs_scaler)
+        self.done = 0              # finished steps
+
+    def step(self) -> dict:
+        """One optimiser step; its metrics. Raises Diverged and leaves the weights as
+        they were when loss or gradient is not finite."""
+        config, lr = self.config, learning_rate(self.done, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["lr_scale"]
+        batch = self.corpus.batch(config.seed, self.done, config.batch_size, self.context)
+        loss = self.loss(*distributed.own_rows(batch))
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        loss = distributed.mean(loss).item()
+        line = dict(step=self.done + 1, loss=loss, lr=lr, grad_norm=norm.item())
+        # The fp16 scaler skips steps with infinite gradients and halves its scale, which
+        # ends well unless no scale is small enough. It never repairs a bad loss.
+        overflow = not math.isfinite(line["grad_norm"])
+        skipped = overflow and self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+        if not math.isfinite(line["loss"]) or overflow and not skipped:
+            raise Diverged(
+                f"loss {line['loss']:g} and gradient norm {line['grad_norm']:g} at step "
+                f"{line['step']}: lower lr, now {config.lr:g}, lengthen warmup_steps, or "
+                "check what `attend` computes"
+            )
+        if skipped:
+            line["grad_norm"] = None                   # JSON has no infinity
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.done += 1
+        return line
+
+    def loss(self, inputs, targets):
+        """Mean cross-entropy, nats per byte, of int64 [B, T] inputs and targets."""
+        inputs, targets = inputs.to(self.device), targets.to(self.device)
+        with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
+            logits = self.forward(inputs)
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+    @torch.no_grad()
+    def validate(self) -> dict:
+        """Mean loss over the corpus' fixed windows, in nats and in bits per byte."""
+        windows = self.corpus.validation_windows(self.config.eval_windows, self.context)
+        batches = zip(*(split.split(self.config.batch_size) for split in windows))
+        total = sum(self.loss(x, y).item() * len(x) for x, y in batches)
+        loss = total / len(windows[0])
+        return dict(val_loss=loss, val_bits_per_byte=loss / math.log(2))
+
+    def state_dict(self) -> dict:
+        parts = dict(model=self.model, optimizer=self.optimizer, scaler=self.scaler)
+        states = {name: part.state_dict() for name, part in parts.items()}
+        return dict(step=self.done, **states)
+
+    def load_state_dict(self, state: dict) -> None:
+        self.done = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"]:                # empty where the run began without fp16
+            self.scaler.load_state_dict(state["scaler"])
+
+
+def train(
+    model_config: LMConfig, config: TrainConfig, corpus, checkpoint_dir=None,
+    resume: bool = False, observe=None, **trainer_options,
+) -> Run:
+    """Train one model on `corpus` (a tiny_data.Corpus, or anything with its methods).
+
+    With `checkpoint_dir` the run can be killed at any moment and resumed; on a CPU
+    the resumed run equals the uninterrupted one bit for bit. Ctrl-C finishes the
+    step, saves, and raises KeyboardInterrupt. observe(model) returns JSON values that
+    join the metrics of every validation. trainer_options: attend, compile and device
+    of `Trainer`. Raises Diverged, CheckpointError or OSError for a folder
+    that cannot be used, ValueError for a corpus shorter than the context.
+    """
+    trainer = Trainer(model_config, config, corpus, **trainer_options)
+    identity = dict(
+        model=asdict(model_config), train=asdict(config), data=corpus.fingerprint
+    )
+    if not checkpoint_dir:
+        return run_steps(trainer, identity, None, observe)
+    folder = distributed.run_directory(checkpoint_dir, identity, resume)
+    with folder.locked():
+        if state := folder.restore():
+            trainer.load_state_dict(state)
+        return run_steps(trainer, identity, folder, observe)
+
+
+def run_steps(
+    trainer: Trainer, identity: dict, folder: RunDirectory | None, observe=None
+) -> Run:
+    """From where `trainer` stands to the end of its schedule; `folder` stays up to date."""
+    config, context = trainer.config, trainer.context
+    metrics = folder.read_metrics() if folder else []
+    first, began = trainer.done, time.perf_counter()
+    tokens_per_step = config.batch_size * context
+    bar = tqdm(
+        total=config.steps, initial=first, mininterval=1.0,
+        desc=f"{trainer.model.config.residual}, seed {config.seed}",
+        disable=distributed.rank() > 0,
+    )
+    with bar, finish_step_on_ctrl_c() as stop:
+        while trainer.done < config.steps:
+            try:
+                line = trainer.step()
+            except Diverged as error:
+                where = folder.last_good() if folder else "no checkpoint_dir was given"
+                raise Diverged(f"{error}; {where}") from None
+            last = trainer.done == config.steps
+            if last or trainer.done % config.eval_every == 0:
+                line |= trainer.validate()
+                line |= observe(trainer.model) if observe else {}
+            metrics.append(line)
+            stopping = distributed.any_of(stop.requested)
+            if folder:
+                folder.append(line)
+                if last or stopping or trainer.done % config.checkpoint_every == 0:
+                    folder.save(trainer.state_dict())
+            speed = (trainer.done - first) * tokens_per_step / (time.perf_counter() - began)
+            status = f"loss {line['loss']:.3f}, {speed:,.0f} tokens/s"
+            bar.set_postfix_str(status, refresh=False)
+            bar.update()
+            if stopping:
+                raise KeyboardInterrupt
+
+    finished_before = folder and folder.read_result()      # keep that run's provenance
+    result = finished_before or dict(
+        **identity, **metrics[-1], **provenance(trainer.device),
+        parameters=sum(p.numel() for p in trainer.model.parameters()),
+    )
+    if folder:
+        folder.write_result(result)
+    return Run(trainer.model, metrics, result)
+
+
+def make_optimizer(model: LM, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW in three groups: matrices decay, norms do not, and what the residual stream
+    learns (pseudo-queries are 2-D, but no matrices) has a decay and a rate of its own.
+    After each step the experts of a mixture, where there are any, are balanced."""
+    stream, matrices, vectors = [], [], []
+    for name, parameter in model.named_parameters():
+        of_layers = matrices if parameter.dim() >= 2 else vectors
+        (stream if name.startswith("stream.") else of_layers).append(parameter)
+    scale, decay = config.query_lr_scale, config.query_weight_decay
+    groups = [
+        dict(params=matrices, weight_decay=config.weight_decay, lr_scale=1.0),
+        dict(params=vectors, weight_decay=0.0, lr_scale=1.0),
+        dict(params=stream, weight_decay=decay, lr_scale=scale),
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
+    optimizer.register_step_post_hook(lambda *_: balance_experts(model))
+    return optimizer
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then a cosine from the peak down to final_lr * peak."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    cosine = (1 + math.cos(math.pi * progress)) / 2
+    return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)
+
+
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """bf16 from sm80, fp16 below (a T4 has no bf16), None (float32) without CUDA."""
+    if device.type != "cuda":
+        return None
+    ampere_or_newer = torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if ampere_or_newer else torch.float16
+

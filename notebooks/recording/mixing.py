@@ -1,0 +1,104 @@
+"""Measure what the models of the ablation sweep ended up mixing: recorded/mixing.json.
+
+    python notebooks/recording/mixing.py               # after `record.py ablations`
+    python notebooks/recording/mixing.py --part 0/2    # half of the models, this process
+
+Goes on where it stopped: what is measured of a model lies in build/recorded/mixing. The
+JSON is written once all models are there.
+"""
+
+import argparse
+import json
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from attnres_ref import LM
+from attnres_ref.study.mixing import mixing_matrix, semiseparable_rank, source_ablation
+from attnres_ref.study.patterns import rank_bound, reads
+from attnres_ref.study.sweep import Trial
+from attnres_ref.training.provenance import provenance
+from attnres_ref.training.run_directory import load_checkpoint
+from record import ROOT, write
+from sweeps import STUDY, ablations
+from tiny_data import load
+
+CORPUS = "python_sources"
+PARTS = ROOT / "build" / "recorded" / "mixing"
+WINDOWS, ABLATION_WINDOWS = 4, 16      # of STUDY's context: for matrices, for losses
+PICKED = 8                             # tokens and channels whose ranks are measured
+ABLATED = STUDY.lm("full"), STUDY.lm("block")        # lose their sources one by one
+TIGHT, ROUGH = 1e-10, 1e-2             # singular values below this, relative, are zero
+
+
+def measured(trial: Trial, model: LM, corpus) -> dict:
+    """Everything recorded of one trained model."""
+    inputs, targets = corpus.validation_windows(ABLATION_WINDOWS, STUDY.model["context"])
+    record = dict(
+        name=trial.name, model=asdict(trial.model), train=asdict(trial.train),
+        data=corpus.fingerprint, **provenance(torch.device("cpu")),
+    )
+    if trial.model.residual in ("full", "block"):
+        record["reads"] = [rounded(read) for read in reads(model, inputs)]
+    if trial.model in ABLATED:
+        rows = source_ablation(model, inputs, targets)
+        record["ablation"] = [rounded(row.tolist()) for row in rows]
+    return record | matrix_and_ranks(model.double(), inputs[:WINDOWS])
+
+
+def matrix_and_ranks(model: LM, tokens) -> dict:
+    """The mean matrix, and the ranks of some tokens' and channels' own."""
+    M = mixing_matrix(model, tokens).flatten(2)            # [L + 1, L + 1, B T d]
+    picked = torch.linspace(0, M.shape[-1] - 1, PICKED).long()
+    ranks = {
+        name: [semiseparable_rank(M[..., i], tolerance) for i in picked]
+        for name, tolerance in (("rank", TIGHT), ("rough_rank", ROUGH))
+    }
+    mean = M.mean(-1).tolist()
+    matrix = [rounded(row[: layer + 1]) for layer, row in enumerate(mean)]
+    return dict(matrix=matrix, **ranks, rank_bound=rank_bound(model.config))
+
+
+def rounded(values):
+    """To four digits; JSON has no nan, so a number that does not exist is None."""
+    if isinstance(values, dict):
+        return {key: rounded(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [rounded(value) for value in values]
+    return None if math.isnan(values) else float(f"{values:.4g}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", default="0/1", help="K/N: every N-th model from the K-th")
+    study = ROOT / "build" / "recorded" / "study"
+    parser.add_argument("--folder", type=Path, default=study, help="the study's runs")
+    options = parser.parse_args()
+    part, parts = map(int, options.part.split("/"))
+
+    corpus = load(CORPUS)
+    # Another initialisation is no other residual.
+    trials = [trial for trial in ablations()[CORPUS] if not trial.model.scaled_init]
+    PARTS.mkdir(parents=True, exist_ok=True)
+    for trial in trials[part::parts]:
+        kept, run = PARTS / f"{trial.name}.json", options.folder / CORPUS / trial.name
+        if kept.exists() or not (run / "result.json").exists():
+            continue                               # measured, or not trained to the end
+        model = LM(trial.model)
+        model.load_state_dict(load_checkpoint(run / "checkpoint.pt")["model"])
+        kept.write_text(json.dumps(measured(trial, model, corpus)) + "\n")
+        print(f"measured {trial.name}", flush=True)
+
+    files = [PARTS / f"{trial.name}.json" for trial in trials]
+    missing = [file.stem for file in files if not file.exists()]
+    if missing:
+        sys.exit(f"{len(missing)} models are to come, {missing[0]} first: nothing written")
+    records = [json.loads(file.read_text()) for file in files]
+    write("mixing", {CORPUS: records})
+
+
+if __name__ == "__main__":
+    main()
