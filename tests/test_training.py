@@ -199,7 +199,8 @@ def test_a_finished_run_is_read_back_with_its_own_provenance(tmp_path):
 def test_seeds_pair_initialisation_and_batches_across_residuals():
     def first_loss(residual, seed=0):
         model = dataclasses.replace(MODEL, residual=residual)
-        return Trainer(model, dataclasses.replace(RECIPE, seed=seed), corpus()).step()["loss"]
+        recipe = dataclasses.replace(RECIPE, seed=seed)
+        return Trainer(model, recipe, corpus()).step()["loss"]
 
     assert first_loss("prenorm") == pytest.approx(first_loss("full"), abs=1e-4)
     assert first_loss("prenorm") == pytest.approx(first_loss("block"), abs=1e-4)
