@@ -1,5 +1,11 @@
-"""Attention Residuals from scratch: the reference, in plain PyTorch."""
+"""Attention Residuals from scratch: the reference, in plain PyTorch.
 
+Read depth.py, streams.py, model.py, training/recipe.py and training/trainer.py, in this
+order: they are the whole idea. Every other file uses them, and they know none of it.
+"""
+
+# Importing these two is what adds their layers to LAYERS and their streams to STREAMS.
+from attnres_ref import hybrid, variants
 from attnres_ref.depth import attend_with_stats, depth_attention, merge
 from attnres_ref.inference.two_phase import two_phase_forward
 from attnres_ref.model import LM, LMConfig
@@ -14,8 +20,9 @@ __all__ = [
     "PreNorm",
     "attend_with_stats",
     "depth_attention",
+    "hybrid",
     "merge",
     "train",
     "two_phase_forward",
+    "variants",
 ]
-

@@ -5,13 +5,26 @@
 One learned query w scores every source v_i through its normalised key, and the
 raw sources are mixed. Tokens never meet here: each position attends over its
 own n sources.
+
+The operator stands here twice: `stacked_depth_attention` as the equations are written,
+`depth_attention` without the copies that this makes. They compute the same.
 """
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+
+def stacked_depth_attention(query, sources, norm_weight=None, eps=1e-5):
+    """The read as the equations are written: stack, normalise, score, mix. Autograd keeps
+    several copies of all sources for it. Arguments as in `depth_attention`."""
+    values = torch.stack(tuple(sources))                          # [n, ..., d]
+    keys = F.rms_norm(values, values.shape[-1:], norm_weight, eps)
+    weights = (keys @ query).softmax(0)                           # [n, ...]
+    return torch.einsum("n...,n...d->...d", weights, values)
 
 
 def depth_attention(
@@ -45,7 +58,7 @@ class LeanDepthAttention(torch.autograd.Function):
     """Eq. 2-4 as loops over the sources, never a stacked [n, ..., d] copy.
 
     Backward needs the sources, which the model holds anyway, and three numbers
-    per token and source. Autograd on the stacked form keeps several copies.
+    per token and source.
     """
 
     @staticmethod

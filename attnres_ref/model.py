@@ -1,19 +1,19 @@
-"""A small language model: the loop that reads from and writes to a residual stream."""
+"""A small language model: the loop that reads from and writes to a residual stream.
+
+A layer is an attention or an MLP. It maps what it reads from the stream, h [B, T, d], to
+what it writes, [B, T, d]; its norm is inside. The layers of a hybrid join LAYERS from
+attnres_ref.hybrid.
+"""
 
 import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention
-from attnres_ref.hybrid.layers import LAYERS, MIXERS
-from attnres_ref.layers import MLP, Attention, RMSNorm, RoPE
-from attnres_ref.variants import RESIDUALS
-
-__all__ = [
-    "LM", "LMConfig", "MLP", "Attention", "RMSNorm", "RoPE", "check_tokens", "generate",
-]
+from attnres_ref.streams import STREAMS
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class LMConfig:
     n_layers: int = 16             # L: an attention and an MLP count as two layers
     n_heads: int = 4               # heads of the sequence attention
     context: int = 256             # longest sequence T
-    residual: str = "block"        # a name in attnres_ref.variants.RESIDUALS
+    residual: str = "block"        # a name in STREAMS
     block_size: int = 4            # S, layers per AttnRes block ("block" only)
     window: int = 8                # W, latest outputs a read sees ("window" only)
     depth_heads: int = 4           # heads of the depth attention ("multihead" only)
     n_streams: int = 4             # m, parallel residual streams ("mhc" only)
-    layers: str = "attention,mlp"  # names in attnres_ref.hybrid.LAYERS, repeated up to L
+    layers: str = "attention,mlp"  # names in LAYERS, repeated up to L
     n_experts: int = 8             # E, routed experts ("moe" only)
     experts_per_token: int = 2     # k, how many of them a token uses ("moe" only)
     tied_head: bool = False        # the output head shares the embedding's matrix
@@ -47,31 +47,27 @@ class LMConfig:
                 f"{self.d_model / self.n_heads:g}: RoPE needs an even whole number, "
                 "so make d_model a multiple of 2 * n_heads"
             )
-        self._check_layers()
-        if self.residual not in RESIDUALS:
+        if self.residual not in STREAMS:
             raise ValueError(
-                f"residual is {self.residual!r}: choose one of {sorted(RESIDUALS)}"
+                f"residual is {self.residual!r}: choose one of {sorted(STREAMS)}"
             )
-        with torch.device("meta"):     # a stream checks its own fields; costs no memory
-            RESIDUALS[self.residual](self, None)
-
-    def _check_layers(self):
-        names = self.layer_names
-        if unknown := set(names) - set(LAYERS):
+        names = set(self.layer_names)
+        if unknown := names - set(LAYERS):
             raise ValueError(
                 f"layers is {self.layers!r} with {sorted(unknown)}: choose from "
                 f"{sorted(LAYERS)}, separated by commas"
             )
-        if not set(names) & set(MIXERS):
+        if not names & MIXERS:
             raise ValueError(
                 f"layers is {self.layers!r} and n_layers {self.n_layers}: without one of "
                 f"{sorted(MIXERS)} no token sees another, so add one"
             )
-        if "moe" in names and not 1 <= self.experts_per_token <= self.n_experts:
-            raise ValueError(
-                f"experts_per_token is {self.experts_per_token}: choose 1 to "
-                f"n_experts = {self.n_experts}"
-            )
+        # The other fields are checked by the part that uses them, when it is built. On
+        # the meta device a trial of it takes no memory.
+        with torch.device("meta"):
+            STREAMS[self.residual](self, None)
+            for name in names:
+                LAYERS[name](self)
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -88,17 +84,6 @@ class LMConfig:
         """Width inside the SwiGLU: 8/3 d (as many parameters as 4 d without the
         gate), rounded up to a multiple of 8."""
         return 8 * math.ceil(self.d_model / 3)
-
-    @property
-    def d_expert(self) -> int:
-        """Width inside an expert: the shared and the k routed ones that a token uses are
-        together about as wide as the SwiGLU; a multiple of 8."""
-        return 8 * math.ceil(self.d_hidden / 8 / (self.experts_per_token + 1))
-
-    @property
-    def d_latent(self) -> int:
-        """Width of what MLA's cache keeps of a token."""
-        return math.ceil(self.d_model / 4)
 
 
 class LM(nn.Module):
@@ -120,7 +105,7 @@ class LM(nn.Module):
         if config.tied_head:
             self.head.weight = self.embedding.weight
         self.initialise()
-        self.stream = RESIDUALS[config.residual](config, attend)
+        self.stream = STREAMS[config.residual](config, attend)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens [B, T] int64 -> logits [B, T, vocab]. Raises ValueError for others."""
@@ -143,7 +128,76 @@ class LM(nn.Module):
                 weight.mul_(self.config.n_layers ** -0.5)
 
 
+class Attention(nn.Module):
+    """One layer: causal self-attention over the sequence, with RoPE."""
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        self.n_heads = config.n_heads
+        self.norm = RMSNorm(config.d_model)
+        self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
+        self.rope = RoPE(config)
+        self.out = nn.Linear(config.d_model, config.d_model, bias=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        qkv = self.qkv(self.norm(h)).unflatten(-1, (3, self.n_heads, -1))
+        q, k, v = qkv.transpose(1, 3).unbind(2)                      # [B, heads, T, d_head]
+        mixed = F.scaled_dot_product_attention(
+            self.rope(q), self.rope(k), v, is_causal=True
+        )
+        return self.out(mixed.transpose(1, 2).flatten(2))             # [B, T, d]
+
+
+class RMSNorm(nn.RMSNorm):
+    """PyTorch's RMSNorm with its default eps, the rounding unit of the dtype. A larger
+    eps would let a layer feel the scale of its input, and PreNorm, Full and Block
+    would no longer agree to rounding at initialisation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Under autocast x is half precision and the weight float32: align them.
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype))
+
+
+class RoPE(nn.Module):
+    """Rotary positions: channel pair j at position t turns by t / base^(2j / d_head)."""
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        frequency = config.rope_base ** -(torch.arange(0, config.d_head, 2) / config.d_head)
+        angle = torch.outer(torch.arange(config.context), frequency)  # [context, d_head/2]
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """x [..., T, d_head] at the positions start, start + 1, ...: turned."""
+        here = slice(start, start + x.shape[-2])
+        cos, sin = (table[here].to(x.dtype) for table in (self.cos, self.sin))
+        first, second = x.chunk(2, dim=-1)                            # [..., T, d_head / 2]
+        return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+class MLP(nn.Module):
+    """One layer: SwiGLU."""
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        self.norm = RMSNorm(config.d_model)
+        self.gate = nn.Linear(config.d_model, config.d_hidden, bias=False)
+        self.up = nn.Linear(config.d_model, config.d_hidden, bias=False)
+        self.out = nn.Linear(config.d_hidden, config.d_model, bias=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        x = self.norm(h)
+        return self.out(F.silu(self.gate(x)) * self.up(x))
+
+
+# LMConfig.layers -> the classes, and those in which a token sees earlier ones.
+LAYERS = {"attention": Attention, "mlp": MLP}
+MIXERS = {"attention"}
+
+
 def check_tokens(tokens: Tensor, config: LMConfig) -> None:
+    """Raise ValueError unless `tokens` is what an LM of this configuration can read."""
     if tokens.dtype != torch.int64 or tokens.dim() != 2:
         raise ValueError(
             f"tokens has dtype {tokens.dtype} and shape {list(tokens.shape)}: "

@@ -7,9 +7,11 @@
 
 That loop is the whole model. The classes below differ in what they remember
 (the state) and in how a layer looks at it (`read`). States are plain immutable
-values: they can be kept, compared, or shipped to another process.
+values: they can be kept, compared, or shipped to another process. Other residual
+connections join STREAMS from attnres_ref.variants.
 """
 
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -103,9 +105,36 @@ class FullAttnRes(BlockAttnRes):
         super().__init__(n_layers, d_model, block_size=1, attend=attend)
 
 
-# LMConfig.residual -> how to build that stream from the configuration.
+# LMConfig.residual -> how to build that stream from an LMConfig and the depth operator.
 STREAMS = {
     "prenorm": lambda c, attend: PreNorm(c.n_layers, c.d_model),
     "full": lambda c, attend: FullAttnRes(c.n_layers, c.d_model, attend),
     "block": lambda c, attend: BlockAttnRes(c.n_layers, c.d_model, c.block_size, attend),
 }
+
+
+def swapped_stream(model: nn.Module, stream: nn.Module):
+    """Context: within, the model reads from and writes to `stream`."""
+    return swapped(model, "stream", stream)
+
+
+def swapped_attend(model: nn.Module, attend):
+    """Context: within, the model's depth reads call `attend(query, sources, norm_weight)`.
+    Raises ValueError for a model whose stream has no depth attention."""
+    if not hasattr(model.stream, "attend"):
+        raise ValueError(
+            f"model has the stream {type(model.stream).__name__}, which has no depth "
+            "attention: pass one with residual 'full' or 'block'"
+        )
+    return swapped(model.stream, "attend", attend)
+
+
+@contextmanager
+def swapped(owner: nn.Module, name: str, value):
+    """Within, the attribute `name` of `owner` is `value`."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)

@@ -1,9 +1,9 @@
 """The rows of Tables 4 and 5 besides PreNorm, Full and Block: ablations of AttnRes and
 other residual connections, each with the same begin / read / write.
 
-Scores and gates look at what they mix through `attend` or `look`; the mixing itself
-is linear in what was written. So a probe can send marked values along and replace the
-two by versions that do not see the marks (attnres_ref.study.mixing).
+What a stream computes from contents, it computes in one function, `attend` or `gate`; the
+rest is linear in what was written. So a probe can send marked values along and replace
+that function by one that does not see the marks (attnres_ref.study.mixing).
 """
 
 import math
@@ -14,7 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention, no_autocast, score, score_dtype
-from attnres_ref.streams import STREAMS, BlockAttnRes, FullAttnRes, PreNorm, in_layer_dtype
+from attnres_ref.streams import (
+    STREAMS,
+    BlockAttnRes,
+    Depth,
+    FullAttnRes,
+    PreNorm,
+    in_layer_dtype,
+)
 
 
 def mix(weights, sources) -> Tensor:
@@ -25,11 +32,6 @@ def mix(weights, sources) -> Tensor:
     for weight, source in zip(weights[1:], sources[1:]):
         mixed = mixed.addcmul(weight.unsqueeze(-1), source.to(dtype))
     return mixed.to(sources[0].dtype)
-
-
-def itself(x: Tensor) -> Tensor:
-    """What a gate looks at: everything there is."""
-    return x
 
 
 # ---- AttnRes with one thing changed (Table 4) ------------------------------------------
@@ -115,33 +117,42 @@ class MultiheadAttnRes(FullAttnRes):
         return torch.cat(reads, dim=-1)                               # [..., d]
 
 
+def input_weights(sources, query, projection, norm_weight) -> Tensor:
+    """Softmax weights [n, ...] of n sources [..., d] for a query that each token makes:
+    query [d] plus `projection` [d, d] of the latest source, times norm_weight [d]."""
+    with no_autocast(query):
+        keys = [F.rms_norm(v.to(score_dtype(v)), v.shape[-1:]) for v in sources]
+        query = (query + keys[-1] @ projection.T) * norm_weight       # [..., d]
+        return torch.stack([torch.linalg.vecdot(key, query) for key in keys]).softmax(0)
+
+
 class InputDependentQuery(FullAttnRes):
-    """The query of each token is its pseudo-query plus a projection of the latest source:
-    d^2 more parameters a layer, and two phases no longer work."""
+    """Full AttnRes whose queries depend on the input, by `input_weights`: d^2 more
+    parameters a layer, and two phases no longer work."""
 
     def __init__(self, n_layers: int, d_model: int):
         super().__init__(n_layers, d_model)
         self.projections = nn.Parameter(torch.zeros(n_layers + 1, d_model, d_model))
-        self.look = itself
+        self.gate = input_weights
 
     def read(self, state, layer):
-        seen = [self.look(source) for source in state.sources]        # [B, T, d] each
-        with no_autocast(seen[0]):
-            keys = [F.rms_norm(v.to(score_dtype(v)), v.shape[-1:]) for v in seen]
-            query = self.queries[layer] + keys[-1] @ self.projections[layer].T
-            query = query * (1 + self.queries_norm[layer])            # [B, T, d]
-            logits = [torch.linalg.vecdot(key, query) for key in keys]
-            return mix(torch.stack(logits).softmax(0), state.sources)
+        query, norm_weight = self.queries[layer], 1 + self.queries_norm[layer]
+        weights = self.gate(state.sources, query, self.projections[layer], norm_weight)
+        return mix(weights, state.sources)
 
 
-class StaticMixing(FullAttnRes):
-    """Input-independent mixing: softmax over one learned number per read and source.
-    It has no use for queries, so it drops them."""
+class StaticMixing(nn.Module):
+    """Input-independent mixing: softmax over one learned number per read and source."""
 
     def __init__(self, n_layers: int, d_model: int):
-        super().__init__(n_layers, d_model)
-        del self.queries, self.queries_norm, self.attend
+        super().__init__()
         self.logits = nn.Parameter(torch.zeros(n_layers + 1, n_layers + 1))
+
+    def begin(self, embedding):
+        return Depth(completed=(in_layer_dtype(embedding),))
+
+    def write(self, state, layer, output):
+        return Depth(completed=(*state.completed, output))
 
     def read(self, state, layer):
         sources = state.sources
@@ -181,6 +192,14 @@ class ReZero(PreNorm):
         return state + self.scale[layer] * output
 
 
+def highway_gate(state, weight, bias) -> Tensor:
+    """How much of a layer's output enters, for each token: [..., 1], from 0 to 1.
+    state: [..., d]; weight: [d]; bias: a number."""
+    with no_autocast(state):
+        content = F.rms_norm(state.to(score_dtype(state)), state.shape[-1:])
+        return (content @ weight + bias).sigmoid().unsqueeze(-1)
+
+
 class Highway(PreNorm):
     """h <- (1 - g) h + g f(h) with a gate g per token: a convex mix, whose rows sum to
     one. Gates start at 1 / (layer + 2), which makes h the mean of all sources."""
@@ -190,24 +209,27 @@ class Highway(PreNorm):
         self.gates = nn.Parameter(torch.zeros(n_layers, d_model))
         start = [-math.log(layer + 1) for layer in range(n_layers)]  # sigmoid: 1/(layer+2)
         self.bias = nn.Parameter(torch.tensor(start))
-        self.look = itself
+        self.gate = highway_gate
 
     def write(self, state, layer, output):
-        seen = self.look(state)
-        with no_autocast(seen):
-            logit = (
-                F.rms_norm(seen.to(score_dtype(seen)), seen.shape[-1:]) @ self.gates[layer]
-            )
-            gate = (logit + self.bias[layer]).sigmoid().unsqueeze(-1)  # [B, T, 1]
+        gate = self.gate(state, self.gates[layer], self.bias[layer])  # [B, T, 1]
         return state + gate.to(state.dtype) * (output - state)
+
+
+def doubly_stochastic(streams, weight, bias, permutations) -> Tensor:
+    """A convex combination of `permutations` [m!, m, m] for each token: [..., m, m], whose
+    rows and columns sum to one. streams: [..., m, d]; weight: [d, m!]; bias: [m!]."""
+    with no_autocast(streams):
+        mean = streams.to(score_dtype(streams)).mean(-2)              # [..., d]
+        logits = F.rms_norm(mean, mean.shape[-1:]) @ weight + bias
+        return torch.tensordot(logits.softmax(-1), permutations, dims=1)
 
 
 class HyperConnections(nn.Module):
     """mHC: m residual streams, mixed at every layer by a doubly stochastic matrix.
 
     A layer reads a learned combination of the streams and writes to all of them with
-    learned strengths. The matrix is a convex combination of the m! permutations, whose
-    weights depend on the token: doubly stochastic exactly, without Sinkhorn's loop
+    learned strengths. The matrix is `doubly_stochastic`: exactly, without Sinkhorn's loop
     (mHC-lite). At first layer l reads stream l mod m and all strengths are one, so
     every stream is PreNorm's.
     Raises ValueError for a number of streams outside 1..6.
@@ -230,7 +252,7 @@ class HyperConnections(nn.Module):
         turns = torch.arange(n_layers + 1) % m
         self.reads = nn.Parameter(F.one_hot(turns, m).float())        # [L + 1, m]
         self.writes = nn.Parameter(torch.ones(n_layers, m))
-        self.look = itself
+        self.gate = doubly_stochastic
 
     def begin(self, embedding):
         streams = in_layer_dtype(embedding).unsqueeze(-2)
@@ -240,16 +262,14 @@ class HyperConnections(nn.Module):
         return self.reads[layer].to(state.dtype) @ state              # [..., d]
 
     def write(self, state, layer, output):
-        transition = self.transition(self.look(state), layer).to(state.dtype)
+        transition = self.transition(state, layer).to(state.dtype)
         strength = self.writes[layer].to(state.dtype).unsqueeze(-1)   # [m, 1]
         return transition @ state + strength * output.unsqueeze(-2)
 
     def transition(self, state: Tensor, layer: int) -> Tensor:
         """Doubly stochastic matrices [B, T, m, m] for streams [B, T, m, d]."""
-        with no_autocast(state):
-            content = F.rms_norm(state.to(score_dtype(state)).mean(-2), state.shape[-1:])
-            logits = content @ self.mixing[layer] + self.mixing_bias[layer]
-            return torch.tensordot(logits.softmax(-1), self.permutations, dims=1)
+        weights = self.mixing[layer], self.mixing_bias[layer]
+        return self.gate(state, *weights, self.permutations)
 
 
 # LMConfig.residual -> how to build that stream from the configuration.
@@ -269,4 +289,4 @@ VARIANTS = {
     "highway": lambda c, attend: Highway(c.n_layers, c.d_model),
     "mhc": lambda c, attend: HyperConnections(c.n_layers, c.d_model, c.n_streams),
 }
-RESIDUALS = STREAMS | VARIANTS
+STREAMS.update(VARIANTS)

@@ -124,16 +124,17 @@ def train_together(folder):
 
 def odd_ends():
     """The parts of attnres_ref.training.distributed, one by one, on two ranks."""
-    me = distributed.rank()
+    group = distributed.processes()
+    me = group.rank
     rows = torch.arange(6).view(6, 1)
     found = dict(
-        rows=distributed.own_rows((rows, -rows))[1].flatten().tolist(),
-        mean=distributed.mean(torch.tensor(1.0 + me)).item(),
-        stop=[distributed.any_of(me == 1), distributed.any_of(False)],
+        rows=group.own_rows((rows, -rows))[1].flatten().tolist(),
+        mean=group.mean(torch.tensor(1.0 + me)).item(),
+        stop=[group.any_of(me == 1), group.any_of(False)],
         first=distributed.from_rank_0(lambda: f"from {me}"),
     )
     try:
-        distributed.own_rows((rows[:5],))
+        group.own_rows((rows[:5],))
     except ValueError as error:
         found["uneven"] = str(error)
 
@@ -148,7 +149,7 @@ def odd_ends():
             return (self.used * x).sum()
 
     model = Idle()
-    forward = distributed.data_parallel(model)
+    forward = group.data_parallel(model)
     for _ in range(3):
         model.zero_grad()
         forward(torch.tensor([1.0, 3.0]) * (1 + me)).backward()

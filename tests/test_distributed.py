@@ -71,12 +71,11 @@ def test_the_parts():
 
 def test_one_process_is_left_alone(tmp_path):
     model, batch = torch.nn.Linear(2, 2), (torch.ones(3, 2), torch.ones(3))
-    assert distributed.data_parallel(model) is model
-    own = distributed.own_rows(batch)
-    assert all(torch.equal(ours, all_) for ours, all_ in zip(own, batch, strict=True))
-    assert distributed.any_of(True) and not distributed.any_of(False)
     with distributed.process_group():
-        assert distributed.world_size() == 1
+        alone = distributed.processes()
+    assert alone.is_first and alone.data_parallel(model) is model
+    assert alone.own_rows(batch) is batch
+    assert alone.any_of(True) and not alone.any_of(False)
 
 
 def test_the_command_under_torchrun(tmp_path, capsys):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from attnres_ref import LM, LMConfig, train, two_phase_forward
 from attnres_ref.hybrid.kda import KDA, decayed_products, kda_chunked, kda_recurrent
-from attnres_ref.hybrid.layers import LAYERS, MIXERS, MoE
-from attnres_ref.hybrid.routing import balance_experts, router_statistics, variation
+from attnres_ref.hybrid.layers import MoE
+from attnres_ref.hybrid.routing import router_statistics, variation
 from attnres_ref.inference.generation import (
     CachedMixer,
     forget,
@@ -21,8 +21,9 @@ from attnres_ref.inference.generation import (
     with_cache,
 )
 from attnres_ref.inference.prefill import prefill
+from attnres_ref.model import LAYERS, MIXERS
+from attnres_ref.streams import STREAMS
 from attnres_ref.training import TrainConfig, Trainer, make_optimizer
-from attnres_ref.variants import RESIDUALS
 from test_training import corpus, corpus_that, kill
 from tiny_data import Corpus
 
@@ -232,7 +233,8 @@ def test_the_bias_chooses_and_does_not_weigh():
 def test_balancing_favours_the_idle():
     layer = mixture()
     layer.bias.zero_()
-    layer.balance(torch.tensor([0.5, 0.25, 0.25, 0.0]))
+    layer.load = torch.tensor([0.5, 0.25, 0.25, 0.0])
+    layer.balance()
     assert layer.bias.tolist() == pytest.approx([-0.01, 0, 0, 0.01])
 
 
@@ -287,7 +289,7 @@ def test_the_load_evens_out_in_training():
 # ---- The whole model, under every residual ----------------------------------------------
 
 
-@pytest.mark.parametrize("residual", RESIDUALS)
+@pytest.mark.parametrize("residual", STREAMS)
 def test_every_residual_trains_the_hybrid(residual):
     small = dict(residual=residual, window=3, n_layers=4, layers="kda,moe,mla,moe")
     config = LMConfig(**{**SIZE, **small})
@@ -308,7 +310,7 @@ def test_all_three_residuals_agree_at_initialisation():
     torch.testing.assert_close(logits[2], logits[0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("mixer", sorted(MIXERS))
 @pytest.mark.parametrize("other", ["mlp", "moe"])
 def test_no_token_sees_a_later_one(mixer, other):
     model = trained_a_little(layers=f"{mixer},{other}", n_layers=4)
@@ -394,8 +396,9 @@ def test_processes_balance_their_mean_load(monkeypatch):
     layer.bias.zero_()
     layer.load = torch.tensor([1.0, 0.0, 0.0, 0.0])
     everywhere = torch.tensor([0.1, 0.3, 0.3, 0.3])
-    monkeypatch.setattr("attnres_ref.training.distributed.mean", lambda load: everywhere)
-    balance_experts(SimpleNamespace(layers=[layer]))
+    group = SimpleNamespace(mean=lambda load: everywhere)
+    monkeypatch.setattr("attnres_ref.hybrid.layers.processes", lambda: group)
+    layer.balance()
     assert layer.bias.tolist() == pytest.approx([0.01, -0.01, -0.01, -0.01])
 
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from attnres_ref.streams import STREAMS
 from attnres_ref.study.mixing import mixing_matrix, semiseparable_rank, source_ablation
 from attnres_ref.study.probes import depth_weights, trace
-from attnres_ref.variants import RESIDUALS
 from test_variants import TOKENS, build
 
 
-@pytest.mark.parametrize("residual", sorted(RESIDUALS))
+@pytest.mark.parametrize("residual", sorted(STREAMS))
 def test_a_read_is_its_row_of_the_matrix_times_the_sources(residual):
     model = build(residual, 0.5)
     stream = model.stream

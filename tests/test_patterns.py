@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from attnres_ref.streams import STREAMS
 from attnres_ref.study.mixing import mixing_matrix, semiseparable_rank
 from attnres_ref.study.patterns import (
     Lost,
@@ -21,11 +22,10 @@ from attnres_ref.study.patterns import (
     relative,
 )
 from attnres_ref.study.probes import depth_weights, trace
-from attnres_ref.variants import RESIDUALS
 from test_variants import TOKENS, build
 
 CASES = [
-    *((residual, {}) for residual in sorted(RESIDUALS)),
+    *((residual, {}) for residual in sorted(STREAMS)),
     *(("block", dict(block_size=size)) for size in (1, 2, 3, 5, 8)),
     *(("window", dict(window=width)) for width in (1, 2, 5)),
     *(("mhc", dict(n_streams=m)) for m in (1, 2)),

@@ -3,9 +3,9 @@
 import pytest
 
 from attnres_ref.plots.study import Row, by_layer, forest, rate_curves
+from attnres_ref.streams import STREAMS
 from attnres_ref.study import paper
 from attnres_ref.study.compare import Difference
-from attnres_ref.variants import RESIDUALS
 
 
 def test_by_layer_draws_means_inside_bands_on_one_scale():
@@ -55,6 +55,6 @@ def test_forest_writes_what_is_off_the_scale():
 
 
 def test_table_4_goes_by_names_that_exist():
-    assert set(paper.TABLE_4) < set(RESIDUALS)
+    assert set(paper.TABLE_4) < set(STREAMS)
     assert paper.delta("full", "prenorm") == -0.029
     assert paper.delta("highway", "full") is None

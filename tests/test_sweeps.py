@@ -8,7 +8,7 @@ import pytest
 import record
 import sweeps
 from attnres_ref.notebook import recorded
-from attnres_ref.variants import RESIDUALS
+from attnres_ref.streams import STREAMS
 
 
 @pytest.mark.parametrize("name", sweeps.SWEEPS)
@@ -33,7 +33,7 @@ def test_every_residual_is_ablated_with_three_paired_seeds():
         row = size.residual, size.block_size, size.window, size.scaled_init
         seeds[row].append(trial.train.seed)
         assert trial.train.lr == sweeps.LR
-    assert {residual for residual, _, _, _ in seeds} == set(RESIDUALS)
+    assert {residual for residual, _, _, _ in seeds} == set(STREAMS)
     assert {S for residual, S, _, _ in seeds if residual == "block"} == {2, 4, 8, 16}
     assert {W for residual, _, W, _ in seeds if residual == "window"} == {4, 8}
     assert set(map(tuple, seeds.values())) == {(0, 1, 2)}

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from attnres_ref import LM, LMConfig, depth_attention
+from attnres_ref.streams import STREAMS
 from attnres_ref.study.mixing import mixing_matrix
 from attnres_ref.study.probes import trace
 from attnres_ref.variants import (
-    RESIDUALS,
     HyperConnections,
     MultiheadAttnRes,
     SlidingWindow,
@@ -20,7 +20,7 @@ SIZE = dict(
     vocab_size=17, d_model=16, n_layers=8, n_heads=2, context=8, window=3, n_streams=3
 )
 TOKENS = torch.randint(17, (2, 6), generator=torch.Generator().manual_seed(1))
-LIKE_PRENORM = sorted(set(RESIDUALS) - {"prenorm", "window", "layerscale", "rezero"})
+LIKE_PRENORM = sorted(set(STREAMS) - {"prenorm", "window", "layerscale", "rezero"})
 
 
 def build(residual, noise=0.0, **changes):
@@ -173,7 +173,7 @@ def test_mhc_starts_near_the_identity_and_breaks_the_symmetry_of_its_streams():
     assert len(stream.writes.grad[2].unique()) == 3
 
 
-@pytest.mark.parametrize("residual", sorted(RESIDUALS))
+@pytest.mark.parametrize("residual", sorted(STREAMS))
 def test_all_that_a_stream_learns_gets_a_gradient_where_it_matters(residual):
     model = build(residual, 0.3)
     F.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten()).backward()

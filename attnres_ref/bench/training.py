@@ -17,19 +17,10 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from attnres_ref.depth import depth_attention
+from attnres_ref.depth import depth_attention, stacked_depth_attention
 from attnres_ref.model import LM, LMConfig
 from attnres_ref.study.probes import saved_bytes
 from attnres_ref.training.provenance import provenance
-
-
-def stacked_depth_attention(query, sources, norm_weight=None, eps=1e-5):
-    """The read as the equations are written: stack, normalise, score, mix."""
-    values = torch.stack(tuple(sources))                          # [n, ..., d]
-    keys = F.rms_norm(values, values.shape[-1:], norm_weight, eps)
-    weights = (keys @ query).softmax(0)                           # [n, ...]
-    return torch.einsum("n...,n...d->...d", weights, values)
-
 
 CASES = {                              # name: residual, depth operator
     "PreNorm": ("prenorm", depth_attention),

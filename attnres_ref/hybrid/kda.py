@@ -9,20 +9,14 @@ Each head keeps a state S [K, V], a linear map from keys to values. Per token:
 `kda_recurrent` is that loop. `kda_chunked` gives the same by matrix products.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnres_ref.depth import no_autocast, score_dtype
-from attnres_ref.layers import RMSNorm
-
-if TYPE_CHECKING:                      # model.py imports this file
-    from attnres_ref.model import LMConfig
+from attnres_ref.model import LMConfig, RMSNorm
 
 WIDTH = 4                              # tokens that the short convolution sees
 

@@ -1,12 +1,10 @@
-"""The other layers of a Kimi-Linear-style hybrid, and the names of all of them.
+"""MLA and MoE, and the names by which LMConfig knows the layers of a hybrid.
 
 MLA: attention whose keys and values come from one small latent per token; MoE: many
 small MLPs of which each token uses a few.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import math
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +12,8 @@ from torch import Tensor, nn
 
 from attnres_ref.depth import no_autocast, score_dtype
 from attnres_ref.hybrid.kda import KDA
-from attnres_ref.layers import MLP, Attention, RMSNorm
-
-if TYPE_CHECKING:                      # model.py imports this file
-    from attnres_ref.model import LMConfig
+from attnres_ref.model import LAYERS, MIXERS, LMConfig, RMSNorm
+from attnres_ref.training.distributed import processes
 
 NUDGE = 0.01                           # how far a balancing bias moves after each step
 
@@ -26,17 +22,18 @@ class MLA(nn.Module):
     """One layer: multi-head latent attention, causal, without positions (NoPE).
 
     Keys and values are up-projected from one latent per token, which is all that a
-    cache has to keep: d_latent numbers in the place of 2 d.
+    cache has to keep: d / 4 numbers in the place of 2 d.
     """
 
     def __init__(self, config: LMConfig):
         super().__init__()
         d, self.n_heads = config.d_model, config.n_heads
+        d_latent = math.ceil(d / 4)
         self.norm = RMSNorm(d)
         self.query = nn.Linear(d, d, bias=False)
-        self.down = nn.Linear(d, config.d_latent, bias=False)
-        self.latent_norm = RMSNorm(config.d_latent)
-        self.up = nn.Linear(config.d_latent, 2 * d, bias=False)
+        self.down = nn.Linear(d, d_latent, bias=False)
+        self.latent_norm = RMSNorm(d_latent)
+        self.up = nn.Linear(d_latent, 2 * d, bias=False)
         self.out = nn.Linear(d, d, bias=False)
 
     def forward(self, h: Tensor) -> Tensor:
@@ -102,8 +99,10 @@ class MoE(nn.Module):
             return self.router(x.to(score_dtype(x))).sigmoid()
 
     @torch.no_grad()
-    def balance(self, load: Tensor) -> None:
-        """After an optimiser step: overworked experts are chosen a little less."""
+    def balance(self) -> None:
+        """After an optimiser step: experts that the latest forward pass overworked are
+        chosen a little less. All processes count as one."""
+        load = processes().mean(self.load)
         self.bias += NUDGE * (load.mean() - load).sign()
 
 
@@ -112,14 +111,24 @@ class Expert(nn.Module):
 
     def __init__(self, config: LMConfig):
         super().__init__()
-        self.gate = nn.Linear(config.d_model, config.d_expert, bias=False)
-        self.up = nn.Linear(config.d_model, config.d_expert, bias=False)
-        self.out = nn.Linear(config.d_expert, config.d_model, bias=False)
+        self.gate = nn.Linear(config.d_model, expert_width(config), bias=False)
+        self.up = nn.Linear(config.d_model, expert_width(config), bias=False)
+        self.out = nn.Linear(expert_width(config), config.d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(F.silu(self.gate(x)) * self.up(x))
 
 
-# LMConfig.layers -> the classes. The residual stream knows none of them.
-LAYERS = {"attention": Attention, "mlp": MLP, "kda": KDA, "mla": MLA, "moe": MoE}
-MIXERS = ("attention", "kda", "mla")   # where a token sees earlier ones
+def expert_width(config: LMConfig) -> int:
+    """Width inside an expert: the shared one and the k routed ones that a token uses are
+    together about as wide as the MLP; a multiple of 8. Raises ValueError for a k outside
+    1..E."""
+    E, k = config.n_experts, config.experts_per_token
+    if not 1 <= k <= E:
+        raise ValueError(f"experts_per_token is {k}: choose 1 to n_experts = {E}")
+    return 8 * math.ceil(config.d_hidden / (k + 1) / 8)
+
+
+# The residual stream knows none of them.
+LAYERS.update(kda=KDA, mla=MLA, moe=MoE)
+MIXERS.update({"kda", "mla"})

@@ -1,4 +1,4 @@
-"""The experts of a mixture, over a whole model: balancing them, and looking at them."""
+"""What the routers of a model do with some tokens."""
 
 import math
 
@@ -7,15 +7,6 @@ from torch import Tensor, nn
 
 from attnres_ref.hybrid.layers import MoE
 from attnres_ref.study.probes import trace
-from attnres_ref.training import distributed
-
-
-def balance_experts(model: nn.Module) -> None:
-    """Nudge the routers' biases toward equal load, by the latest forward pass: what an
-    optimiser calls after its step (`make_optimizer`). All processes count as one."""
-    for layer in model.layers:
-        if isinstance(layer, MoE):
-            layer.balance(distributed.mean(layer.load))
 
 
 @torch.no_grad()

@@ -12,11 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.hybrid.kda import KDA
-from attnres_ref.hybrid.layers import MLA
 from attnres_ref.inference.two_phase import TwoPhase
-from attnres_ref.layers import Attention, RoPE
-from attnres_ref.model import LM, check_tokens
+from attnres_ref.model import LM, Attention, check_tokens
 
 
 class CachedAttention(nn.Module):
@@ -49,7 +46,7 @@ class CachedAttention(nn.Module):
         if self.keys is None:
             shape = (*k.shape[:2], context, k.shape[3])
             self.keys, self.values = k.new_empty(shape), v.new_empty(shape)
-        self.keys[:, :, start:end] = rotate(layer.rope, k, start)
+        self.keys[:, :, start:end] = layer.rope(k, start)
         self.values[:, :, start:end] = v
         self.length = end
         # One new token sees everything; several see the past and their own left.
@@ -57,20 +54,17 @@ class CachedAttention(nn.Module):
         if h.shape[1] > 1:
             mask = torch.ones(h.shape[1], end, dtype=torch.bool, device=h.device)
             mask = mask.tril(start)
-        mixed = F.scaled_dot_product_attention(
-            rotate(layer.rope, q, start),
-            self.keys[:, :, :end],
-            self.values[:, :, :end],
-            mask,
-        )
+        keys, values = self.keys[:, :, :end], self.values[:, :, :end]
+        mixed = F.scaled_dot_product_attention(layer.rope(q, start), keys, values, mask)
         return layer.out(mixed.transpose(1, 2).flatten(2))            # [B, T, d]
 
 
 class CachedMixer(nn.Module):
-    """The same for a layer that says itself what it needs of the past: KDA its state and
-    the latest inputs of its convolution, MLA the latents of all tokens."""
+    """The same for a layer that says itself what it needs of the past, by a method
+    `advance(h, past) -> output, past`: KDA keeps its state and the latest inputs of its
+    convolution, MLA the latents of all tokens."""
 
-    def __init__(self, layer: KDA | MLA):
+    def __init__(self, layer: nn.Module):
         super().__init__()
         self.layer = layer
         self.forget()
@@ -84,15 +78,11 @@ class CachedMixer(nn.Module):
         return output
 
 
-CACHED = {Attention: CachedAttention, KDA: CachedMixer, MLA: CachedMixer}
-
-
-def rotate(rope: RoPE, x: Tensor, start: int) -> Tensor:
-    """RoPE for positions start, start + 1, ... instead of 0, 1, ...: [..., T, d_head]."""
-    here = slice(start, start + x.shape[-2])
-    cos, sin = (table[here].to(x.dtype) for table in (rope.cos, rope.sin))
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+def cached(layer: nn.Module) -> nn.Module:
+    """The layer with a memory of the past; an MLP, which has no use for one, as it is."""
+    if isinstance(layer, Attention):
+        return CachedAttention(layer)
+    return CachedMixer(layer) if hasattr(layer, "advance") else layer
 
 
 def with_cache(model: LM, stream: nn.Module | None = None) -> LM:
@@ -111,9 +101,7 @@ def with_cache(model: LM, stream: nn.Module | None = None) -> LM:
     twin.embedding, twin.norm, twin.head, twin.stream = (
         model.embedding, model.norm, model.head, stream
     )
-    twin.layers = nn.ModuleList(
-        CACHED.get(type(layer), lambda layer: layer)(layer) for layer in model.layers
-    )
+    twin.layers = nn.ModuleList(cached(layer) for layer in model.layers)
     return twin
 
 

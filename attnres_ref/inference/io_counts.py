@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention
 from attnres_ref.inference.two_phase import TwoPhase, phase_one, phase_two
-from attnres_ref.streams import PreNorm
-from attnres_ref.study.probes import swapped_attend, swapped_stream
+from attnres_ref.streams import PreNorm, swapped_attend, swapped_stream
 
 
 class Moved(NamedTuple):

@@ -28,7 +28,7 @@ class Sharded(nn.Module):
         self.stream, self.n_shards, self.peak_bytes = stream, n_shards, 0
 
     def begin(self, embedding: Tensor) -> tuple:
-        return self.noted(self.stream.begin(shard) for shard in self.scatter(embedding))
+        return self.measured(self.stream.begin(shard) for shard in self.scatter(embedding))
 
     def read(self, states: tuple, layer: int) -> Tensor:
         shards = [self.stream.read(state, layer) for state in states]
@@ -36,14 +36,14 @@ class Sharded(nn.Module):
 
     def write(self, states: tuple, layer: int, output: Tensor) -> tuple:
         shards = self.scatter(output)                                 # reduce-scatter
-        return self.noted(
+        return self.measured(
             self.stream.write(state, layer, shard) for state, shard in zip(states, shards)
         )
 
     def scatter(self, x: Tensor) -> tuple[Tensor, ...]:
         return x.tensor_split(self.n_shards, dim=1)
 
-    def noted(self, states) -> tuple:
+    def measured(self, states) -> tuple:
         states = tuple(states)
         self.peak_bytes = max(self.peak_bytes, *(held_bytes(state) for state in states))
         return states
@@ -87,15 +87,3 @@ def peak_elements(n_layers: int, block_size: int, n_tokens: int, d_model: int) -
     """
     n_blocks = -(-n_layers // block_size)              # the last one may be short
     return (n_blocks + 1) * n_tokens * d_model
-
-
-def peak_elements_two_phase(
-    n_layers: int, block_size: int, n_tokens: int, d_model: int
-) -> int:
-    """The same for `TwoPhase`, one block a group: phase 1's results, d + 1 numbers for
-    each layer of the block under way, wait beside its sources."""
-    n_blocks = -(-n_layers // block_size)
-    return n_tokens * max(
-        (n + 2) * d_model + min(block_size, n_layers + 1 - n * block_size) * (d_model + 1)
-        for n in range(n_blocks)
-    )

@@ -26,8 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnres_ref.depth import no_autocast, score_dtype
-from attnres_ref.streams import BlockAttnRes, Depth, FullAttnRes
-from attnres_ref.study.probes import swapped_stream
+from attnres_ref.streams import BlockAttnRes, Depth, FullAttnRes, swapped_stream
 
 
 class Read(NamedTuple):
@@ -48,7 +47,7 @@ def phase_one(
     """
     values = torch.stack(sources, -2).to(queries.dtype)               # [..., n, d]
     with no_autocast(values):
-        logits = score(queries, values, eps)                          # [..., n, S]
+        logits = scores(queries, values, eps)                         # [..., n, S]
         weights = logits.softmax(-2)
         means = weights.mT @ values                                   # [..., S, d]
     # The largest weight is exp(largest logit - lse); cheaper than another logsumexp.
@@ -66,13 +65,13 @@ def phase_two(
     if len(sources) == 1:                                 # a softmax over one is that one
         value = sources[0].to(query.dtype)
         with no_autocast(value):
-            second = Read(value, score(query, value, eps))
+            second = Read(value, scores(query, value, eps))
     else:
         (second,) = phase_one(query, sources, eps)
     return torch.lerp(first.mean, second.mean, (second.lse - first.lse).sigmoid())
 
 
-def score(queries: Tensor, values: Tensor, eps: float) -> Tensor:
+def scores(queries: Tensor, values: Tensor, eps: float) -> Tensor:
     """w . v / rms(v) of every query [S, d] and value [..., d]: [..., S] (Eq. 2)."""
     inverse_rms = (values.square().mean(-1, keepdim=True) + eps).rsqrt()
     return F.linear(values, queries) * inverse_rms

@@ -6,13 +6,13 @@ send the marks along, and see how much of each mark arrives at each read.
 """
 
 from contextlib import ExitStack, contextmanager
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.study.probes import depth_weights, swapped_attend, swapped_stream
+from attnres_ref.streams import swapped, swapped_attend, swapped_stream
+from attnres_ref.study.probes import depth_weights
 
 
 class MarkedStream(nn.Module):
@@ -63,19 +63,34 @@ def mixing_matrix(model: nn.Module, tokens: Tensor) -> Tensor:
 def blind_to_marks(model: nn.Module):
     """Within, the stream's scores and gates see slot 0 of what they mix."""
     stream = model.stream
+    with ExitStack() as stack:
+        for name, blind in (("attend", blind_attend), ("gate", blind_gate)):
+            if hasattr(stream, name):
+                look = blind(getattr(stream, name))
+                stack.enter_context(swapped(stream, name, look))
+        yield
 
-    def attend(query, sources, norm_weight=None):
+
+def blind_attend(attend):
+    """`attend`, whose weights come from the contents and mix the marks too."""
+
+    def attend_to_contents(query, sources, norm_weight=None):
         contents = [source[0] for source in sources]
-        _, weights = original(query, contents, norm_weight, return_weights=True)
+        _, weights = attend(query, contents, norm_weight, return_weights=True)
         return sum(w.unsqueeze(-1) * source for w, source in zip(weights, sources))
 
-    with ExitStack() as stack:
-        if hasattr(stream, "attend"):
-            original = stream.attend
-            stack.enter_context(swapped_attend(model, attend))
-        if hasattr(stream, "look"):
-            stack.enter_context(mock.patch.object(stream, "look", lambda x: x[0]))
-        yield
+    return attend_to_contents
+
+
+def blind_gate(gate):
+    """`gate`, computed from the content of its first argument: a tensor, or several."""
+
+    def gate_of_content(seen, *weights):
+        several = isinstance(seen, tuple)
+        content = tuple(source[0] for source in seen) if several else seen[0]
+        return gate(content, *weights)
+
+    return gate_of_content
 
 
 def semiseparable_rank(matrix: Tensor, tolerance: float = 1e-6) -> int:

@@ -2,7 +2,6 @@
 stream: it passes everything through and keeps what it saw."""
 
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import mean, stdev
 
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention
+from attnres_ref.streams import swapped_attend, swapped_stream
 
 
 @dataclass
@@ -48,16 +48,6 @@ def trace(model: nn.Module, tokens: Tensor) -> Trace:
     with swapped_stream(model, tracing):
         model(tokens)
     return tracing.trace
-
-
-@contextmanager
-def swapped_stream(model: nn.Module, stream: nn.Module):
-    """Within, the model reads from and writes to `stream`."""
-    original, model.stream = model.stream, stream
-    try:
-        yield
-    finally:
-        model.stream = original
 
 
 def rms(x: Tensor) -> float:
@@ -110,21 +100,6 @@ def depth_weights(model: nn.Module, tokens: Tensor) -> list[Tensor]:
     with swapped_attend(model, attend):
         model(tokens)
     return rows
-
-
-@contextmanager
-def swapped_attend(model: nn.Module, attend):
-    """Within, the model's depth reads call `attend(query, sources, norm_weight)`."""
-    if not hasattr(model.stream, "attend"):
-        raise ValueError(
-            f"model has the stream {type(model.stream).__name__}, which has no depth "
-            "attention: pass one with residual 'full' or 'block'"
-        )
-    original, model.stream.attend = model.stream.attend, attend
-    try:
-        yield
-    finally:
-        model.stream.attend = original
 
 
 def saved_bytes(model: nn.Module, forward) -> int:

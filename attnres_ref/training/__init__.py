@@ -1,15 +1,12 @@
 """Training: the recipe, the loop, and what keeps a run safe."""
 
-from attnres_ref.training.trainer import (
-    Diverged,
-    Run,
+from attnres_ref.training.recipe import (
     TrainConfig,
-    Trainer,
     half_precision,
     learning_rate,
     make_optimizer,
-    train,
 )
+from attnres_ref.training.trainer import Diverged, Run, Trainer, train
 
 __all__ = [
     "Diverged",

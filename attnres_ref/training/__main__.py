@@ -4,9 +4,10 @@ reference that knows about corpora: the others take any object with their method
 import argparse
 import sys
 
-from attnres_ref.training import Diverged, Run, distributed, presets, train
+from attnres_ref.streams import STREAMS
+from attnres_ref.training import Diverged, Run, presets, train
+from attnres_ref.training.distributed import process_group, processes
 from attnres_ref.training.run_directory import CheckpointError
-from attnres_ref.variants import RESIDUALS
 from tiny_data import load
 from tiny_data.download import DownloadError
 
@@ -18,7 +19,7 @@ def train_command(arguments: list[str] | None = None) -> None:
         description="Train one model; OUT gets metrics.jsonl, checkpoint.pt, result.json.",
     )
     add = parser.add_argument
-    add("--residual", choices=sorted(RESIDUALS), default="block")
+    add("--residual", choices=sorted(STREAMS), default="block")
     sizes = sorted(presets.PRESETS)
     add("--preset", choices=sizes, help="size; default: what the device suits")
     add("--data", default="python_sources", help="corpus name, or the path of a text file")
@@ -35,9 +36,9 @@ def train_command(arguments: list[str] | None = None) -> None:
         parser.error("--resume needs --checkpoint-dir: the folder of the run to go on with")
 
     try:
-        with distributed.process_group():
+        with process_group():
             run = train_as(options)
-            if distributed.rank() == 0:
+            if processes().is_first:
                 print(
                     f"{options['residual']}: validation loss {run.val_loss:.4f} nats, "
                     f"{run.metrics[-1]['val_bits_per_byte']:.4f} bits per byte"

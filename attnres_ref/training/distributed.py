@@ -4,8 +4,8 @@
         -m attnres_ref.training --preset ci --checkpoint-dir OUT
 
 Every process draws the same batch and computes its own rows of it; gradients are
-averaged. Seeds, batches, metrics and files are those of one process. Without a process
-group each function here does what one process needs: mostly nothing.
+averaged. Seeds, batches, metrics and files are those of one process. `processes()` says
+which of the two there is; the training loop asks it and knows no more.
 """
 
 import os
@@ -36,112 +36,118 @@ def process_group():
     dist.destroy_process_group()       # not after an error: the others might not answer
 
 
-def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
+class OneProcess:
+    """A process on its own. `Processes` answers the same questions for a group."""
 
+    is_first = True
 
-def world_size() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def data_parallel(model: nn.Module) -> nn.Module:
-    """`model`, or a wrapper that averages its gradients over the processes.
-
-    A parameter may go without a gradient, as long as it does in every step (a layer with
-    a single source has no use for a query): static_graph lets the wrapper find out.
-    """
-    if world_size() == 1:
+    def data_parallel(self, model: nn.Module) -> nn.Module:
+        """What to call in the model's place."""
         return model
-    return DistributedDataParallel(model, static_graph=True)
 
+    def own_rows(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """This process's share of each tensor [B, ...]."""
+        return batch
 
-def own_rows(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """This process's share of each tensor [B, ...]. Raises ValueError if shares differ:
-    the mean of their means would not be the batch's."""
-    size, processes = len(batch[0]), world_size()
-    if size % processes:
-        raise ValueError(
-            f"batch_size is {size}: {processes} processes need a multiple of {processes}"
-        )
-    share = size // processes
-    return tuple(rows[rank() * share : (rank() + 1) * share] for rows in batch)
-
-
-def mean(value: Tensor) -> Tensor:
-    """The tensor's mean over the processes, the same numbers in each."""
-    if world_size() == 1:
+    def mean(self, value: Tensor) -> Tensor:
+        """The tensor's mean over the processes, the same numbers in each."""
         return value
-    value = value.detach().clone()
-    dist.all_reduce(value)
-    return value / world_size()
 
-
-def any_of(flag: bool) -> bool:
-    """Whether it is set in any process. All stop after the same step, or none: one that
-    went on alone would wait for ever."""
-    if world_size() == 1:
+    def any_of(self, flag: bool) -> bool:
+        """Whether it is set in any process."""
         return flag
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    return mean(torch.tensor(float(flag), device=device)).item() > 0
 
-
-def run_directory(folder: str | Path, identity: dict, resume: bool):
-    """A RunDirectory that belongs to all processes together."""
-    if world_size() == 1:
+    def run_directory(self, folder: str | Path, identity: dict, resume: bool):
+        """A RunDirectory that belongs to all processes together."""
         return RunDirectory(folder, identity, resume)
-    return SharedDirectory(folder, identity, resume)
+
+
+class Processes(OneProcess):
+    """The processes of the group, with one model each."""
+
+    def __init__(self):
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.is_first = self.rank == 0
+
+    def data_parallel(self, model):
+        """A wrapper that averages gradients. A parameter may go without one, as long as
+        it does in every step (a layer with a single source has no use for a query):
+        static_graph lets the wrapper find out."""
+        return DistributedDataParallel(model, static_graph=True)
+
+    def own_rows(self, batch):
+        """Raises ValueError if shares differ: the mean of their means would not be the
+        batch's."""
+        if len(batch[0]) % self.size:
+            raise ValueError(
+                f"batch_size is {len(batch[0])}: {self.size} processes need a multiple of "
+                f"{self.size}"
+            )
+        return tuple(rows.chunk(self.size)[self.rank] for rows in batch)
+
+    def mean(self, value):
+        value = value.detach().clone()
+        dist.all_reduce(value)
+        return value / self.size
+
+    def any_of(self, flag):
+        """All stop after the same step, or none: one that went on alone would wait for
+        ever."""
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        return self.mean(torch.tensor(float(flag), device=device)).item() > 0
+
+    def run_directory(self, folder, identity, resume):
+        return SharedDirectory(folder, identity, resume)
+
+
+def processes() -> OneProcess:
+    """The process group there is, or this process alone."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        return Processes()
+    return OneProcess()
+
+
+def from_rank_0(function):
+    """What function() returns on rank 0, in every process; also what it raises."""
+    value, error = None, None
+    if dist.get_rank() == 0:
+        try:
+            value = function()
+        except Exception as caught:    # the others must not wait for an answer for ever
+            error = caught
+    answer = [value, error]
+    dist.broadcast_object_list(answer)
+    value, error = answer
+    if error is not None:
+        raise error
+    return value
+
+
+def on_rank_0(name: str):
+    """RunDirectory's method `name`, called on rank 0 and answered in every process."""
+
+    def method(self, *arguments):
+        return from_rank_0(lambda: getattr(self.disk, name)(*arguments))
+
+    return method
 
 
 class SharedDirectory:
-    """A RunDirectory on rank 0, which alone touches the disk. What it reads there, or
-    the error it meets, every process gets."""
+    """A RunDirectory on rank 0, which alone touches the disk. What it reads there, or the
+    error it meets, every process gets: none goes on where another one stopped."""
+
+    restore, save = on_rank_0("restore"), on_rank_0("save")
+    append, read_metrics = on_rank_0("append"), on_rank_0("read_metrics")
+    write_result, read_result = on_rank_0("write_result"), on_rank_0("read_result")
+    last_good = on_rank_0("last_good")
 
     def __init__(self, folder: str | Path, identity: dict, resume: bool):
         self.disk = from_rank_0(lambda: RunDirectory(folder, identity, resume))
 
     @contextmanager
     def locked(self):
-        if rank() == 0:
-            with self.disk.locked():
-                yield
-        else:
+        if dist.get_rank() > 0:
             yield                      # its first question waits for rank 0, and the lock
-
-    def restore(self):
-        return from_rank_0(self.disk.restore)
-
-    def read_metrics(self):
-        return from_rank_0(self.disk.read_metrics)
-
-    def read_result(self):
-        return from_rank_0(self.disk.read_result)
-
-    def last_good(self):
-        return from_rank_0(self.disk.last_good)
-
-    def save(self, state: dict) -> None:
-        if rank() == 0:
-            self.disk.save(state)
-
-    def append(self, line: dict) -> None:
-        if rank() == 0:
-            self.disk.append(line)
-
-    def write_result(self, result: dict) -> None:
-        if rank() == 0:
-            self.disk.write_result(result)
-
-
-def from_rank_0(function):
-    """What function() returns on rank 0, in every process; also what it raises."""
-    found = [None, None]
-    if rank() == 0:
-        try:
-            found[0] = function()
-        except Exception as error:     # the others must not wait for an answer for ever
-            found[1] = error
-    dist.broadcast_object_list(found)
-    value, error = found
-    if error is not None:
-        raise error
-    return value
+            return
+        with self.disk.locked():
+            yield

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from attnres_ref.model import LMConfig
-from attnres_ref.training import TrainConfig
+from attnres_ref.training.recipe import TrainConfig
 
 
 @dataclass(frozen=True)

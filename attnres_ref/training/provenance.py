@@ -13,8 +13,25 @@ def provenance(device: torch.device) -> dict:
         device=device_name(device),
         python=platform.python_version(),
         torch=torch.__version__,
-        commit=commit(),
+        commit=git("rev-parse", "--short", "HEAD"),    # None outside a git checkout
+        dirty=bool(uncommitted()),
     )
+
+
+def require_clean() -> None:
+    """Raise RuntimeError if code differs from the commit: a record made by it would name
+    a commit that did not make it."""
+    if changed := uncommitted():
+        raise RuntimeError(
+            f"{', '.join(changed)}: not committed. A record names the commit that made "
+            "it, so commit first"
+        )
+
+
+def uncommitted() -> list[str]:
+    """Python files of the checkout that differ from its commit, new ones among them."""
+    lines = git("status", "--porcelain", "--", ":/*.py") or ""
+    return [line.split(maxsplit=1)[1] for line in lines.splitlines()]
 
 
 def device_name(device: torch.device) -> str:
@@ -23,14 +40,13 @@ def device_name(device: torch.device) -> str:
     return f"{device.type.upper()}, {torch.get_num_threads()} threads"
 
 
-def commit() -> str | None:
-    """Short hash of the checkout this file lies in; None outside a git checkout."""
-    folder = Path(__file__).parent
+def git(*arguments: str) -> str | None:
+    """What git says of the checkout this file lies in; None where there is none."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
-        out = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"],
-            capture_output=True, text=True, timeout=10, check=True,
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return out.stdout.strip()
+    return answer.stdout.strip()

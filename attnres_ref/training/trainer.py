@@ -1,7 +1,4 @@
-"""Training: data to loss, the same run whether or not it was interrupted.
-
-    python -m attnres_ref.training --residual full --preset ci --checkpoint-dir OUT
-"""
+"""Training: data to loss, the same run whether or not it was interrupted."""
 
 import math
 import time
@@ -12,44 +9,17 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from attnres_ref.depth import depth_attention
-from attnres_ref.hybrid.routing import balance_experts
 from attnres_ref.model import LM, LMConfig
-from attnres_ref.training import distributed
+from attnres_ref.training.distributed import processes
 from attnres_ref.training.interrupt import finish_step_on_ctrl_c
 from attnres_ref.training.provenance import provenance
+from attnres_ref.training.recipe import (
+    TrainConfig,
+    half_precision,
+    learning_rate,
+    make_optimizer,
+)
 from attnres_ref.training.run_directory import RunDirectory
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The recipe. Raises ValueError for a field that does not fit."""
-
-    steps: int = 300               # optimiser steps, and the length of the schedule
-    batch_size: int = 16           # sequences of LMConfig.context tokens a step
-    lr: float = 4e-3               # peak learning rate
-    query_lr_scale: float = 1.0    # factor on it for what the residual stream learns
-    warmup_steps: int = 40         # linear rise to the peak
-    final_lr: float = 0.1          # the cosine ends at this fraction of the peak
-    weight_decay: float = 0.1      # on the layers' matrices; never on norms
-    query_weight_decay: float = 0.0  # on what the residual stream learns
-    clip: float = 1.0              # largest gradient norm
-    seed: int = 0                  # of the initialisation and of the batches
-    eval_every: int = 100          # steps between validations (the last step has one)
-    eval_windows: int = 64         # fixed validation windows of LMConfig.context tokens
-    checkpoint_every: int = 50     # steps between checkpoints, where a folder is given
-
-    def __post_init__(self):
-        whole = ("steps", "batch_size", "eval_every", "eval_windows", "checkpoint_every")
-        decays = ("weight_decay", "query_weight_decay")
-        factors = ("query_lr_scale", "warmup_steps", "final_lr", *decays)
-        self._require("at least 1", lambda x: x >= 1, whole)
-        self._require("above 0", lambda x: x > 0, ("lr", "clip"))
-        self._require("at least 0", lambda x: x >= 0, factors)
-
-    def _require(self, rule, holds, names):
-        for name in names:
-            if not holds(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be {rule}")
 
 
 class Diverged(RuntimeError):
@@ -86,8 +56,9 @@ class Trainer:
         self.config, self.corpus, self.context = config, corpus, model_config.context
         torch.manual_seed(config.seed)
         self.model = LM(model_config, attend).to(self.device)
+        self.processes = processes()   # this one alone, or the group it belongs to
         forward = torch.compile(self.model) if compile else self.model
-        self.forward = distributed.data_parallel(forward)
+        self.forward = self.processes.data_parallel(forward)
         self.optimizer = make_optimizer(self.model, config)
         self.half = half_precision(self.device)
         needs_scaler = self.half == torch.float16
@@ -101,11 +72,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
         batch = self.corpus.batch(config.seed, self.done, config.batch_size, self.context)
-        loss = self.loss(*distributed.own_rows(batch))
+        loss = self.loss(*self.processes.own_rows(batch))
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-        loss = distributed.mean(loss).item()
+        loss = self.processes.mean(loss).item()
         line = dict(step=self.done + 1, loss=loss, lr=lr, grad_norm=norm.item())
         # The fp16 scaler skips steps with infinite gradients and halves its scale, which
         # ends well unless no scale is small enough. It never repairs a bad loss.
@@ -173,7 +144,7 @@ def train(
     )
     if not checkpoint_dir:
         return run_steps(trainer, identity, None, observe)
-    folder = distributed.run_directory(checkpoint_dir, identity, resume)
+    folder = trainer.processes.run_directory(checkpoint_dir, identity, resume)
     with folder.locked():
         if state := folder.restore():
             trainer.load_state_dict(state)
@@ -191,7 +162,7 @@ def run_steps(
     bar = tqdm(
         total=config.steps, initial=first, mininterval=1.0,
         desc=f"{trainer.model.config.residual}, seed {config.seed}",
-        disable=distributed.rank() > 0,
+        disable=not trainer.processes.is_first,
     )
     with bar, finish_step_on_ctrl_c() as stop:
         while trainer.done < config.steps:
@@ -205,7 +176,7 @@ def run_steps(
                 line |= trainer.validate()
                 line |= observe(trainer.model) if observe else {}
             metrics.append(line)
-            stopping = distributed.any_of(stop.requested)
+            stopping = trainer.processes.any_of(stop.requested)
             if folder:
                 folder.append(line)
                 if last or stopping or trainer.done % config.checkpoint_every == 0:
@@ -225,41 +196,3 @@ def run_steps(
     if folder:
         folder.write_result(result)
     return Run(trainer.model, metrics, result)
-
-
-def make_optimizer(model: LM, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW in three groups: matrices decay, norms do not, and what the residual stream
-    learns (pseudo-queries are 2-D, but no matrices) has a decay and a rate of its own.
-    After each step the experts of a mixture, where there are any, are balanced."""
-    stream, matrices, vectors = [], [], []
-    for name, parameter in model.named_parameters():
-        of_layers = matrices if parameter.dim() >= 2 else vectors
-        (stream if name.startswith("stream.") else of_layers).append(parameter)
-    scale, decay = config.query_lr_scale, config.query_weight_decay
-    groups = [
-        dict(params=matrices, weight_decay=config.weight_decay, lr_scale=1.0),
-        dict(params=vectors, weight_decay=0.0, lr_scale=1.0),
-        dict(params=stream, weight_decay=decay, lr_scale=scale),
-    ]
-    groups = [group for group in groups if group["params"]]
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
-    optimizer.register_step_post_hook(lambda *_: balance_experts(model))
-    return optimizer
-
-
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine from the peak down to final_lr * peak."""
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    cosine = (1 + math.cos(math.pi * progress)) / 2
-    return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)
-
-
-def half_precision(device: torch.device) -> torch.dtype | None:
-    """bf16 from sm80, fp16 below (a T4 has no bf16), None (float32) without CUDA."""
-    if device.type != "cuda":
-        return None
-    ampere_or_newer = torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.bfloat16 if ampere_or_newer else torch.float16
-
