@@ -1,5 +1,7 @@
 """Every exercise: the stub is unsolved, the solution passes, wrong answers fail."""
 
+import textwrap
+
 import pytest
 import torch
 
@@ -35,23 +37,32 @@ def test_solution_passes(exercise, monkeypatch):
     assert status == "passed", message
 
 
+def planted(exercise, old, new):
+    """The notebook's solution with one bug in it."""
+    if old is None:
+        return textwrap.dedent(new)
+    found = exercise.solution.count(old)
+    assert found == 1, f"{exercise.name}: {old!r} stands {found} times in the solution"
+    return exercise.solution.replace(old, new)
+
+
 @pytest.mark.parametrize(
-    "exercise, source",
+    "exercise, old, new, phrase",
     [
-        pytest.param(exercise, source, id=f"{exercise.name}-{number}")
+        pytest.param(exercise, *answer, id=f"{exercise.name}-{answer[-1]}")
         for exercise in EXERCISES
-        for number, source in enumerate(WRONG.get(exercise.name, []))
+        for answer in WRONG.get(exercise.name, [])
     ],
 )
-def test_wrong_answer_is_refused(exercise, source, monkeypatch):
-    status, message = outcome(exercise, source, monkeypatch)
-    assert status == "failed" and message
+def test_a_wrong_answer_is_told_its_bug(exercise, old, new, phrase, monkeypatch):
+    status, message = outcome(exercise, planted(exercise, old, new), monkeypatch)
+    assert status == "failed" and phrase in message, message
 
 
 def test_every_exercise_has_a_check_and_wrong_answers():
     in_notebooks = sorted(exercise.name for exercise in EXERCISES)
     assert in_notebooks == exercises.names()
-    assert in_notebooks == sorted(name for name, sources in WRONG.items() if sources)
+    assert in_notebooks == sorted(name for name, answers in WRONG.items() if answers)
 
 
 # --- the framework, on an exercise of its own ---------------------------------------

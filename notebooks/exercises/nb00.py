@@ -55,6 +55,10 @@ def loop(forward):
         )
         expected = run_loop(stream, layers, embedding)
         wrong_reader = run_loop(stream, layers, embedding, final=2)
+        before_last = run_loop(stream, layers[:2], embedding, final=2)
+        assert not torch.allclose(answer, layers[2](before_last)), (
+            "this is the last layer's output alone: end with a read of the state"
+        )
         if not torch.allclose(expected, wrong_reader):
             assert not torch.allclose(answer, wrong_reader), (
                 "the final read has a number of its own: it is read number len(layers)"
@@ -76,9 +80,13 @@ def run_loop(stream, layers, embedding, add=False, final=3):
 @exercise("00.3")
 def bits(bits_per_byte):
     uniform = float(bits_per_byte(torch.zeros(2, 5, 256), torch.randint(256, (2, 5))))
-    assert not math.isclose(uniform, math.log(256), rel_tol=1e-4), (
-        "a uniform guess gives 5.545, its nats: divide by ln 2"
-    )
+    wrong = {
+        "a uniform guess gives 5.545, its nats: divide by ln 2": math.log(256),
+        "multiplied by ln 2: divide by it": math.log(256) * math.log(2),
+        "summed over the 10 positions: take their mean": 10 * 8,
+    }
+    for message, value in wrong.items():
+        assert not math.isclose(uniform, value, rel_tol=1e-4), message
     assert math.isclose(uniform, 8, rel_tol=1e-4), (
         f"a uniform guess over 256 bytes costs 8 bits, not {uniform:.3f}"
     )

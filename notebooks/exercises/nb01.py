@@ -22,6 +22,7 @@ def norm(rms_norm):
             weight * F.normalize(x, dim=-1),
         "one number for all tokens: take the mean over the last axis, keepdim=True":
             weight * x / x.square().mean().sqrt(),
+        "the root is missing": weight * x / x.square().mean(-1, keepdim=True),
     }
     for message, value in wrong.items():
         assert not torch.allclose(answer, value, atol=1e-4), message

@@ -47,8 +47,8 @@ def factor_of_sum_and_mean(factor):
     assert factor(0) != 0, "layer 0 reads one source, the embedding: the states are equal"
     for layer in (0, 1, 7):
         assert factor(layer) == layer + 1, (
-            f"at layer {layer} you say {factor(layer)}: count the sources, "
-            "the embedding is one of them"
+            f"at layer {layer} you say {factor(layer)}: every layer adds a source, and "
+            "the embedding is one"
         )
 
 
@@ -62,6 +62,7 @@ def gradient_of_scores(softmax_backward):
     assert not torch.allclose(found, weights.detach() * d_weights, atol=1e-6), (
         "the weights are coupled: raising one score lowers the other weights"
     )
+    assert not torch.allclose(found, -scores.grad, atol=1e-5), "the sign is reversed"
     assert torch.allclose(found.sum(0), torch.zeros(2, 3), atol=1e-5), (
         "the gradients of a token's scores must sum to zero over the sources: "
         "is the sum over axis 0?"

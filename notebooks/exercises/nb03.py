@@ -69,12 +69,15 @@ def assert_same_state(got, expected, place):
 
 @exercise("03.2")
 def counts_sources(n_sources):
+    assert n_sources(8, 4) != 9, (
+        "9 sources before layer 8: that is Full AttnRes. A block of 4 layers is one source"
+    )
     for block_size in range(1, 13):
         for layer in range(25):
             expected = len(sources_before(layer, block_size))
             found = n_sources(layer, block_size)
             if layer == 0:
-                reason = "the first layer reads the embedding b_0, and nothing else"
+                reason = "the first layer reads the embedding b_0 alone, no partial sum"
             elif layer % block_size == 0:
                 reason = (
                     "this layer opens a block, so it reads b_0 and the finished "
@@ -112,7 +115,7 @@ def mends_the_cache(sources_of):
         found = [contents(source) for source in sources]
         assert found == expected, (
             f"{n_outputs} outputs in blocks of {block_size} give {found}, Eq. 6 has "
-            f"{expected}: the values were right before, only mend what is wrong"
+            f"{expected}: the block under way is a source, an empty one is not"
         )
         sum(sources).sum().backward()          # b_0 always carries a gradient
         cut = [f"v{i}" for i, output in enumerate(v) if output.grad is None]
@@ -124,6 +127,9 @@ def mends_the_cache(sources_of):
 
 @exercise("03.4")
 def fits_the_budget(smallest_block_size):
+    assert smallest_block_size(54, 1, 1, 1, 10) != 9, (
+        "L = 54, room for 10 vectors: 9 is the number of blocks, their size is wanted"
+    )
     for n_layers in (1, 8, 16, 54, 100):
         for vectors in range(2, n_layers + 3):
             budget = vectors * 1000 * 64 * 2      # 1000 tokens, d = 64, 2 bytes

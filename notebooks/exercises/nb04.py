@@ -41,7 +41,8 @@ def norms_before_clipping(training_step):
     )
     for layer, (norm, right) in enumerate(zip(found, expected)):
         assert math.isclose(norm, right, rel_tol=1e-3), (
-            f"layer {layer}: {norm:.3g}, its parameters' gradients have norm {right:.3g}"
+            f"layer {layer}: {norm:.3g}, but its gradients (p.grad, not the weights p) "
+            f"have norm {right:.3g}"
         )
     moved = zip(before.parameters(), model.parameters())
     assert all(torch.allclose(p - p.grad, q, atol=1e-5) for p, q in moved), (

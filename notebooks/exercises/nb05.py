@@ -19,7 +19,10 @@ def windows(window_sources):
                 f"{place}: one source twice has twice the weight. The embedding is not "
                 "one of the W outputs"
             )
-            assert found == expected, f"{place}, not {expected}: W outputs besides it"
+            assert len(found) == len(expected), (
+                f"{place}, not {expected}: W outputs, and the embedding besides"
+            )
+            assert found == expected, f"{place}, not {expected}: the latest outputs"
 
 
 @exercise("05.2")
@@ -27,20 +30,20 @@ def rows_of_highway(highway_row):
     assert [float(w) for w in highway_row([])] == [1.0], (
         "before any layer the state is the embedding: the row is [1]"
     )
-    for n in (1, 2, 5):
+    for n in (2, 1, 5):          # with one layer, two of the mistakes look the same
         gates = torch.rand(n, dtype=torch.float64)
-        state = torch.eye(n + 1, dtype=torch.float64)[0]
-        for i, g in enumerate(gates):
-            output = torch.eye(n + 1, dtype=torch.float64)[i + 1]
-            state = (1 - g) * state + g * output
+        state = faded(gates)
         found = torch.tensor([float(w) for w in highway_row(gates.tolist())])
         assert len(found) == n + 1, (
             f"{n} layers give {len(found)} weights: the embedding has one too"
         )
         found = found.double()
         assert abs(found.sum() - 1) < 1e-5, (
-            f"the row sums to {found.sum():.3f}: each step keeps (1 - g) of the past and "
-            "adds g, so the sum stays one"
+            f"the row sums to {found.sum():.3f}: each step keeps (1 - g) of the past, the "
+            "embedding too, and adds g, so the sum stays one"
+        )
+        assert not torch.allclose(found, faded(1 - gates), atol=1e-5), (
+            "g and 1 - g are exchanged: the new output enters with g"
         )
         assert not torch.allclose(found, state.flip(0), atol=1e-5), (
             "the order: v_0 first"
@@ -52,24 +55,34 @@ def rows_of_highway(highway_row):
         )
 
 
+def faded(gates):
+    """The weights of v_0, v_1, ... in the state after all gates."""
+    weights = torch.eye(len(gates) + 1, dtype=gates.dtype)
+    state = weights[0]
+    for g, output in zip(gates, weights[1:]):
+        state = (1 - g) * state + g * output
+    return state
+
+
 @exercise("05.3")
 def sinkhorns(sinkhorn):
     logits = torch.randn(3, 2, 4, 4)
     matrix = sinkhorn(logits)
     assert matrix.shape == logits.shape, f"the shape became {list(matrix.shape)}"
+    assert torch.allclose(sinkhorn(logits[:1]), matrix[:1], atol=1e-5), (
+        "a sequence's matrices depend on the others: axis 0 is the batch, not a column"
+    )
+    assert torch.allclose(sinkhorn(logits[:, :1]), matrix[:, :1], atol=1e-5), (
+        "a token's matrix depends on the others: axis 1 is the tokens, not a column"
+    )
     ones = torch.ones(3, 2, 4)
     assert torch.allclose(matrix.sum(-2), ones, atol=1e-3), (
-        "columns do not sum to one. Of [B, T, m, m], which axis runs down a column? "
-        "Axis 0 is the batch"
+        "columns do not sum to one: alternate between columns and rows, often enough"
     )
     assert torch.allclose(matrix.sum(-1), ones, atol=1e-3), (
-        "rows do not sum to one: alternate between rows and columns, often enough"
+        "rows do not sum to one: alternate between columns and rows, often enough"
     )
     assert (matrix >= 0).all(), "an entry is negative: start from exp(logits)"
-    alone = sinkhorn(logits[:1, :1])
-    assert torch.allclose(alone, matrix[:1, :1], atol=1e-5), (
-        "a token's matrix depends on the other tokens of the batch"
-    )
     scaled = logits[0, 0] - matrix[0, 0].log()
     outer = scaled[:, :1] + scaled[:1] - scaled[0, 0]
     assert torch.allclose(scaled, outer, atol=0.05), (

@@ -10,11 +10,15 @@ from exercises import exercise
 @exercise("06.1")
 def budget(steps_for):
     for d, L in ((24, 6), (64, 16), (80, 10)):
-        expected, found = 4 * 6 * d * d * L // 1024, steps_for(d, L)
-        embedding = 256 * d
-        assert abs(found - 4 * (6 * d * d * L + embedding) / 1024) > 2, (
-            "one of the two, embedding or output head, is still counted"
-        )
+        layers, found = 6 * d * d * L, steps_for(d, L)
+        expected = 4 * layers // 1024
+        wrong = {
+            "one of the two, embedding or output head, is still counted": 256 * d,
+            "the embedding and the output head are still counted": 512 * d,
+            "12 d^2 is a pair, attention and MLP: n_layers counts both": layers,
+        }
+        for message, too_many in wrong.items():
+            assert abs(found - 4 * (layers + too_many) / 1024) > 2, message
         assert found == expected, (
             f"d = {d}, L = {L}: {found} steps, not {expected}. The layers alone have "
             "6 d^2 parameters each; four tokens for each of them, 1024 tokens a step"

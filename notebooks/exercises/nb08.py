@@ -26,6 +26,10 @@ def joined(join):
         "the sums are added as they are, yet each is relative to its own maximum: "
         "scale by exp(m1 - m) and exp(m2 - m) first"
     )
+    a, b = ((part[1] - m).exp() for part in parts)
+    assert not torch.allclose(l, parts[0][2] / a + parts[1][2] / b), (
+        "the scales are upside down: exp(m1 - m) and exp(m2 - m), never above one"
+    )
     assert torch.allclose(l, whole[2]), "l is not the sum over both parts"
     assert o.shape == whole[0].shape and torch.allclose(o, whole[0]), (
         "o is not the sum over both parts: it needs the same two scales as l, and "
@@ -60,8 +64,11 @@ def mask_of_a_piece(causal_mask):
     first = causal_mask(3, 0)
     assert first.dtype == torch.bool, f"the mask has dtype {first.dtype}, not torch.bool"
     assert first.shape == (3, 3), "with nothing cached the mask is [n_new, n_new]"
+    assert first[1, 0] or not first[0, 1], (
+        "this marks what is hidden: True means that a token may look"
+    )
     assert first.diagonal().all(), "a token attends to itself too"
-    assert not first.triu(1).any(), "a token sees later ones: True means it may look"
+    assert not first.triu(1).any(), "a token sees later ones"
     later = causal_mask(2, 5)
     assert later.shape == (2, 7), (
         f"two tokens after five have shape {tuple(later.shape)}, not [n_new, start + n_new]"
@@ -97,6 +104,9 @@ def mended_block(run_block):
     )
     assert torch.allclose(seen[0], expected[0]), (
         "the first layer's read is o / l of phase 1"
+    )
+    assert not torch.allclose(seen[1], depth_attention(queries[1], sources)), (
+        "the partial sum is never read: from layer 1 of the block on it is a source"
     )
     own = [
         merge(

@@ -40,11 +40,11 @@ def softmax_of_the_first_lanes(masked_softmax):
         "the real weights do not sum to one: the padding is still in the denominator"
     )
     compare(scores, 5, "the weights of the first five lanes are not their softmax")
-    low = torch.tensor([-1000.0, -1001.0, -1002.0, 0.0])
-    compare(low, 3, "scores near -1000: everything underflows if the maximum comes from "
-                    "the padding (or is not subtracted)")
     high = torch.tensor([1000.0, 1001.0, 999.0, 0.0])
     compare(high, 3, "scores near 1000 overflow: subtract the maximum")
+    low = torch.tensor([-1000.0, -1001.0, -1002.0, 0.0])
+    compare(low, 3, "scores near -1000: everything underflows if the maximum comes from "
+                    "the padding")
     compare(torch.tensor([-1e5, 0.0]), 1, "a single source has weight one")
     compare(torch.tensor([3.0, -4.0]), 2, "with no padding this is the usual softmax")
 
@@ -63,6 +63,16 @@ def mended_query_gradient(query_gradient):
         return ((found - exact).norm() / exact.norm()).item()
 
     far = relative_error(1.0)
+    sources, w = torch.randn(5, 64, 32).bfloat16(), torch.randn(32) / 6
+    dh = torch.randn(64, 32)
+    alone = query_gradient(w, sources[:1], dh)
+    assert alone.abs().max() < 1e-3, (
+        "a single source has weight one whatever w is: no gradient. Is delta missing?"
+    )
+    once, twice = (query_gradient(w, n * sources, dh).norm() for n in (1, 2))
+    assert not twice > 3 * once, (
+        "sources twice as long give four times the gradient: the keys' norm, r, is missing"
+    )
     assert far < 0.1, f"wrong even for sources that are far apart (by {far:.0%})"
     near = relative_error(0.02)
     assert near < 1e-3, (

@@ -11,7 +11,7 @@ def tensors_carried(carried):
     assert carried(0, 8, 16, 2) != 1, (
         "the embedding is a completed block too: after layers 0 and 1 there are b_0 and b_1"
     )
-    assert carried(0, 8, 16, 2) == 2, "chunk 0 of 8 ends after two layers: b_0 and b_1"
+    assert carried(0, 8, 16, 2) == 2, "chunk 0 of 8 sends b_0 and b_1, no partial sum"
     assert carried(0, 8, 16, 4) != 1, (
         "chunk 0 ends in the middle of a block: its partial sum has to travel as well"
     )
@@ -39,6 +39,11 @@ def blocks_sent(news):
     sent = [news(chunk, 4, layout.completed) for chunk in layout.transitions]
     everything = [len(Layout(4, 2, 16, 4, "all").sent(c)) for c in layout.transitions]
     naive = [layout.completed(chunk) for chunk in layout.transitions]
+    since_last = [new - old for new, old in zip(naive, [0, *naive])]
+    assert sent != since_last, (
+        "you leave out what the sender had received: the receiver is another rank, which "
+        "has seen nothing since its own previous chunk"
+    )
     assert sent != naive, "nothing is left out: subtract what the receiver holds"
     assert sent != everything, (
         "you also leave out what the rank completed itself: it holds what had ARRIVED when "
@@ -63,16 +68,19 @@ def blocks_sent(news):
 
 @exercise("10.3")
 def waiting_share(bubble):
+    assert bubble(1, 1, 8) != 1, "that is the share of WORK: the bubble is the rest"
     assert bubble(1, 1, 8) == 0, "a single rank never waits"
-    assert bubble(4, 2, 8) < bubble(4, 1, 8), "more virtual stages shrink the bubble"
+    wrong = {
+        "that is waiting over WORK: the question is its share of the whole step": 3 / 16,
+        "V is left out: more virtual stages shrink the bubble": 3 / 11,
+        "the last rank waits for P - 1 chunks, not for P V - 1": 7 / 23,
+    }
+    for message, value in wrong.items():
+        assert abs(bubble(4, 2, 8) - value) > 1e-9, message
     for n_ranks, n_virtual, n_microbatches in ((4, 2, 8), (8, 1, 16), (2, 4, 6)):
         layout = Layout(n_ranks, n_virtual, 32, 4)
         expected = 1 - simulate(layout, n_microbatches).busy
         ours = bubble(n_ranks, n_virtual, n_microbatches)
-        work = n_microbatches * n_virtual
-        assert abs(ours - (n_ranks - 1) / work) > 1e-9, (
-            "that is waiting over WORK: the question is its share of the whole step"
-        )
         assert abs(ours - expected) < 1e-9, (
             f"with P, V, M = {n_ranks}, {n_virtual}, {n_microbatches} the simulator waits "
             f"{expected:.3f} of the step, you say {ours:.3f}"
@@ -109,6 +117,9 @@ def mended_keep(keep):
     own, inner = seen.cos(), 1 / (1 + source.detach().square())
     assert not torch.allclose(source.grad, own * inner), (
         "only the present chunk's gradient goes upstream: hand over what the leaf gathered"
+    )
+    assert not torch.allclose(source.grad, later * inner), (
+        "the present chunk's own gradient is lost: add to it, do not replace it"
     )
     assert torch.allclose(source.grad, (own + later) * inner), (
         "what goes upstream is not the sum over all readers, each counted once"

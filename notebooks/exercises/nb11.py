@@ -12,9 +12,10 @@ def one_step(step):
     K, V = 4, 3
     S, q, k = torch.randn(K, V), torch.randn(K), torch.randn(K)
     k, v, kept = k / k.norm(), torch.randn(V), S.clone()
-    still, one = torch.zeros(K), 1.0
-    o, new = step(S, k, k, v, still, one)
+    g, still, one = -torch.rand(K), torch.zeros(K), 1.0
+    step(S, q, k, v, g, 0.7)
     assert torch.equal(S, kept), "the old S was changed in place: make a new one"
+    o, new = step(S, k, k, v, still, one)
     assert new.shape == (K, V) and o.shape == (V,), (
         f"o has shape {tuple(o.shape)} and S {tuple(new.shape)}, not [V] and [K, V]"
     )
@@ -25,7 +26,6 @@ def one_step(step):
     assert torch.allclose(o, v, atol=1e-5), (
         "with g = 0 and beta = 1, reading k must give the v just written"
     )
-    g = -torch.rand(K)
     _, faded = step(S, q, k, v, g, 0.0)
     assert torch.allclose(faded, g.exp().unsqueeze(-1) * S, atol=1e-5), (
         "with beta = 0 row c of S is scaled by exp(g_c): a rate for each key channel, "
@@ -56,6 +56,7 @@ def mended_products(within):
     found = within(q, k, G)
     assert found.shape == (6, 6), f"the result has shape {tuple(found.shape)}, not [C, C]"
     assert not found.triu(1).any(), "an entry above the diagonal is not zero: s <= t only"
+    assert found.diagonal().any(), "the diagonal is zero: s = t is in the sum, too"
     assert torch.allclose(found, sum_of_the_definition(q, k, G), atol=1e-5), (
         "this differs from sum_c q_tc exp(G_tc - G_sc) k_sc even where decay is mild"
     )
@@ -109,6 +110,9 @@ def choice_and_weights(route):
     picked = scores.gather(-1, found)
     assert not torch.allclose(weights, picked, atol=1e-5), (
         "a token's weights do not sum to one: divide by their sum"
+    )
+    assert not torch.allclose(weights, picked / scores.sum(-1, keepdim=True)), (
+        "divided by the sum over all experts: only the chosen ones share"
     )
     biased = (scores + bias).gather(-1, found)
     assert not torch.allclose(weights, biased / biased.sum(-1, keepdim=True), atol=1e-4), (
