@@ -1,7 +1,9 @@
 """Attention Residuals from scratch: the reference, in plain PyTorch.
 
 Read depth.py, streams.py, model.py, training/recipe.py and training/trainer.py, in this
-order: they are the whole idea. Every other file uses them, and they know none of it.
+order: they are the whole idea. They import each other only, but for the trainer, which
+leans on four helpers beside it (one process or many, Ctrl-C, the code's commit, the folder
+of a run). Every other file uses them. This one gathers names from everywhere.
 """
 
 # Importing these two is what adds their layers to LAYERS and their streams to STREAMS.

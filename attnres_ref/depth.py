@@ -7,7 +7,8 @@ raw sources are mixed. Tokens never meet here: each position attends over its
 own n sources.
 
 The operator stands here twice: `stacked_depth_attention` as the equations are written,
-`depth_attention` without the copies that this makes. They compute the same.
+`depth_attention` without the copies that this makes. They compute the same up to rounding;
+of half-precision sources the second is more exact, because it works in float32.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 def stacked_depth_attention(query, sources, norm_weight=None, eps=1e-5):
     """The read as the equations are written: stack, normalise, score, mix. Autograd keeps
-    several copies of all sources for it. Arguments as in `depth_attention`."""
+    several copies of all sources for it. Arguments as `depth_attention`'s first four."""
     values = torch.stack(tuple(sources))                          # [n, ..., d]
     keys = F.rms_norm(values, values.shape[-1:], norm_weight, eps)
     weights = (keys @ query).softmax(0)                           # [n, ...]
@@ -76,34 +77,59 @@ class LeanDepthAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_mixed, d_weights):
+    def backward(ctx, d_mixed, d_weights_outside):
         query, logits, inverse_rms, weights, *sources = ctx.saved_tensors
         d_mixed = torch.zeros_like(sources[0]) if d_mixed is None else d_mixed
         d_mixed = d_mixed.to(query.dtype)
 
-        # Through the mix: d alpha_i = v_i . dh.  Through the softmax:
-        # d logit_i = alpha_i (d alpha_i - sum_j alpha_j d alpha_j).
-        gain = [torch.linalg.vecdot(v.to(query.dtype), d_mixed) for v in sources]
-        gain = torch.stack(gain)                                     # [n, ...]
-        if d_weights is not None:
-            gain = gain + d_weights
-        d_logits = weights * (gain - (weights * gain).sum(0))        # [n, ...]
+        # d_x is the gradient of the loss in x. Through the mix, alpha_i gets v_i . d_mixed;
+        # through the softmax, logit_i gets alpha_i (d_alpha_i - sum_j alpha_j d_alpha_j).
+        d_weights = [torch.linalg.vecdot(v.to(query.dtype), d_mixed) for v in sources]
+        d_weights = torch.stack(d_weights)                           # [n, ...]
+        if d_weights_outside is not None:
+            d_weights = d_weights + d_weights_outside
+        d_logits = weights * (d_weights - (weights * d_weights).sum(0))
 
-        # logit_i = w . v_i / rms(v_i) pulls v_i towards w, and scales v_i itself.
-        towards_query = (d_logits * inverse_rms).unsqueeze(-1)       # [n, ..., 1]
-        shrink = (logits * inverse_rms / query.shape[0]).unsqueeze(-1)
-        towards_source = -towards_query * shrink
+        # With r_i = 1 / rms(v_i), logit_i = r_i (w . v_i) and dr_i/dv_i = -r_i^3 v_i / d,
+        # so dlogit_i/dw = r_i v_i and dlogit_i/dv_i = r_i w - (logit_i r_i^2 / d) v_i.
+        along_query = (d_logits * inverse_rms).unsqueeze(-1)         # [n, ..., 1]
+        per_logit = (logits * inverse_rms / query.shape[0]).unsqueeze(-1)
+        along_source = -along_query * per_logit
         d_sources = []
         for i, source in enumerate(sources):
             v = source.to(query.dtype)
             d_v = weights[i].unsqueeze(-1) * d_mixed
-            d_v.addcmul_(towards_query[i], query).addcmul_(towards_source[i], v)
+            d_v.addcmul_(along_query[i], query).addcmul_(along_source[i], v)
             d_sources.append(d_v.to(source.dtype))
             if i == 0:
-                d_query = towards_query[i] * v            # by token, summed at the end
+                d_query = along_query[i] * v              # by token, summed at the end
             else:
-                d_query.addcmul_(towards_query[i], v)
-        return d_query.flatten(0, -2).sum(0), None, *d_sources
+                d_query.addcmul_(along_query[i], v)
+        return d_query.reshape(-1, len(query)).sum(0), None, *d_sources
+
+
+def score(query, sources, eps):
+    """Logits w . v_i / rms(v_i) and 1 / rms(v_i), [n, ...] each, in query's dtype."""
+    # vector_norm widens as it reduces, so no wide copy of a half-precision source is made.
+    lengths = [torch.linalg.vector_norm(v, dim=-1, dtype=query.dtype) for v in sources]
+    squares = torch.stack(lengths).square()
+    inverse_rms = (squares / query.shape[0] + eps).rsqrt()
+    products = [torch.linalg.vecdot(v.to(query.dtype), query) for v in sources]
+    return torch.stack(products) * inverse_rms, inverse_rms
+
+
+def score_dtype(source: Tensor) -> torch.dtype:
+    """float32 for float32 and below, float64 for float64."""
+    return torch.promote_types(source.dtype, torch.float32)
+
+
+def no_autocast(tensor: Tensor):
+    """Autocast would compute the dot products in half precision, however wide we made
+    their operands."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+# ---- The same with the softmax left open, for two-phase inference (notebook 08) --------
 
 
 def attend_with_stats(
@@ -148,24 +174,7 @@ def merge(first: Stats, second: Stats) -> Stats:
     return o, m, scale1 * l1 + scale2 * l2
 
 
-def score(query, sources, eps):
-    """Logits w . v_i / rms(v_i) and 1 / rms(v_i), [n, ...] each, in query's dtype."""
-    lengths = [torch.linalg.vector_norm(v, dim=-1, dtype=query.dtype) for v in sources]
-    squares = torch.stack(lengths).square()
-    inverse_rms = (squares / query.shape[0] + eps).rsqrt()
-    products = [torch.linalg.vecdot(v.to(query.dtype), query) for v in sources]
-    return torch.stack(products) * inverse_rms, inverse_rms
-
-
-def score_dtype(source: Tensor) -> torch.dtype:
-    """float32 for float32 and below, float64 for float64."""
-    return torch.promote_types(source.dtype, torch.float32)
-
-
-def no_autocast(tensor: Tensor):
-    """Autocast would compute the dot products in half precision, however wide we made
-    their operands."""
-    return torch.autocast(tensor.device.type, enabled=False)
+# ---- Error messages --------------------------------------------------------------------
 
 
 def check_sources(sources: Sequence[Tensor], **vectors: Tensor | None) -> None:

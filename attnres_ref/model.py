@@ -1,7 +1,8 @@
 """A small language model: the loop that reads from and writes to a residual stream.
 
-A layer is an attention or an MLP. It maps what it reads from the stream, h [B, T, d], to
-what it writes, [B, T, d]; its norm is inside. The layers of a hybrid join LAYERS from
+A layer is half a Transformer block, an attention or an MLP; *block* always means an AttnRes
+block of S layers. A layer maps what it reads from the stream, h [B, T, d], to what it
+writes, [B, T, d], and its norm is inside. The layers of a hybrid join LAYERS from
 attnres_ref.hybrid.
 """
 
@@ -25,17 +26,18 @@ class LMConfig:
     n_layers: int = 16             # L: an attention and an MLP count as two layers
     n_heads: int = 4               # heads of the sequence attention
     context: int = 256             # longest sequence T
-    residual: str = "block"        # a name in STREAMS
+    residual: str = "block"        # "prenorm", "full", "block", or another in STREAMS
     block_size: int = 4            # S, layers per AttnRes block ("block" only)
-    window: int = 8                # W, latest outputs a read sees ("window" only)
-    depth_heads: int = 4           # heads of the depth attention ("multihead" only)
-    n_streams: int = 4             # m, parallel residual streams ("mhc" only)
-    layers: str = "attention,mlp"  # names in LAYERS, repeated up to L
-    n_experts: int = 8             # E, routed experts ("moe" only)
-    experts_per_token: int = 2     # k, how many of them a token uses ("moe" only)
+    layers: str = "attention,mlp"  # names in LAYERS, below; the pattern repeats up to L
     tied_head: bool = False        # the output head shares the embedding's matrix
     scaled_init: bool = False      # GPT-2: output projections start 1/sqrt(L) smaller
-    rope_base: float = 10_000.0    # RoPE: longest wavelength / 2 pi, in tokens
+    rope_base: float = 10_000.0    # RoPE: base of the frequencies
+    # Only for streams of attnres_ref.variants and layers of attnres_ref.hybrid:
+    window: int = 8                # W, latest outputs a read sees ("window")
+    depth_heads: int = 4           # heads of the depth attention ("multihead")
+    n_streams: int = 4             # m, parallel residual streams ("mhc")
+    n_experts: int = 8             # E, routed experts ("moe")
+    experts_per_token: int = 2     # k, how many of them a token uses ("moe")
 
     def __post_init__(self):
         for name in ("vocab_size", "d_model", "n_layers", "n_heads", "context"):
@@ -62,10 +64,10 @@ class LMConfig:
                 f"layers is {self.layers!r} and n_layers {self.n_layers}: without one of "
                 f"{sorted(MIXERS)} no token sees another, so add one"
             )
-        # The other fields are checked by the part that uses them, when it is built. On
-        # the meta device a trial of it takes no memory.
+        # Each part checks, when it is built, the fields that it alone uses. Build one of
+        # each and throw it away; on the meta device that takes no memory.
         with torch.device("meta"):
-            STREAMS[self.residual](self, None)
+            STREAMS[self.residual](self, depth_attention)
             for name in names:
                 LAYERS[name](self)
 
@@ -141,7 +143,7 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(h)).unflatten(-1, (3, self.n_heads, -1))
-        q, k, v = qkv.transpose(1, 3).unbind(2)                      # [B, heads, T, d_head]
+        q, k, v = (x.transpose(1, 2) for x in qkv.unbind(2))         # [B, heads, T, d_head]
         mixed = F.scaled_dot_product_attention(
             self.rope(q), self.rope(k), v, is_causal=True
         )
@@ -149,9 +151,9 @@ class Attention(nn.Module):
 
 
 class RMSNorm(nn.RMSNorm):
-    """PyTorch's RMSNorm with its default eps, the rounding unit of the dtype. A larger
-    eps would let a layer feel the scale of its input, and PreNorm, Full and Block
-    would no longer agree to rounding at initialisation."""
+    """PyTorch's RMSNorm with its default eps, the rounding unit of the dtype it computes in
+    (float32 for half precision). A larger eps would let a layer feel the scale of its
+    input, and PreNorm, Full and Block would no longer start as the same function."""
 
     def forward(self, x: Tensor) -> Tensor:
         # Under autocast x is half precision and the weight float32: align them.
@@ -159,7 +161,8 @@ class RMSNorm(nn.RMSNorm):
 
 
 class RoPE(nn.Module):
-    """Rotary positions: channel pair j at position t turns by t / base^(2j / d_head)."""
+    """Rotary positions: channels j and j + d_head / 2 turn together, at position t by the
+    angle t / base^(2j / d_head)."""
 
     def __init__(self, config: LMConfig):
         super().__init__()
@@ -208,7 +211,8 @@ def check_tokens(tokens: Tensor, config: LMConfig) -> None:
             f"tokens has length {tokens.shape[1]}, the context is {config.context}: "
             "cut it, or build the model with a larger LMConfig.context"
         )
-    # On a GPU looking at the values would stall the stream; its own assertion fires.
+    # On a GPU this check would wait for all the work in the queue; there the embedding's
+    # own assertion catches a bad token.
     if tokens.device.type == "cpu" and tokens.numel() and not torch.compiler.is_compiling():
         low, high = (bound.item() for bound in tokens.aminmax())
         if low < 0 or high >= config.vocab_size:

@@ -50,8 +50,8 @@ class Depth(NamedTuple):
 
 
 def in_layer_dtype(embedding: Tensor) -> Tensor:
-    """The embedding in the dtype that layers write: half precision under autocast. The
-    sources of a read share one dtype; PreNorm's sum may stay wider than what is added."""
+    """The embedding in the dtype that layers write. Under autocast that is half precision,
+    while the embedding is float32, and all sources of a read must share one dtype."""
     device = embedding.device.type
     if not torch.is_autocast_enabled(device):
         return embedding
@@ -60,6 +60,9 @@ def in_layer_dtype(embedding: Tensor) -> Tensor:
 
 class BlockAttnRes(nn.Module):
     """Attention over the embedding, the finished blocks and the open one (Eq. 5-6).
+
+        b_0 = embedding        b_k = sum of the outputs of layers (k-1) S, ..., k S - 1
+        a layer of block k reads  b_0, ..., b_(k-1)  and the sum so far of block k, if any
 
     n_layers: L; block_size: S, layers per block, 1 <= S <= L, the last block may
     be shorter; attend: called as attend(query, sources, norm_weight) at every read.
@@ -78,9 +81,10 @@ class BlockAttnRes(nn.Module):
             )
         self.block_size = block_size
         self.attend = attend
-        # Zero queries weigh all sources alike. The keys' RMSNorm weight is kept as
-        # its distance from one, so that everything the mechanism adds starts at
-        # zero, and weight decay would pull it towards doing nothing.
+        # With zero queries a read is the mean of its sources: what PreNorm sums, divided
+        # by their number. Every layer begins with an RMSNorm, which removes that factor,
+        # so PreNorm, Full and Block of the same weights start as the same function. The
+        # keys' RMSNorm weight is kept as its distance from one: that too starts at zero.
         self.queries = nn.Parameter(torch.zeros(n_layers + 1, d_model))
         self.queries_norm = nn.Parameter(torch.zeros(n_layers + 1, d_model))
 
@@ -111,6 +115,9 @@ STREAMS = {
     "full": lambda c, attend: FullAttnRes(c.n_layers, c.d_model, attend),
     "block": lambda c, attend: BlockAttnRes(c.n_layers, c.d_model, c.block_size, attend),
 }
+
+
+# ---- For probes and schedules, which look at a model by putting something in its place --
 
 
 def swapped_stream(model: nn.Module, stream: nn.Module):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from attnres_ref import attend_with_stats, depth_attention, merge
+from attnres_ref.depth import stacked_depth_attention as stacked
 from attnres_ref.study.probes import saved_bytes
 
 
@@ -104,16 +105,25 @@ def test_gradcheck_for_query_norm_weight_and_every_source(n):
 
 
 def test_gradients_equal_autograd_of_the_stacked_form():
-    from attnres_ref.depth import stacked_depth_attention
-
     gradients = []
-    for read in (depth_attention, stacked_depth_attention):
+    for read in (depth_attention, stacked):
         query, sources, weight = draw(2, 6, 16)
         inputs = [x.requires_grad_() for x in (query, weight, *sources)]
         loss = read(query, sources, weight).sin().sum()
         gradients.append(torch.autograd.grad(loss, inputs))
     for ours, theirs in zip(*gradients):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_sources_of_one_token_without_leading_axes_have_gradients():
+    query, sources, weight = draw(2, 3, 16, batch=())
+    flat = [source.requires_grad_() for source in sources]
+    query.requires_grad_()
+    h = depth_attention(query, flat, weight)
+    ours = torch.autograd.grad(h.sum(), [query, *flat])
+    theirs = torch.autograd.grad(stacked(query, flat, weight).sum(), [query, *flat])
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_one_source_is_returned_and_its_query_learns_nothing():

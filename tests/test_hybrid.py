@@ -238,15 +238,22 @@ def test_balancing_favours_the_idle():
     assert layer.bias.tolist() == pytest.approx([-0.01, 0, 0, 0.01])
 
 
-def test_only_an_optimiser_step_moves_the_bias():
-    model = build()
-    bias = model.layers[1].bias
-    model(tokens()).sum().backward()
-    with torch.no_grad():
-        model(tokens())
+def test_only_a_training_step_moves_the_bias():
+    trainer = Trainer(LMConfig(**SIZE), RECIPE, corpus())
+    bias = trainer.model.layers[1].bias
+    trainer.validate()
     assert not bias.any()
-    make_optimizer(model, RECIPE).step()
+    trainer.step()
     assert bias.any()
+
+
+def test_a_step_that_fp16_skips_does_not_move_the_bias(monkeypatch):
+    on_a_t4 = lambda device: torch.float16
+    monkeypatch.setattr("attnres_ref.training.trainer.half_precision", on_a_t4)
+    trainer = Trainer(LMConfig(**SIZE), RECIPE, corpus())
+    trainer.model.head.weight.register_hook(lambda grad: grad * float("inf"))
+    assert trainer.step()["grad_norm"] is None
+    assert not trainer.model.layers[1].bias.any()
 
 
 def test_looking_at_a_model_does_not_change_its_training():

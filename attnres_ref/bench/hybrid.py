@@ -16,6 +16,7 @@ from attnres_ref.bench.training import command, now
 from attnres_ref.hybrid.kda import kda_chunked, kda_recurrent
 from attnres_ref.model import LM, LMConfig
 from attnres_ref.training import TrainConfig, make_optimizer
+from attnres_ref.training.recipe import after_step
 
 SIZE = dict(
     d_model=128, n_layers=16, n_heads=4, context=128, block_size=6,
@@ -78,6 +79,7 @@ def step_case(residual: str, batch: int, config: dict, device):
     def run():
         F.cross_entropy(model(x).flatten(0, 1), x.roll(-1, 1).flatten()).backward()
         optimizer.step()
+        after_step(model)
         optimizer.zero_grad(set_to_none=True)
 
     return run

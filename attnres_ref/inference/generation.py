@@ -42,7 +42,7 @@ class CachedAttention(nn.Module):
                 f"{context}: forget() and feed the latest {context}"
             )
         qkv = layer.qkv(layer.norm(h)).unflatten(-1, (3, layer.n_heads, -1))
-        q, k, v = qkv.transpose(1, 3).unbind(2)                      # [B, heads, T, d_head]
+        q, k, v = (x.transpose(1, 2) for x in qkv.unbind(2))         # [B, heads, T, d_head]
         if self.keys is None:
             shape = (*k.shape[:2], context, k.shape[3])
             self.keys, self.values = k.new_empty(shape), v.new_empty(shape)

@@ -37,7 +37,7 @@ def process_group():
 
 
 class OneProcess:
-    """A process on its own. `Processes` answers the same questions for a group."""
+    """A process on its own. `ProcessGroup` answers the same questions for several."""
 
     is_first = True
 
@@ -62,7 +62,7 @@ class OneProcess:
         return RunDirectory(folder, identity, resume)
 
 
-class Processes(OneProcess):
+class ProcessGroup(OneProcess):
     """The processes of the group, with one model each."""
 
     def __init__(self):
@@ -103,7 +103,7 @@ class Processes(OneProcess):
 def processes() -> OneProcess:
     """The process group there is, or this process alone."""
     if dist.is_initialized() and dist.get_world_size() > 1:
-        return Processes()
+        return ProcessGroup()
     return OneProcess()
 
 

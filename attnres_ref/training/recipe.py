@@ -14,11 +14,11 @@ class TrainConfig:
     steps: int = 300               # optimiser steps, and the length of the schedule
     batch_size: int = 16           # sequences of LMConfig.context tokens a step
     lr: float = 4e-3               # peak learning rate
-    query_lr_scale: float = 1.0    # factor on it for what the residual stream learns
+    query_lr_scale: float = 1.0    # times lr, for what the stream learns: queries and such
     warmup_steps: int = 40         # linear rise to the peak
     final_lr: float = 0.1          # the cosine ends at this fraction of the peak
-    weight_decay: float = 0.1      # on the layers' matrices; never on norms
-    query_weight_decay: float = 0.0  # on what the residual stream learns
+    weight_decay: float = 0.1      # on all matrices outside the stream; never on norms
+    query_weight_decay: float = 0.0  # on what the stream learns
     clip: float = 1.0              # largest gradient norm
     seed: int = 0                  # of the initialisation and of the batches
     eval_every: int = 100          # steps between validations (the last step has one)
@@ -53,8 +53,12 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     learns (pseudo-queries are 2-D, but no matrices) has a decay and a rate of its own."""
     stream, matrices, vectors = [], [], []
     for name, parameter in model.named_parameters():
-        of_layers = matrices if parameter.dim() >= 2 else vectors
-        (stream if name.startswith("stream.") else of_layers).append(parameter)
+        if name.startswith("stream."):
+            stream.append(parameter)
+        elif parameter.dim() >= 2:
+            matrices.append(parameter)
+        else:
+            vectors.append(parameter)
     scale, decay = config.query_lr_scale, config.query_weight_decay
     groups = [
         dict(params=matrices, weight_decay=config.weight_decay, lr_scale=1.0),
@@ -62,14 +66,12 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         dict(params=stream, weight_decay=decay, lr_scale=scale),
     ]
     groups = [group for group in groups if group["params"]]
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
-    optimizer.register_step_post_hook(lambda *_: after_step(model))
-    return optimizer
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
 
 
 def after_step(model: nn.Module) -> None:
     """What follows a step of the optimiser: a layer that keeps itself in balance without
-    gradients, as a mixture of experts does, has a method `balance`."""
+    gradients, as a mixture of experts does, has a method `balance` for it."""
     for layer in model.layers:
         if hasattr(layer, "balance"):
             layer.balance()

@@ -15,6 +15,7 @@ from attnres_ref.training.interrupt import finish_step_on_ctrl_c
 from attnres_ref.training.provenance import provenance
 from attnres_ref.training.recipe import (
     TrainConfig,
+    after_step,
     half_precision,
     learning_rate,
     make_optimizer,
@@ -60,8 +61,8 @@ class Trainer:
         forward = torch.compile(self.model) if compile else self.model
         self.forward = self.processes.data_parallel(forward)
         self.optimizer = make_optimizer(self.model, config)
-        self.half = half_precision(self.device)
-        needs_scaler = self.half == torch.float16
+        self.autocast_dtype = half_precision(self.device)
+        needs_scaler = self.autocast_dtype == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=needs_scaler)
         self.done = 0              # finished steps
 
@@ -78,20 +79,22 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         loss = self.processes.mean(loss).item()
         line = dict(step=self.done + 1, loss=loss, lr=lr, grad_norm=norm.item())
-        # The fp16 scaler skips steps with infinite gradients and halves its scale, which
-        # ends well unless no scale is small enough. It never repairs a bad loss.
+        # In fp16 a gradient may overflow. Then scaler.step() below leaves the weights alone
+        # and scaler.update() halves the scale; under a scale of 1 that no longer helps.
         overflow = not math.isfinite(line["grad_norm"])
-        skipped = overflow and self.scaler.is_enabled() and self.scaler.get_scale() >= 1
-        if not math.isfinite(line["loss"]) or overflow and not skipped:
+        will_skip = overflow and self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+        if not math.isfinite(line["loss"]) or overflow and not will_skip:
             raise Diverged(
                 f"loss {line['loss']:g} and gradient norm {line['grad_norm']:g} at step "
                 f"{line['step']}: lower lr, now {config.lr:g}, lengthen warmup_steps, or "
                 "check what `attend` computes"
             )
-        if skipped:
-            line["grad_norm"] = None                   # JSON has no infinity
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if will_skip:
+            line["grad_norm"] = None                   # JSON has no infinity
+        else:
+            after_step(self.model)
         self.optimizer.zero_grad(set_to_none=True)
         self.done += 1
         return line
@@ -99,17 +102,19 @@ class Trainer:
     def loss(self, inputs, targets):
         """Mean cross-entropy, nats per byte, of int64 [B, T] inputs and targets."""
         inputs, targets = inputs.to(self.device), targets.to(self.device)
-        with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
+        half = self.autocast_dtype
+        with torch.autocast(self.device.type, half, enabled=half is not None):
             logits = self.forward(inputs)
         return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
     @torch.no_grad()
     def validate(self) -> dict:
         """Mean loss over the corpus' fixed windows, in nats and in bits per byte."""
-        windows = self.corpus.validation_windows(self.config.eval_windows, self.context)
-        batches = zip(*(split.split(self.config.batch_size) for split in windows))
+        size, n_windows = self.config.batch_size, self.config.eval_windows
+        inputs, targets = self.corpus.validation_windows(n_windows, self.context)
+        batches = zip(inputs.split(size), targets.split(size))        # [size, T] each
         total = sum(self.loss(x, y).item() * len(x) for x, y in batches)
-        loss = total / len(windows[0])
+        loss = total / len(inputs)
         return dict(val_loss=loss, val_bits_per_byte=loss / math.log(2))
 
     def state_dict(self) -> dict:
@@ -129,7 +134,12 @@ def train(
     model_config: LMConfig, config: TrainConfig, corpus, checkpoint_dir=None,
     resume: bool = False, observe=None, **trainer_options,
 ) -> Run:
-    """Train one model on `corpus` (a tiny_data.Corpus, or anything with its methods).
+    """Train one model on `corpus`: a tiny_data.Corpus, or anything that has
+
+        batch(seed, step, batch_size, context)   inputs and targets, int64 [B, T] each,
+                                                 the same ones for the same arguments
+        validation_windows(n, context)           the same for n fixed windows, [n, T]
+        fingerprint                              JSON that names the data
 
     With `checkpoint_dir` the run can be killed at any moment and resumed; on a CPU
     the resumed run equals the uninterrupted one bit for bit. Ctrl-C finishes the
