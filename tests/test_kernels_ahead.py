@@ -41,10 +41,8 @@ def ahead(kernel, capability, dtype, d, n_sources, absent=(), **constants):
     target = GPUTarget("cuda", capability, 32)
     built = triton.compile(source, target=target, options=dict(num_warps=warps))
     assert built.asm["cubin"]
-    copies = built.asm["ptx"].count("cp.async.c")
-    print(kernel.__name__, capability, dtype, d, n_sources, "asynchronous copies:", copies)
     if capability >= 80 and n_sources > 1 and d == 4096:
-        assert copies, "the loads of the loop over sources are not pipelined"
+        assert "cp.async.c" in built.asm["ptx"], "the loop's loads are not pipelined"
 
 for capability, dtype in ((90, "*bf16"), (75, "*fp16")):
     ahead(kernels.forward_kernel, capability, dtype, 4096, 9, ["gain_ptr"])
@@ -68,4 +66,3 @@ def test_kernels_compile_for_an_h100_and_for_a_t4(tmp_path):
         env=os.environ | paths, capture_output=True, text=True,
     )
     assert run.returncode == 0, run.stderr[-2000:]
-    assert run.stdout.count("asynchronous") == 15

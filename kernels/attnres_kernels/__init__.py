@@ -8,6 +8,6 @@ Triton everything imports, and a call raises ImportError (see attnres_kernels.in
 
 from attnres_kernels.depth import depth_attention
 from attnres_kernels.interpret import available, interpreting
-from attnres_kernels.phases import Read, phase_one, phase_two
+from attnres_kernels.phases import phase_one, phase_two
 
-__all__ = ["Read", "available", "depth_attention", "interpreting", "phase_one", "phase_two"]
+__all__ = ["available", "depth_attention", "interpreting", "phase_one", "phase_two"]

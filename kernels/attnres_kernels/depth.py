@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from attnres_kernels import kernels, launch
-from attnres_kernels.interpret import check_device
 
 
 def depth_attention(
@@ -39,7 +38,6 @@ def depth_attention(
         )
     vectors = dict(query=query, norm_weight=norm_weight, out_norm_weight=out_norm_weight)
     launch.check_inputs(sources, **vectors)
-    check_device(sources[0])
     # Query and norm weight only ever meet as a product, whose gradient autograd splits.
     w = query if norm_weight is None else query * norm_weight
     return read_op(list(sources), w, out_norm_weight, eps, out_eps)
@@ -54,7 +52,7 @@ def read_op(
     h = torch.empty_like(first, memory_format=torch.contiguous_format)
     if n_tokens := h.numel() // d:
         kernels.forward_kernel[(n_tokens,)](
-            launch.padded(sources), w.contiguous(), contiguous(gain), h,
+            launch.padded(sources), w.contiguous(), launch.contiguous(gain), h,
             len(sources), eps, out_eps, **launch.tiles(len(sources), d),
         )
     return h
@@ -81,8 +79,8 @@ def read_backward_op(
     dw = w.new_empty((programs, d), dtype=torch.float32)
     dgain = w.new_zeros((1 if gain is None else programs, d), dtype=torch.float32)
     kernels.backward_kernel[(programs,)](
-        launch.padded(sources), w.contiguous(), contiguous(gain), dh.contiguous(),
-        dv, dw, dgain, n_tokens, n, eps, out_eps, **options,
+        launch.padded(sources), w.contiguous(), launch.contiguous(gain),
+        dh.contiguous(), dv, dw, dgain, n_tokens, n, eps, out_eps, **options,
     )
     return dv, dw.sum(0), dgain.sum(0)
 
@@ -106,7 +104,3 @@ def backward(ctx, dh):
 
 
 read_op.register_autograd(backward, setup_context=keep_inputs)
-
-
-def contiguous(vector: Tensor | None) -> Tensor | None:
-    return None if vector is None else vector.contiguous()

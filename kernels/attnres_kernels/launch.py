@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attnres_kernels.interpret import interpreting
+from attnres_kernels.interpret import check_device, interpreting
+from attnres_ref.depth import check_sources
 
 WIDEST = 8192                          # d; wider needs two tiles per vector
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -54,42 +55,23 @@ def n_programs(n_tokens: int, device: torch.device, num_warps: int) -> int:
     return min(n_tokens, n_sm * 16 // num_warps)
 
 
+def contiguous(vector: Tensor | None) -> Tensor | None:
+    return None if vector is None else vector.contiguous()
+
+
 def check_inputs(sources: Sequence[Tensor], **vectors: Tensor | None) -> None:
-    """Raise ValueError unless the sources agree, the kernels support them, and every
-    vector [d] (`queries`: [S, d]) matches."""
-    if len(sources) == 0:
-        raise ValueError("sources is empty: pass at least one tensor of shape [..., d]")
+    """Raise ValueError unless sources and vectors fit together (`check_sources`), in a
+    dtype and width and on a device that the kernels support; ImportError without Triton."""
+    check_sources(sources, **vectors)
     first = sources[0]
     if first.dtype not in DTYPES:
         raise ValueError(
             f"sources[0] has dtype {first.dtype}: the kernels take float32, float16 and "
             "bfloat16; attnres_ref.depth_attention takes float64 as well"
         )
-    if first.dim() == 0 or not 1 <= first.shape[-1] <= WIDEST:
+    if not 1 <= first.shape[-1] <= WIDEST:
         raise ValueError(
             f"sources[0] has shape {list(first.shape)}: "
             f"pass [..., d] with d from 1 to {WIDEST}"
         )
-    for i, source in enumerate(sources):
-        for attribute in ("shape", "dtype", "device"):
-            got, expected = getattr(source, attribute), getattr(first, attribute)
-            if got != expected:
-                raise ValueError(
-                    f"sources[{i}] has {attribute} {got}, sources[0] has {expected}: "
-                    f"bring all sources to one {attribute}"
-                )
-    d = first.shape[-1]
-    for name, vector in vectors.items():
-        if vector is None:
-            continue
-        rank = 2 if name == "queries" else 1
-        if vector.dim() != rank or vector.shape[-1] != d:
-            expected = f"[S, {d}]" if rank == 2 else f"[{d}]"
-            raise ValueError(
-                f"{name} has shape {list(vector.shape)}: "
-                f"sources of width {d} need {expected}"
-            )
-        if vector.device != first.device:
-            raise ValueError(
-                f"{name} is on {vector.device}, sources on {first.device}: move one of them"
-            )
+    check_device(first)

@@ -9,11 +9,17 @@ from attnres_kernels.depth import depth_attention
 from attnres_kernels.phases import phase_one, phase_two
 from attnres_ref import LM, LMConfig
 from attnres_ref.bench.training import now
-from attnres_ref.inference.two_phase import TwoPhase, swapped_stream
+from attnres_ref.inference.two_phase import TwoPhase
+from attnres_ref.streams import swapped_stream
 from attnres_ref.training import half_precision
 
 # 151M parameters in the layers.
 SIZE = dict(d_model=1024, n_layers=24, n_heads=16, context=1024, block_size=4)
+BASES = {                              # case: what its time is divided by
+    "Block training": "PreNorm training",
+    "Full training": "PreNorm training",
+    "Block inference, two phases": "PreNorm inference",
+}
 
 
 class KernelPhases(TwoPhase):
@@ -62,13 +68,10 @@ def model_ratios(rounds, device, batch=8, attend=depth_attention, **size) -> dic
             call()
             if round_ >= 0:
                 seconds[name].append(now(device) - began)
-    ratios = {}
-    for name, times in seconds.items():
-        kind = "training" if "training" in name else "inference"
-        base = seconds[f"PreNorm {kind}"]
-        if times is not base:
-            ratios[name] = statistics.median(a / b for a, b in zip(times, base))
-    return ratios
+    return {
+        name: statistics.median(a / b for a, b in zip(seconds[name], seconds[base]))
+        for name, base in BASES.items()
+    }
 
 
 def half(device):

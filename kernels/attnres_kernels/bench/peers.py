@@ -9,32 +9,22 @@ import os
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
 from attnres_kernels.depth import depth_attention
+from attnres_ref.depth import stacked_depth_attention
 
 EPS = 1e-5
 Attend = Callable[[torch.Tensor, list[torch.Tensor]], torch.Tensor]
 
 
+def ours(w, sources):
+    return depth_attention(w, sources, eps=EPS)
+
+
 def stacked(w, sources):
-    """The equations as they are written, in PyTorch operations."""
-    values = torch.stack(sources)                                    # [n, ..., d]
-    keys = F.rms_norm(values.float(), values.shape[-1:], eps=EPS)
-    weights = (keys @ w.float()).softmax(0)                          # [n, ...]
-    return torch.einsum("n...,n...d->...d", weights, values.float()).to(values.dtype)
-
-
-def ours() -> Attend:
-    return lambda w, sources: depth_attention(w, sources, eps=EPS)
-
-
-def eager() -> Attend:
-    return stacked
-
-
-def compiled() -> Attend:
-    return torch.compile(stacked, dynamic=False)
+    """The equations as they are written, in float32 as ours."""
+    wide = [source.float() for source in sources]
+    return stacked_depth_attention(w, wide, eps=EPS).to(sources[0].dtype)
 
 
 def fla(level: int, gluon: bool = False) -> Attend:
@@ -70,9 +60,9 @@ def flash_attn_res() -> Attend:
 
 
 LOADERS = {                            # name: how to get it, what to install
-    "ours": (ours, "triton"),
-    "eager": (eager, "torch"),
-    "torch.compile": (compiled, "torch"),
+    "ours": (lambda: ours, "triton"),
+    "eager": (lambda: stacked, "torch"),
+    "torch.compile": (lambda: torch.compile(stacked, dynamic=False), "torch"),
     "FLA level 1": (lambda: fla(1), "fla-core einops"),
     "FLA level 0": (lambda: fla(0), "fla-core einops"),
     "FLA Gluon": (lambda: fla(1, gluon=True), "fla-core einops"),
@@ -84,10 +74,10 @@ LOADERS = {                            # name: how to get it, what to install
 
 def load() -> tuple[dict[str, Attend], dict[str, str]]:
     """The contenders at hand, and by name why the others are missing."""
-    found, missing = {}, {}
+    contenders, missing = {}, {}
     for name, (loader, packages) in LOADERS.items():
         try:
-            found[name] = loader()
+            contenders[name] = loader()
         except Exception as error:         # a peer may fail to import in its own way
             missing[name] = f"{type(error).__name__}: {error}; pip install {packages}"
-    return found, missing
+    return contenders, missing

@@ -1,5 +1,7 @@
 """What a record of attnres_kernels.bench says: a table of ratios, a roofline plot."""
 
+from attnres_ref import plots
+
 
 def floor(part: str, n: int) -> int:
     """Passes over [T, d] that a read of n sources cannot do without."""
@@ -28,10 +30,10 @@ def table(record: dict) -> str:
     for row in record["rows"]:
         key = row["part"], row["n"], row["T"], row["d"]
         cells.setdefault(key, {})[row["contender"]] = row
-    for (part, n, T, d), found in sorted(cells.items(), reverse=True):
-        if "ours" not in found:
+    for (part, n, T, d), others in sorted(cells.items(), reverse=True):
+        if "ours" not in others:
             continue                       # it is among the missing, with its reason
-        mine, others = found.pop("ours"), found
+        mine = others.pop("ours")
         line = (f"{part:9s}{n:4d}{T:6d}{d:6d}{mine['ms'][1]:10.4f}"
                 f"{mine['gb_per_s'] / record['copy_gb_per_s']:9.0%}")
         if others:
@@ -46,8 +48,6 @@ def table(record: dict) -> str:
 
 def roofline(record: dict):
     """Bytes of the floor per second, by bytes of the floor; the line is a plain copy."""
-    from attnres_ref import plots
-
     figure, axes = plots.axes(f"One read on {record['device']}", "bytes it must move (MB)",
                               "those bytes / time (GB/s)", width=8)
     names = list(dict.fromkeys(row["contender"] for row in record["rows"]))
