@@ -10,8 +10,17 @@ own n sources.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+
+def stacked_depth_attention(query, sources, norm_weight=None, eps=1e-5):
+    """The read as the equations are written: stack, normalise, score, mix."""
+    values = torch.stack(tuple(sources))                          # [n, ..., d]
+    keys = F.rms_norm(values, values.shape[-1:], norm_weight, eps)
+    weights = (keys @ query).softmax(0)                           # [n, ...]
+    return torch.einsum("n...,n...d->...d", weights, values)
 
 
 def depth_attention(

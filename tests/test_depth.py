@@ -104,7 +104,7 @@ def test_gradcheck_for_query_norm_weight_and_every_source(n):
 
 
 def test_gradients_equal_autograd_of_the_stacked_form():
-    from attnres_ref.bench.training import stacked_depth_attention
+    from attnres_ref.depth import stacked_depth_attention
 
     gradients = []
     for read in (depth_attention, stacked_depth_attention):
