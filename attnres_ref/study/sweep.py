@@ -49,14 +49,9 @@ def run_trial(trial: Trial, corpus, folder: Path, observe=None) -> dict:
         val_curve=[[m["step"], round(m["val_loss"], 5)] for m in validations],
     )
     if observe:
-        start = observe(untrained(trial))
+        torch.manual_seed(trial.train.seed)        # the model as it was before training
+        start = observe(LM(trial.model))
         record["observed"] = [
             [0, start], *([m["step"], {key: m[key] for key in start}] for m in validations)
         ]
     return record
-
-
-def untrained(trial: Trial) -> LM:
-    """The trial's model as it was before its first step."""
-    torch.manual_seed(trial.train.seed)
-    return LM(trial.model)
