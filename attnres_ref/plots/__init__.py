@@ -169,9 +169,9 @@ def heat_map(ax, rows, colours: str = "PuOr", vmin=-3, vmax=3, **look):
     return ax.imshow(grid, interpolation="nearest", **look)
 
 
-def log_colour_bar(figure: Figure, image, axes, label: str, **look) -> None:
+def log_colour_bar(figure: Figure, image, beside, label: str, **look) -> None:
     """The scale of a `heat_map` of log2, in words from 1/8 to 8."""
-    bar = figure.colorbar(image, ax=axes, label=label, extend="both", **look)
+    bar = figure.colorbar(image, ax=beside, label=label, extend="both", **look)
     bar.set_ticks(range(-3, 4), labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
 
 
