@@ -75,6 +75,7 @@ class PacedStage(CountingStage):
 
 def paced_steps(layouts: list[Layout], rounds: int, size: dict) -> list[list[float]]:
     """On every rank: seconds of `rounds` steps for each layout, of the slowest rank."""
+    torch.manual_seed(0)
     text = torch.randint(256, (size["n_microbatches"], 5))
     links = {rank: Link(size["per_tensor"]) for rank in range(size["n_ranks"])}
 
@@ -85,7 +86,6 @@ def paced_steps(layouts: list[Layout], rounds: int, size: dict) -> list[list[flo
 
     steps = []
     for layout in layouts:
-        torch.manual_seed(0)
         model = LM(LMConfig(
             d_model=8, n_heads=2, context=4, n_layers=layout.n_layers,
             residual="block", block_size=layout.block_size,
