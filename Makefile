@@ -13,7 +13,7 @@ BROWSER_INSTALLED := $(VENV)/.installed-browser
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help lab test lint course handout site slides test-browser colab-check \
-    bench bench-inference bench-hybrid bench-gpu links clean
+    bench bench-inference bench-hybrid bench-pipeline bench-gpu links clean
 
 help:  ## what there is (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,10 +59,13 @@ bench: $(INSTALLED)  ## time and memory of the three models
 	$(RUN) -m attnres_ref.bench
 
 bench-inference: $(INSTALLED)  ## tokens per second, by schedule of the depth reads
-	$(RUN) -m attnres_ref.bench.inference
+	$(RUN) -m attnres_ref.bench inference
 
 bench-hybrid: $(INSTALLED)  ## KDA in chunks against its loop; Block AttnRes in the hybrid
-	$(RUN) -m attnres_ref.bench.hybrid
+	$(RUN) -m attnres_ref.bench hybrid
+
+bench-pipeline: $(INSTALLED)  ## the pipeline simulator against paced processes
+	$(RUN) -m attnres_ref.bench pipeline
 
 bench-gpu: $(INSTALLED)  ## the Triton kernels on one GPU, beside other implementations
 	$(RUN) -m attnres_kernels.bench --json notebooks/recorded/bench_gpu.json

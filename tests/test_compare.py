@@ -4,6 +4,7 @@ import pytest
 
 from attnres_ref.study.compare import (
     final_losses,
+    grouped,
     loss_difference,
     paired_difference,
     select,
@@ -43,16 +44,16 @@ def test_unpaired_values_are_named(ours, baseline):
 def test_records_are_sorted_by_seed():
     records = [
         dict(
-            model={"residual": r},
-            train={"seed": s},
-            val_loss=10 * s + i,
-            val_curve=[[1, s]],
+            model=dict(residual=name, n_layers=depth), train=dict(seed=seed),
+            val_loss=10 * seed + depth, val_curve=[[1, seed]],
         )
-        for s in (2, 0, 1)
-        for i, r in enumerate(("prenorm", "full"))
+        for seed in (2, 0, 1)
+        for depth, name in ((4, "prenorm"), (8, "full"))
     ]
-    assert final_losses(records) == {"prenorm": [0, 10, 20], "full": [1, 11, 21]}
+    assert final_losses(records) == {"prenorm": [4, 14, 24], "full": [8, 18, 28]}
     assert validation_curves(records)["full"] == [[[1, 0]], [[1, 1]], [[1, 2]]]
+    by_depth = grouped(records, lambda record: record["model"]["n_layers"])
+    assert by_depth == {4: [*records[2::2], records[0]], 8: [*records[3::2], records[1]]}
 
 
 def record(seed, val_loss=0.0, residual="full", lr=1e-3):

@@ -1,9 +1,13 @@
 """The mixing matrix reproduces every read; ranks and ablations mean what they say."""
 
+import json
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+import mixing as record_mixing
 from attnres_ref.streams import STREAMS
 from attnres_ref.study.mixing import mixing_matrix, semiseparable_rank, source_ablation
 from attnres_ref.study.probes import depth_weights, trace
@@ -74,6 +78,10 @@ def test_source_ablation_is_the_loss_of_a_model_that_cannot_see_the_source():
     assert rows[6][0].item() == pytest.approx(loss() - whole, abs=1e-6)
 
 
-def test_source_ablation_needs_depth_attention():
-    with pytest.raises(ValueError, match="no depth attention"):
-        source_ablation(build("prenorm"), TOKENS, TOKENS)
+def test_the_recorder_writes_json_without_nan():
+    rounded = record_mixing.rounded([math.nan, 0.123456, dict(rows=[[1e-56]])])
+    assert rounded == [None, 0.1235, dict(rows=[[1e-56]])]
+    record = record_mixing.matrix_and_ranks(build("block", 0.5, block_size=4), TOKENS)
+    assert [len(row) for row in record["matrix"]] == list(range(1, 10))
+    assert set(record["rank"]) == {3} and record["rank_bound"] == 3
+    json.loads(json.dumps(record, allow_nan=False))

@@ -10,14 +10,13 @@ from attnres_ref.study.mixing import mixing_matrix, semiseparable_rank
 from attnres_ref.study.patterns import (
     Lost,
     agreement,
+    attention_reads,
     averaged,
     column_means,
     lost_sources,
-    of_attention,
-    of_mlps,
-    places,
+    mlp_reads,
     rank_bound,
-    rank_correlation,
+    ranks,
     reads,
     relative,
 )
@@ -63,15 +62,10 @@ def test_a_share_is_the_part_of_the_read():
     assert found[3]["shares"][2] == pytest.approx(size, rel=1e-5)
 
 
-def test_reads_need_depth_attention():
-    with pytest.raises(ValueError, match="no depth attention"):
-        reads(build("prenorm"), TOKENS)
-
-
 def test_reads_are_told_apart():
     names = ["attention 0", "MLP 1", "attention 2", "MLP 3", "final"]
-    assert of_attention(names) == ["attention 0", "attention 2"]
-    assert of_mlps(names) == ["MLP 1", "MLP 3"]
+    assert attention_reads(names) == ["attention 0", "attention 2"]
+    assert mlp_reads(names) == ["MLP 1", "MLP 3"]
 
 
 def test_relative_weights_and_columns():
@@ -95,8 +89,9 @@ def test_agreement_and_means_of_seeds():
     assert averaged([one, two])[0] == pytest.approx((1, 0, 0.5, 0.1, 0.4))
 
 
-def test_rank_correlation():
-    x = torch.rand(30, generator=torch.Generator().manual_seed(0)).tolist()
-    assert places([0.3, 0.1, 0.2]) == [2, 0, 1]
-    assert rank_correlation(x, [value**3 for value in x]) == pytest.approx(1)
-    assert rank_correlation(x, [-value for value in x]) == pytest.approx(-1)
+def test_agreement_is_of_ranks_not_of_values():
+    assert ranks([0.3, 0.1, 0.2]) == [2, 0, 1]
+    shares = torch.rand(30, generator=torch.Generator().manual_seed(0)).tolist()
+    lost = [Lost(1, 0, -share, share, share**3) for share in shares]
+    assert agreement(lost, "share") == pytest.approx(1)
+    assert agreement(lost, "weight") == pytest.approx(-1)

@@ -1,15 +1,13 @@
-"""Probes measure what they say and leave the model as it was; plots draw."""
+"""Probes measure what they say and leave the model as it was."""
 
 import math
 
 import pytest
 import torch
 
-from attnres_ref import LM, LMConfig, depth_attention, plots
-from attnres_ref.bench.training import CASES, measure, table
+from attnres_ref import LM, LMConfig, depth_attention
 from attnres_ref.study.probes import (
     depth_weights,
-    dynamics,
     gradient_norms,
     magnitudes,
     rms,
@@ -74,14 +72,6 @@ def test_at_initialisation_the_gradients_of_all_three_agree():
     assert norms[2] == pytest.approx(norms[0], rel=1e-3)
 
 
-def test_dynamics_are_the_three_profiles():
-    model, targets = build("full"), TOKENS.roll(-1, 1)
-    found = dynamics(model, TOKENS, targets)
-    inputs, outputs = magnitudes(model, TOKENS)
-    norms = gradient_norms(model, TOKENS, targets)
-    assert found == dict(input_rms=inputs, output_rms=outputs, gradient_norm=norms)
-
-
 def test_unevenness_is_one_and_zero_for_equals():
     assert unevenness([3.0, 3.0, 3.0]) == (1, 0)
     ratio, variation = unevenness([1.0, 2.0, 3.0])
@@ -122,38 +112,3 @@ def test_saved_bytes_count_each_storage_once():
     assert saved_bytes(layer, lambda: layer(x)) == 8 * 4 * 4
     assert saved_bytes(layer, lambda: layer(x) + layer(x)) == 8 * 4 * 4
     assert saved_bytes(layer, lambda: layer(x).exp()) == 2 * 8 * 4 * 4
-
-
-def test_the_lean_operator_saves_less_than_the_stacked_one():
-    size = dict(d_model=16, n_layers=4, n_heads=2, context=8, block_size=2)
-    rows = measure(rounds=1, batch=1, **size)
-    assert list(rows) == list(CASES) and rows["PreNorm"]["time_ratio"] == 1
-    assert rows["PreNorm"]["saved_bytes"] < rows["Full"]["saved_bytes"]
-    assert rows["Full"]["saved_bytes"] < rows["Full, stacked"]["saved_bytes"]
-    assert all(name in table(rows) for name in CASES)
-
-
-def test_heat_map_is_white_at_the_mean_and_leaves_cells_without_a_source_empty():
-    figure = plots.depth_heat_map([[1.0], [0.25, 0.75], [0.0, 0.5, 0.5]], "three reads")
-    grid = figure.axes[0].images[0].get_array().filled(math.nan)
-    assert grid[0, 0] == 0 and not math.isfinite(grid[0, 1])
-    assert grid[1, 0] == -1 and grid[1, 1] == pytest.approx(math.log2(1.5))
-    assert math.isfinite(grid[2, 0]) and grid[2, 0] < -3
-
-
-def test_curves_draw_every_seed_and_their_mean():
-    curves = {"prenorm": [[[1, 3.0], [2, 2.0]], [[1, 5.0], [2, 4.0]]]}
-    lines = plots.learning_curves(curves, "loss").axes[0].lines
-    assert [list(line.get_ydata()) for line in lines] == [[3, 2], [5, 4], [4, 3]]
-
-
-def test_show_stores_the_alt_text(monkeypatch):
-    shown = []
-    monkeypatch.setattr(
-        "IPython.display.display", lambda data, **rest: shown.append((data, rest))
-    )
-    plots.show(plots.bars({"PreNorm": 1.0}, "t", "x"), alt="one bar")
-    (data, rest), = shown
-    assert data["text/plain"] == "one bar"
-    assert rest["metadata"]["image/png"]["alt"] == "one bar"
-    assert data["image/png"].startswith("iVBOR")

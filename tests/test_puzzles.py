@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from attnres_ref import LMConfig
 from attnres_ref.study.puzzles import (
     accuracy_by_hops,
-    accuracy_curves,
     accuracy_observer,
     final_accuracies,
 )
@@ -302,4 +301,3 @@ def test_records_are_sorted_by_depth_and_seed():
     found = final_accuracies(records)
     assert found == {4: dict(full=[[4.0], [4.1]]), 8: dict(full=[[8.0], [8.1]])}
     assert list(found) == [4, 8]
-    assert accuracy_curves(records)[8]["full"][1] == [[0, [0.1]], [9, [8.1]]]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attnres_ref.streams import STREAMS
 from attnres_ref.study import paper
 from attnres_ref.study.scaling import (
     PFLOP_S_DAY,
@@ -17,6 +18,7 @@ from attnres_ref.study.scaling import (
     fit,
     local_exponents,
     multiplier,
+    resampled,
     shape,
     sweep,
     tokens,
@@ -73,7 +75,7 @@ def test_a_law_is_inverted():
 def test_local_exponents_show_a_bend():
     assert local_exponents(made_up(PowerLaw(2.0, 0.06))) == pytest.approx([0.06] * 4)
     bent = {size: [loss + 1.5 for loss in losses]
-            for size, losses in made_up(PowerLaw(2.0, 0.2)).items()}
+            for size, losses in reversed(made_up(PowerLaw(2.0, 0.2)).items())}
     found = local_exponents(bent)
     assert found == sorted(found, reverse=True) and found[-1] < 0.8 * found[0]
 
@@ -106,6 +108,8 @@ def test_resampled_seeds_stay_paired():
     assert low == pytest.approx(0.9) and high == pytest.approx(0.9)
     low, high = bootstrap({"prenorm": runs}, lambda s: fit(s["prenorm"]).scale)
     assert high - low > 0.01
+    again = next(resampled({"full": better}, 1, seed=0))["full"]
+    assert {size: len(losses) for size, losses in again.items()} == dict.fromkeys(SIZES, 2)
 
 
 def test_widened_seeds_have_the_spread_that_their_mean_should_have():
@@ -144,3 +148,9 @@ def test_recorded_runs_are_read():
             record("full", 0, 1.9, d_model=32)]
     found = sweep(runs, shape)
     assert found == {"full": {8: [2.0, 2.1], 32 / 3: [1.9]}, "prenorm": {8: [2.4]}}
+
+
+def test_table_4_goes_by_names_that_exist():
+    assert set(paper.TABLE_4) < set(STREAMS)
+    assert paper.delta("full", "prenorm") == -0.029
+    assert paper.delta("highway", "full") is None

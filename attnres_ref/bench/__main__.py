@@ -1,6 +1,42 @@
-"""python -m attnres_ref.bench: time and memory of the three models."""
+"""What it costs on this machine.
 
-from attnres_ref.bench.training import __doc__ as description
-from attnres_ref.bench.training import command, measure, table
+    python -m attnres_ref.bench                    (make bench: a training step)
+    python -m attnres_ref.bench inference          (make bench-inference)
+    python -m attnres_ref.bench hybrid             (make bench-hybrid)
+    python -m attnres_ref.bench pipeline           (make bench-pipeline)
 
-command(description.splitlines()[0], measure, table)
+Nothing else should run beside it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from attnres_ref.bench import hybrid, inference, pipeline, training
+from attnres_ref.bench.timing import default_device
+from attnres_ref.training.provenance import provenance
+
+BENCHMARKS = dict(
+    training=training, inference=inference, hybrid=hybrid, pipeline=pipeline
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m attnres_ref.bench", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("benchmark", nargs="?", choices=BENCHMARKS, default="training")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args(arguments)
+    benchmark = BENCHMARKS[options.benchmark]
+    rows = benchmark.measure(options.rounds)
+    print(benchmark.table(rows))
+    if options.json:
+        facts = dict(rounds=options.rounds, size=benchmark.SIZE)
+        record = dict(rows=rows, **facts, **provenance(default_device()))
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,18 +1,15 @@
 """The hybrid's two questions of time: what chunks save KDA, and what Block AttnRes adds.
 
-    python -m attnres_ref.bench.hybrid             (make bench-hybrid)
-
-One process, all cases interleaved so that drift hits them alike; ratios are medians of
-paired rounds. Nothing else should run beside it.
+Ratios are medians of paired rounds.
 """
 
 import statistics
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
-from attnres_ref.bench.training import command, now
+from attnres_ref.bench import timing
 from attnres_ref.hybrid.kda import kda_chunked, kda_recurrent
 from attnres_ref.model import LM, LMConfig
 from attnres_ref.training import TrainConfig, make_optimizer
@@ -30,27 +27,18 @@ BASES = {CHUNKS: LOOP, BLOCK: PRENORM}                   # case: what its ratio 
 def measure(rounds: int, batch: int = 8, tokens: int = 512, **size) -> dict:
     """Rows {time_ms, time_ratio} by case: forward + backward of one KDA over `tokens`
     tokens of one sequence, and a whole training step of the model."""
-    config = SIZE | size
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    cases = {
-        LOOP: kda_case(kda_recurrent, tokens, config, device),
-        CHUNKS: kda_case(kda_chunked, tokens, config, device),
-        PRENORM: step_case("prenorm", batch, config, device),
-        BLOCK: step_case("block", batch, config, device),
-    }
-    seconds = {name: [] for name in cases}
-    for round_ in tqdm(range(-2, rounds), desc="rounds", mininterval=1.0):     # 2 warm up
-        for name, run in cases.items():
-            began = now(device)
-            run()
-            if round_ >= 0:
-                seconds[name].append(now(device) - began)
+    config, device = SIZE | size, timing.default_device()
+    steps = [
+        (LOOP, kda_case(kda_recurrent, tokens, config, device)),
+        (CHUNKS, kda_case(kda_chunked, tokens, config, device)),
+        (PRENORM, step_case("prenorm", batch, config, device)),
+        (BLOCK, step_case("block", batch, config, device)),
+    ]
+    seconds = timing.interleaved(steps, rounds, partial(timing.now, device))
     return {
         name: dict(
             time_ms=1e3 * statistics.median(times),
-            time_ratio=statistics.median(
-                ours / base for ours, base in zip(times, seconds[BASES.get(name, name)])
-            ),
+            time_ratio=timing.paired_ratio(times, seconds[BASES.get(name, name)]),
         )
         for name, times in seconds.items()
     }
@@ -86,12 +74,11 @@ def step_case(residual: str, batch: int, config: dict, device):
 
 
 def table(rows: dict) -> str:
-    lines = [f"{'':20s} {'ms':>8s} {'time':>7s}"]
-    for name, row in rows.items():
-        beside = f" of {BASES[name]}" if name in BASES else ""
-        lines.append(f"{name:20s} {row['time_ms']:8.1f} {row['time_ratio']:6.3f}x{beside}")
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    command(__doc__.splitlines()[0], measure, table, size=SIZE)
+    named = {
+        name: row | dict(beside=f"of {BASES[name]}" if name in BASES else "")
+        for name, row in rows.items()
+    }
+    return timing.table(named, [
+        ("", "{name:20s}"), ("ms", "{time_ms:8.1f}"), ("time", "{time_ratio:6.3f}x"),
+        ("", "{beside}"),
+    ])

@@ -1,17 +1,14 @@
-"""Tokens per second of prefill and decoding on this machine, four ways to read depth.
+"""Tokens per second of prefill and decoding, four ways to read depth.
 
-    python -m attnres_ref.bench.inference --json notebooks/recorded/bench_inference.json
-
-One process, all cases interleaved so that drift hits them alike; ratios are medians
-of paired rounds, against PreNorm. Nothing else should run beside it.
+Ratios are medians of paired rounds, against PreNorm.
 """
 
 import statistics
+from functools import partial
 
 import torch
-from tqdm import tqdm
 
-from attnres_ref.bench.training import command, now
+from attnres_ref.bench import timing
 from attnres_ref.inference.generation import forget, with_cache
 from attnres_ref.inference.two_phase import TwoPhase
 from attnres_ref.model import LM, LMConfig
@@ -32,8 +29,7 @@ def measure(rounds: int, prompt: int = 256, n_new: int = 16, **size) -> dict:
     A round prefills `prompt` tokens and decodes `n_new` after them, batch 1. Decoding
     is interleaved token by token: a round's time for a case is the sum of its tokens.
     """
-    config = SIZE | size
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config, device = SIZE | size, timing.default_device()
     tokens = torch.randint(256, (1, prompt + n_new), device=device)
     twins = {}
     for name, (residual, schedule) in CASES.items():
@@ -43,52 +39,26 @@ def measure(rounds: int, prompt: int = 256, n_new: int = 16, **size) -> dict:
             parameter.normal_(std=0.1)
         twins[name] = with_cache(model, schedule(model.stream))
 
-    seconds = {name: dict(prefill=[], decode=[]) for name in twins}
-    for round_ in tqdm(range(-2, rounds), desc="rounds", mininterval=1.0):     # 2 warm up
-        spent = {}
-        for name, twin in twins.items():
-            forget(twin)
-            began = now(device)
-            twin(tokens[:, :prompt])
-            spent[name] = dict(prefill=now(device) - began, decode=0.0)
-        for position in range(prompt, prompt + n_new):
-            for name, twin in twins.items():
-                began = now(device)
-                twin(tokens[:, position : position + 1])
-                spent[name]["decode"] += now(device) - began
-        if round_ >= 0:
-            for name, parts in spent.items():
-                for part, time in parts.items():
-                    seconds[name][part].append(time)
-    base = seconds["PreNorm"]
-    return {
-        name: dict(
-            prefill_tokens_per_s=prompt / statistics.median(times["prefill"]),
-            prefill_time_ratio=paired_ratio(times["prefill"], base["prefill"]),
-            decode_tokens_per_s=n_new / statistics.median(times["decode"]),
-            decode_time_ratio=paired_ratio(times["decode"], base["decode"]),
-        )
-        for name, times in seconds.items()
-    }
+    steps = []
+    for name, twin in twins.items():
+        steps.append((None, partial(forget, twin)))
+        steps.append(((name, "prefill"), partial(twin, tokens[:, :prompt])))
+    for token in tokens[:, prompt:].split(1, dim=1):
+        steps += [((name, "decode"), partial(twin, token)) for name, twin in twins.items()]
+    seconds = timing.interleaved(steps, rounds, partial(timing.now, device))
 
-
-def paired_ratio(ours: list[float], theirs: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(ours, theirs))
+    rows = {name: {} for name in twins}
+    for (name, part), times in seconds.items():
+        n_tokens = prompt if part == "prefill" else n_new
+        ratio = timing.paired_ratio(times, seconds["PreNorm", part])
+        rows[name][f"{part}_tokens_per_s"] = n_tokens / statistics.median(times)
+        rows[name][f"{part}_time_ratio"] = ratio
+    return rows
 
 
 def table(rows: dict) -> str:
-    lines = [
-        f"{'tokens per second':18s} {'prefill':>9s} {'time':>7s}"
-        f" {'decode':>9s} {'time':>7s}"
-    ]
-    for name, row in rows.items():
-        lines.append(
-            f"{name:18s}"
-            f" {row['prefill_tokens_per_s']:9.1f} {row['prefill_time_ratio']:6.3f}x"
-            f" {row['decode_tokens_per_s']:9.1f} {row['decode_time_ratio']:6.3f}x"
-        )
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    command(__doc__.splitlines()[0], measure, table, size=SIZE)
+    return timing.table(rows, [
+        ("tokens per second", "{name:18s}"),
+        ("prefill", "{prefill_tokens_per_s:9.1f}"), ("time", "{prefill_time_ratio:6.3f}x"),
+        ("decode", "{decode_tokens_per_s:9.1f}"), ("time", "{decode_time_ratio:6.3f}x"),
+    ])

@@ -1,22 +1,21 @@
 """The simulator against real processes, on links and ranks of a known speed.
 
-    python -m attnres_ref.bench.pipeline --json notebooks/recorded/pipeline_paced.json
-
 The engine runs as it always does, except that every pass of a chunk takes a fixed time
 (it sleeps), and that a message waits for its turn and its time on a paced link before it
-is sent. The step is then timed and compared with `simulate`. Nothing else should run
-beside it: a sleep that ends late is counted.
+is sent. The step is then timed and compared with `simulate`. A sleep that ends late is
+counted.
 """
 
 import queue
 import statistics
 import threading
 import time
+from functools import partial
 
 import torch
 import torch.distributed as dist
 
-from attnres_ref.bench.training import command
+from attnres_ref.bench import timing
 from attnres_ref.model import LM, LMConfig
 from attnres_ref.pipeline.counting import CountingStage
 from attnres_ref.pipeline.engine import Pipeline
@@ -50,18 +49,17 @@ class Link:
 class PacedStage(CountingStage):
     """Passes of known length, and messages handed to paced links."""
 
-    forward: float
-    backward: float
+    size: dict                         # "forward" and "backward" of it, in seconds
     links: dict[int, Link]             # by receiving rank
 
     def forward_one_chunk(self, *args, **kwargs):
         output = super().forward_one_chunk(*args, **kwargs)
-        time.sleep(self.forward)
+        time.sleep(self.size["forward"])
         return output
 
     def backward_one_chunk(self, *args, **kwargs):
         super().backward_one_chunk(*args, **kwargs)
-        time.sleep(self.backward)
+        time.sleep(self.size["backward"])
 
     def get_fwd_send_ops(self, fwd_chunk_id):
         return self.hand_over(super().get_fwd_send_ops(fwd_chunk_id))
@@ -77,36 +75,33 @@ class PacedStage(CountingStage):
 
 def paced_steps(layouts: list[Layout], rounds: int, size: dict) -> list[list[float]]:
     """On every rank: seconds of `rounds` steps for each layout, of the slowest rank."""
-    seconds = []
+    torch.manual_seed(0)
+    text = torch.randint(256, (size["n_microbatches"], 5))
+    links = {rank: Link(size["per_tensor"]) for rank in range(size["n_ranks"])}
+
+    def together():
+        for link in links.values():
+            link.messages.join()
+        dist.barrier()
+
+    steps = []
     for layout in layouts:
-        torch.manual_seed(0)
         model = LM(LMConfig(
             d_model=8, n_heads=2, context=4, n_layers=layout.n_layers,
             residual="block", block_size=layout.block_size,
         ))
-        links = {rank: Link(size["per_tensor"]) for rank in range(layout.n_ranks)}
         pipeline = Pipeline(
             model, layout, size["n_microbatches"], (1, 4), stage=PacedStage
         )
         for stage in pipeline.stages:
-            stage.links = links
-        text = torch.randint(256, (size["n_microbatches"], 5))
-        times = []
-        for round_ in range(-1, rounds):
-            for stage in pipeline.stages:          # the first step sets things up
-                stage.forward = size["forward"] if round_ >= 0 else 0.0
-                stage.backward = size["backward"] if round_ >= 0 else 0.0
-            dist.barrier()
-            began = time.perf_counter()
-            pipeline.step(text[:, :-1], text[:, 1:])
-            spent = torch.tensor(time.perf_counter() - began)
-            for link in links.values():
-                link.messages.join()
-            dist.all_reduce(spent, dist.ReduceOp.MAX)
-            if round_ >= 0:
-                times.append(spent.item())
-        seconds.append(times)
-    return seconds
+            stage.links, stage.size = links, size
+        steps.append((None, together))
+        steps.append((layout.mode, partial(pipeline.step, text[:, :-1], text[:, 1:])))
+    steps.append((None, together))
+    seconds = timing.interleaved(steps, rounds, time.perf_counter)
+    slowest = torch.tensor([seconds[layout.mode] for layout in layouts])
+    dist.all_reduce(slowest, dist.ReduceOp.MAX)
+    return slowest.tolist()
 
 
 def measure(rounds: int, **changes) -> dict:
@@ -114,25 +109,25 @@ def measure(rounds: int, **changes) -> dict:
     size = SIZE | changes
     shape = [size[name] for name in ("n_ranks", "n_virtual", "n_layers", "block_size")]
     layouts = [Layout(*shape, mode) for mode in MODES]
-    seconds = launch(paced_steps, size["n_ranks"], layouts, rounds, size)[0]
-    times = {name: size[name] for name in ("forward", "backward", "per_tensor")}
+    pace = {name: size[name] for name in ("forward", "backward", "per_tensor")}
+    expected = [simulate(x, size["n_microbatches"], **pace).makespan for x in layouts]
+    patience = 60 + 2 * (timing.WARM_UP + rounds) * sum(expected)
+    seconds = launch(
+        paced_steps, size["n_ranks"], layouts, rounds, size, timeout=patience
+    )[0]
     return {
-        layout.mode: dict(
-            seconds=found,
-            simulated=simulate(layout, size["n_microbatches"], **times).makespan,
-        )
-        for layout, found in zip(layouts, seconds)
+        mode: dict(seconds=times, simulated=simulated)
+        for mode, times, simulated in zip(MODES, seconds, expected)
     }
 
 
 def table(rows: dict) -> str:
-    lines = [f"{'seconds of a step':18s}{'measured':>10s}{'simulated':>11s}{'apart':>8s}"]
+    columns = {}
     for mode, row in rows.items():
-        median = statistics.median(row["seconds"])
-        apart = median / row["simulated"] - 1
-        lines.append(f"{mode:18s}{median:10.3f}{row['simulated']:11.3f}{apart:8.1%}")
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    command(__doc__.splitlines()[0], measure, table, size=SIZE)
+        measured = statistics.median(row["seconds"])
+        apart = measured / row["simulated"] - 1
+        columns[mode] = row | dict(measured=measured, apart=apart)
+    return timing.table(columns, [
+        ("seconds of a step", "{name:18s}"), ("measured", "{measured:9.3f}"),
+        ("simulated", "{simulated:10.3f}"), ("apart", "{apart:7.1%}"),
+    ])

@@ -8,7 +8,7 @@ notebook together with its alt text.
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 
 from matplotlib import colormaps
@@ -52,16 +52,43 @@ def show(figure: Figure, alt: str) -> None:
     )
 
 
+def sheet(width: float, height: float, title: str = "") -> Figure:
+    """An empty figure, in inches; its title is flush left."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def plain(ax) -> None:
+    """A light grid, and no frame where no scale is."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.25)
+
+
 def axes(title: str, xlabel: str, ylabel: str, width: float = 6.4, height: float = 3.6):
     """A figure with one plain set of axes."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = sheet(width, height)
     ax = figure.subplots()
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_title(title, loc="left", fontsize=11)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(alpha=0.25)
     ax.set_axisbelow(True)
+    plain(ax)
     return figure, ax
+
+
+def in_a_row(
+    names: Iterable[str], size: tuple[float, float], title: str, ylabel: str,
+    fontsize: int = 10, loc: str = "center",
+):
+    """A figure and plain axes beside each other on one scale, each under its name."""
+    figure, names = sheet(*size, title), list(names)
+    grid = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for ax, name in zip(grid, names):
+        ax.set_title(name, fontsize=fontsize, loc=loc)
+        plain(ax)
+    grid[0].set_ylabel(ylabel)
+    return figure, grid
 
 
 def learning_curves(
@@ -101,7 +128,7 @@ def final_losses(losses: Mapping[str, Sequence[float]], title: str):
 def mixing_matrix(rows: Sequence[Sequence[float]], title: str):
     """What each layer reads of each source, Fig. 9: row = reading layer (the last is
     the final read), column = source. Colour is the weight itself, from 0 to 1."""
-    figure, ax, image = triangle(rows, title, colormaps["cividis"], vmin=0, vmax=1)
+    figure, ax, image = triangle(rows, title, colours="cividis", vmin=0, vmax=1)
     figure.colorbar(image, ax=ax, label="weight", shrink=0.8)
     return figure
 
@@ -110,33 +137,42 @@ def depth_heat_map(rows: Sequence[Sequence[float]], title: str):
     """Weights of every read, Fig. 8, as `mixing_matrix` but coloured by weight times
     number of sources on a logarithmic scale: white is the plain mean, which every read
     is at initialisation; purple is more, orange less."""
-    relative = [[math.log2(max(float(w) * len(row), 1e-6)) for w in row] for row in rows]
-    figure, ax, image = triangle(relative, title, colormaps["PuOr"], vmin=-3, vmax=3)
-    bar = figure.colorbar(
-        image, ax=ax, label="weight / plain mean", shrink=0.8, extend="both"
-    )
-    bar.set_ticks(
-        [-3, -2, -1, 0, 1, 2, 3], labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"]
-    )
+    figure, ax, image = triangle([*map(log_share, rows)], title)
+    log_colour_bar(figure, image, ax, "weight / plain mean", shrink=0.8)
     return figure
 
 
-def triangle(rows, title, colours, **limits):
-    """Rows of growing length as an image; cells without a source are grey."""
-    n_sources = max(len(row) for row in rows)
-    grid = [[float(x) for x in row] + [math.nan] * (n_sources - len(row)) for row in rows]
-    size = (0.22 * n_sources + 2.4, 0.22 * len(rows) + 1.2)
-    figure = Figure(figsize=size, layout="constrained")
+def log_share(row: Sequence[float]) -> list[float]:
+    """log2 of each entry, a share of 1, over the equal share."""
+    return [math.log2(max(float(share) * len(row), 1e-6)) for share in row]
+
+
+def triangle(rows, title, **look):
+    """A `heat_map` of what layers read, with a row for each of them."""
+    figure = sheet(0.22 * max(map(len, rows)) + 2.4, 0.22 * len(rows) + 1.2)
     ax = figure.subplots()
-    image = ax.imshow(
-        grid, colours.with_extremes(bad="#e6e6e6"), interpolation="nearest", **limits
-    )
+    image = heat_map(ax, rows, **look)
     ax.set_title(title, loc="left", fontsize=11)
     ax.set(xlabel="source (0 = embedding)", ylabel="reading layer")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ticks = range(0, len(rows), 4)
     ax.set_yticks(ticks, ["final" if t == len(rows) - 1 else str(t) for t in ticks])
     return figure, ax, image
+
+
+def heat_map(ax, rows, colours: str = "PuOr", vmin=-3, vmax=3, **look):
+    """Rows of growing length as an image, of log2 in the default colours; cells without
+    a source are grey."""
+    n_sources = max(map(len, rows))
+    grid = [[float(x) for x in row] + [math.nan] * (n_sources - len(row)) for row in rows]
+    look |= dict(cmap=colormaps[colours].with_extremes(bad="#e6e6e6"), vmin=vmin, vmax=vmax)
+    return ax.imshow(grid, interpolation="nearest", **look)
+
+
+def log_colour_bar(figure: Figure, image, beside, label: str, **look) -> None:
+    """The scale of a `heat_map` of log2, in words from 1/8 to 8."""
+    bar = figure.colorbar(image, ax=beside, label=label, extend="both", **look)
+    bar.set_ticks(range(-3, 4), labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
 
 
 def bars(values: Mapping[str, float], title: str, xlabel: str, unit: str = ""):

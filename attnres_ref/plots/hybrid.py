@@ -1,12 +1,10 @@
 """Figures of the hybrid, notebook 11: what a memory recalls, and what routers do."""
 
-import math
 from collections.abc import Mapping, Sequence
 
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from attnres_ref.plots import GREY, axes
+from attnres_ref.plots import GREY, axes, heat_map, log_colour_bar, log_share, sheet
 from attnres_ref.plots.study import by_layer
 
 MEMORIES = ((GREY, ":"), ("#56B4E9", "--"), ("#D55E00", "-"))      # no residual's colours
@@ -31,23 +29,20 @@ def expert_loads(
     """Each expert's share of the tokens beside the equal share, on a logarithmic scale:
     white is equal, purple more, orange less. panels: title -> [MoE layers][E];
     layers: the MoE layers' numbers."""
-    figure = Figure(figsize=(2.1 * len(panels) + 1.6, 3.3), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure = sheet(2.1 * len(panels) + 1.6, 3.3, title)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (panel, loads) in zip(grid, panels.items()):
-        relative = [[math.log2(max(x * len(row), 1e-6)) for x in row] for row in loads]
-        image = ax.imshow(relative, colormaps["PuOr"], vmin=-3, vmax=3, aspect="auto")
+        image = heat_map(ax, [*map(log_share, loads)], aspect="auto")
         ax.set_title(panel, fontsize=10)
         ax.set(xlabel="expert", xticks=range(len(loads[0])))
     grid[0].set(ylabel="MoE in layer")
     grid[0].set_yticks(range(len(layers)), layers)
-    bar = figure.colorbar(image, ax=list(grid), label="load / equal load", extend="both")
-    bar.set_ticks(range(-3, 4), labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    log_colour_bar(figure, image, list(grid), "load / equal load")
     return figure
 
 
 def by_layer_name(panels, names: Sequence[str], title: str, ylabel: str, log: bool = True):
-    """plots_study.by_layer with a name under every layer: what kind it is. One more
+    """plots.study.by_layer with a name under every layer: what kind it is. One more
     value than names is the final read."""
     figure = by_layer(panels, title, ylabel, log)
     for ax, residuals in zip(figure.axes, panels.values()):

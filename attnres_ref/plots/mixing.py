@@ -3,12 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from matplotlib import colormaps
-from matplotlib.figure import Figure
+from attnres_ref.plots import GREY, STYLES, axes, heat_map, in_a_row, log_colour_bar, sheet
 
-from attnres_ref.plots import GREY, STYLES, axes
-
-TICKS = [-3, -2, -1, 0, 1, 2, 3]
+BAR = dict(label="weight / mean of its row", shrink=0.6, aspect=30)
 
 
 def of_plain_mean(row: Sequence[float]) -> list[float]:
@@ -29,52 +26,30 @@ def label(record: dict) -> str:
     return name if usual else f"{name}, S={model['block_size']}"
 
 
-def by_label(records: Sequence[dict], key) -> dict[str, list]:
-    """label -> key(record) of each seed."""
-    found = {}
-    for record in records:
-        found.setdefault(label(record), []).append(key(record))
-    return found
-
-
-def draw(ax, rows: Sequence[Sequence[float]]):
-    """Rows of growing length, coloured by `of_plain_mean`; grey where nothing is read."""
-    n_sources = max(map(len, rows))
-    grid = [of_plain_mean(row) + [math.nan] * (n_sources - len(row)) for row in rows]
-    colours = colormaps["PuOr"].with_extremes(bad="#e6e6e6")
-    return ax.imshow(grid, colours, interpolation="nearest", aspect="auto", vmin=-3, vmax=3)
-
-
-def colour_bar(figure: Figure, image, axes) -> None:
-    label = "weight / mean of its row"
-    bar = figure.colorbar(image, ax=axes, label=label, shrink=0.6, extend="both", aspect=30)
-    bar.set_ticks(TICKS, labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
-
-
 def gallery(matrices: Mapping[str, Sequence[Sequence[float]]], columns: int = 4):
     """Small multiples of mixing matrices, Fig. 9: row = reading layer, column = source."""
     n_rows = math.ceil(len(matrices) / columns)
-    figure = Figure(figsize=(2.1 * columns + 1, 2.1 * n_rows), layout="constrained")
+    figure = sheet(2.1 * columns + 1, 2.1 * n_rows)
     grid = figure.subplots(n_rows, columns, squeeze=False)
     for ax in grid.flat:
         ax.set_axis_off()
     for ax, (name, rows) in zip(grid.flat, matrices.items()):
-        image = draw(ax, rows)
+        image = heat_map(ax, [*map(of_plain_mean, rows)], aspect="auto")
         ax.set_title(name, loc="left", fontsize=9)
-    colour_bar(figure, image, grid)
+    log_colour_bar(figure, image, grid, **BAR)
     return figure
 
 
-def side_by_side(maps: Mapping[str, Mapping[str, Sequence[float]]]):
+def heat_maps(maps: Mapping[str, Mapping[str, Sequence[float]]]):
     """Heat maps with named rows in one figure, Fig. 8: title -> name of read -> weights."""
-    figure = Figure(figsize=(4.2 * len(maps) + 0.8, 3.4), layout="constrained")
-    panels = figure.subplots(1, len(maps), squeeze=False)[0]
-    for ax, (title, rows) in zip(panels, maps.items()):
-        image = draw(ax, list(rows.values()))
+    figure = sheet(4.2 * len(maps) + 0.8, 3.4)
+    grid = figure.subplots(1, len(maps), squeeze=False)[0]
+    for ax, (title, rows) in zip(grid, maps.items()):
+        image = heat_map(ax, [*map(of_plain_mean, rows.values())], aspect="auto")
         ax.set_yticks(range(len(rows)), list(rows))
         ax.set_title(title, loc="left", fontsize=11)
         ax.set(xlabel="source (0 = embedding)", ylabel="reading layer")
-    colour_bar(figure, image, panels)
+    log_colour_bar(figure, image, grid, **BAR)
     return figure
 
 
@@ -98,20 +73,15 @@ def ranks(rows: Sequence[tuple], title: str):
 def importance(panels: Mapping[str, Mapping[str, Sequence[tuple]]], xlabels: Sequence[str]):
     """Loss increase of a lost source against something measured of it. panels: title ->
     kind of source -> points (x, increase)."""
-    looks = {0: ("#D55E00", "o"), 1: ("black", "^"), 2: (GREY, ".")}
-    figure = Figure(figsize=(4.6 * len(panels), 3.8), layout="constrained")
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (title, kinds), xlabel in zip(grid, panels.items(), xlabels):
-        for order, (kind, points) in reversed(list(enumerate(kinds.items()))):
-            colour, marker = looks[order]
+    looks = ("#D55E00", "o"), ("black", "^"), (GREY, ".")
+    size, ylabel = (4.6 * len(panels), 3.8), "loss increase without it (nats per byte)"
+    figure, grid = in_a_row(panels, size, "", ylabel, fontsize=11, loc="left")
+    for ax, kinds, xlabel in zip(grid, panels.values(), xlabels):
+        for (kind, points), (colour, marker) in reversed([*zip(kinds.items(), looks)]):
             look = dict(color=colour, marker=marker, s=26, alpha=0.7, label=kind)
             ax.scatter(*zip(*points), **look)
         ax.set(xlabel=xlabel, xscale="log")
         ax.set_yscale("symlog", linthresh=1e-3)
         ax.axhline(0, color="black", linewidth=0.6)
-        ax.set_title(title, loc="left", fontsize=11)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25)
-    grid[0].set_ylabel("loss increase without it (nats per byte)")
     grid[0].legend(frameon=False, loc="lower left")
     return figure

@@ -7,7 +7,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from attnres_ref.pipeline.layout import MODES, Layout
 from attnres_ref.pipeline.simulate import Simulation, simulate
-from attnres_ref.plots import GREY, axes
+from attnres_ref.plots import GREY, axes, in_a_row, sheet
 
 # Okabe and Ito's, by virtual stage; the backward pass is hatched, not another colour.
 STAGES = ["#56B4E9", "#E69F00", "#CC79A7", "#F0E442"]
@@ -21,8 +21,7 @@ MODE_STYLES = {                        # mode: label, colour, marker
 def journey(shape: Sequence[int], title: str) -> Figure:
     """Fig. 3: one micro-batch on its way down, once for each mode, with the blocks that
     every transition carries. shape: P, V, L, S."""
-    figure = Figure(figsize=(9, 1.9 * len(MODES) + 0.4), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure = sheet(9, 1.9 * len(MODES) + 0.4, title)
     for ax, mode in zip(figure.subplots(len(MODES), sharex=True), MODES, strict=True):
         layout = Layout(*shape, mode)
         run = simulate(layout, 1, forward=1.0, per_tensor=0.0, latency=1.2)
@@ -59,10 +58,9 @@ def cargo(layout: Layout, chunk: int) -> str:
 def timeline(runs: Mapping[str, Simulation], layout: Layout, title: str) -> Figure:
     """When each rank works, a panel for each run: forward passes plain, backward passes
     hatched, coloured by virtual stage, numbered by micro-batch; white is waiting."""
-    figure = Figure(figsize=(9, 1.7 * len(runs) + 0.9), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    panels = figure.subplots(len(runs), sharex=True, squeeze=False)[:, 0]
-    for ax, (name, run) in zip(panels, runs.items(), strict=True):
+    figure = sheet(9, 1.7 * len(runs) + 0.9, title)
+    rows = figure.subplots(len(runs), sharex=True, squeeze=False)[:, 0]
+    for ax, (name, run) in zip(rows, runs.items(), strict=True):
         for span in run.spans:
             _box(ax, span, layout, str(span.action.microbatch))
         _ranks(ax, layout)
@@ -70,7 +68,7 @@ def timeline(runs: Mapping[str, Simulation], layout: Layout, title: str) -> Figu
         ax.set_title(label, loc="left", fontsize=10)
         ax.axvline(run.makespan, color=GREY, linewidth=1, linestyle=":")
     longest = max(run.makespan for run in runs.values())
-    panels[-1].set(xlabel="time", xlim=(0, 1.01 * longest))
+    rows[-1].set(xlabel="time", xlim=(0, 1.01 * longest))
     keys = [
         Patch(facecolor=STAGES[stage % len(STAGES)], label=f"virtual stage {stage}")
         for stage in range(layout.n_virtual)
@@ -102,9 +100,7 @@ def _ranks(ax, layout: Layout) -> None:
 def by_mode(values: Mapping[str, Sequence], title: str, xlabel: str, ylabel: str) -> Figure:
     """A line for each mode. values: mode -> (x, y)."""
     figure, ax = axes(title, xlabel, ylabel)
-    for mode, (x, y) in values.items():
-        label, colour, marker = MODE_STYLES[mode]
-        ax.plot(x, y, color=colour, marker=marker, markersize=5, label=label)
+    _lines(ax, values, markersize=5)
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)
     return figure
@@ -113,18 +109,16 @@ def by_mode(values: Mapping[str, Sequence], title: str, xlabel: str, ylabel: str
 def small_multiples(panels: Mapping[str, Mapping], title: str, xlabel: str, ylabel: str):
     """Panels beside each other with one scale, a line for each mode in each of them.
     panels: name -> mode -> (x, y)."""
-    figure = Figure(figsize=(2.6 * len(panels) + 0.6, 3.2), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    for ax, (name, values) in zip(
-        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items()
-    ):
-        for mode, (x, y) in values.items():
-            label, colour, marker = MODE_STYLES[mode]
-            ax.plot(x, y, color=colour, marker=marker, markersize=4, label=label)
-        ax.set_title(name, loc="left", fontsize=10)
+    size = 2.6 * len(panels) + 0.6, 3.2
+    figure, grid = in_a_row(panels, size, title, ylabel, loc="left")
+    for ax, values in zip(grid, panels.values()):
+        _lines(ax, values, markersize=4)
         ax.set_xlabel(xlabel)
-        ax.grid(alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel(ylabel)
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    grid[0].legend(frameon=False, fontsize=8)
     return figure
+
+
+def _lines(ax, values: Mapping[str, Sequence], markersize: int) -> None:
+    for mode, (x, y) in values.items():
+        label, colour, marker = MODE_STYLES[mode]
+        ax.plot(x, y, color=colour, marker=marker, markersize=markersize, label=label)

@@ -1,12 +1,11 @@
 """Figures of notebook 06, in the style of attnres_ref.plots."""
 
 from collections.abc import Mapping
-from statistics import mean
 
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from attnres_ref.plots import STYLES, axes
-from attnres_ref.study.scaling import Losses, PowerLaw, lowest
+from attnres_ref.study.scaling import Losses, PowerLaw, lowest, means, points
 
 PLAIN = FuncFormatter(lambda value, _: f"{value:.3g}")
 
@@ -22,11 +21,10 @@ def laws(
     figure, ax = axes(title, "compute $C$ (PFLOP/s-days)", "validation loss")
     for name, losses in sweep.items():
         label, colour, marker = STYLES[name]
-        points = [(size, loss) for size, seeds in losses.items() for loss in seeds]
         sizes = [*losses, *(live[name][:1] if name in live else ())]
         law, ends = fits[name], (min(sizes), max(sizes))
         label = f"{label}: exponent {law.exponent:.3f}"
-        ax.scatter(*zip(*points), color=colour, marker=marker, s=22, alpha=0.8, label=label)
+        draw_runs(ax, losses, name, label, alpha=0.8)
         ax.plot(ends, [law(end) for end in ends], color=colour, linewidth=1.2)
         if name in live:
             ax.plot(*live[name], marker, mfc="none", mec=colour, ms=14, mew=1.8)
@@ -34,6 +32,13 @@ def laws(
     few_ticks(ax)
     ax.legend(frameon=False)
     return figure
+
+
+def draw_runs(ax, losses: Losses, name: str, label: str = "", **look) -> None:
+    """A marker for each run of a residual."""
+    words, colour, marker = STYLES[name]
+    look |= dict(color=colour, marker=marker, s=22, label=label or words)
+    ax.scatter(*zip(*points(losses)), **look)
 
 
 def few_ticks(ax, count: int = 5) -> None:
@@ -62,14 +67,12 @@ def gaps(sweep: Mapping[str, Losses], baseline: str, title: str):
     for name, losses in sweep.items():
         if name == baseline:
             continue
-        label, colour, marker = STYLES[name]
-        found = {
+        paired = {
             size: [ours - other for ours, other in zip(seeds, sweep[baseline][size])]
             for size, seeds in losses.items()
         }
-        points = [(size, gap) for size, seeds in found.items() for gap in seeds]
-        ax.scatter(*zip(*points), color=colour, marker=marker, s=22, label=label)
-        ax.plot(list(found), [mean(seeds) for seeds in found.values()], color=colour)
+        draw_runs(ax, paired, name)
+        ax.plot(*zip(*means(paired).items()), color=STYLES[name][1])
     ax.set_xscale("log")
     ax.legend(frameon=False)
     return figure
@@ -79,14 +82,10 @@ def shapes(sweep: Mapping[str, Losses], title: str):
     """Losses by shape d / L_b: markers are runs, lines their means, the lowest ringed."""
     figure, ax = axes(title, "width over pairs of layers, $d/L_b$", "validation loss")
     for name, losses in sweep.items():
-        label, colour, marker = STYLES[name]
-        points = [(size, loss) for size, seeds in losses.items() for loss in seeds]
-        ax.scatter(*zip(*points), color=colour, marker=marker, s=22, alpha=0.8, label=label)
-        means = {size: mean(seeds) for size, seeds in sorted(losses.items())}
-        ax.plot(list(means), list(means.values()), color=colour)
-        best = lowest(losses)
-        ring = dict(s=220, facecolors="none", edgecolors=colour, linewidths=2)
-        ax.scatter([best], [means[best]], **ring)
+        colour, average, best = STYLES[name][1], means(losses), lowest(losses)
+        draw_runs(ax, losses, name, alpha=0.8)
+        ax.plot(*zip(*average.items()), color=colour)
+        ax.scatter(best, average[best], s=220, facecolors="none", edgecolors=colour, lw=2)
     ax.set_xscale("log")
     ticks = sorted(next(iter(sweep.values())))
     ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])

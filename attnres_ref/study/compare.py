@@ -2,9 +2,11 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import mean, stdev
+from typing import Any
 
 # Two-sided 95 % quantile of Student's t with n - 1 degrees of freedom, n = 2, 3, ...
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -47,21 +49,21 @@ def select(records: Sequence[dict], **fields) -> list[dict]:
     select(records, residual="full", lr=8e-3). Raises ValueError when there is none, or
     two of a seed: then they differ in a field that was not given.
     """
-    found = [r for r in records if fields.items() <= (r["model"] | r["train"]).items()]
-    found.sort(key=lambda record: record["train"]["seed"])
-    seeds = [record["train"]["seed"] for record in found]
-    if not found or len(set(seeds)) < len(seeds):
+    runs = [r for r in records if fields.items() <= (r["model"] | r["train"]).items()]
+    runs.sort(key=seed)
+    seeds = [*map(seed, runs)]
+    if not runs or len(set(seeds)) < len(seeds):
         raise ValueError(
-            f"{len(found)} records have {fields}, their seeds are {seeds}: change a "
+            f"{len(runs)} records have {fields}, their seeds are {seeds}: change a "
             "field or add one, so that each seed is there once"
         )
-    return found
+    return runs
 
 
 def loss_difference(ours: Sequence[dict], baseline: Sequence[dict]) -> Difference:
     """`paired_difference` of the final losses of two results of `select`. Raises
     ValueError unless both have the same seeds."""
-    seeds = [[r["train"]["seed"] for r in records] for records in (ours, baseline)]
+    seeds = [[*map(seed, records)] for records in (ours, baseline)]
     if seeds[0] != seeds[1]:
         raise ValueError(
             f"ours has the seeds {seeds[0]}, baseline {seeds[1]}: only runs of one seed "
@@ -71,18 +73,31 @@ def loss_difference(ours: Sequence[dict], baseline: Sequence[dict]) -> Differenc
     return paired_difference(*losses)
 
 
+def grouped(
+    records: Sequence[dict], key: Callable[[dict], Hashable],
+    value: Callable[[dict], Any] = lambda record: record,
+) -> dict[Hashable, list]:
+    """key(record) -> value(record) of each of its records, in the order of the seeds."""
+    groups = defaultdict(list)
+    for record in sorted(records, key=seed):
+        groups[key(record)].append(value(record))
+    return dict(groups)
+
+
+def seed(record: dict) -> int:
+    return record["train"]["seed"]
+
+
+def residual(record: dict) -> str:
+    return record["model"]["residual"]
+
+
 def final_losses(records: Sequence[dict]) -> dict[str, list[float]]:
     """Validation losses by residual, each list in the order of the seeds."""
-    losses = defaultdict(list)
-    for record in sorted(records, key=lambda record: record["train"]["seed"]):
-        losses[record["model"]["residual"]].append(record["val_loss"])
-    return dict(losses)
+    return grouped(records, residual, itemgetter("val_loss"))
 
 
 def validation_curves(records: Sequence[dict]) -> dict[str, list]:
     """Curves [[step, loss], ...] by residual, one per seed: what plots.learning_curves
     draws."""
-    curves = defaultdict(list)
-    for record in sorted(records, key=lambda record: record["train"]["seed"]):
-        curves[record["model"]["residual"]].append(record["val_curve"])
-    return dict(curves)
+    return grouped(records, residual, itemgetter("val_curve"))

@@ -9,11 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attnres_ref.depth import depth_attention
-from attnres_ref.study.probes import rms, swapped_attend
+from attnres_ref.study.probes import at_every_read, rms
 
 
-def kept(config, n_outputs: int) -> int:
+def vectors_visible(config, n_outputs: int) -> int:
     """Vectors per token that later reads still see after `n_outputs` layers have written.
     config: an LMConfig, whose residual says how much a stream forgets."""
     match config.residual:
@@ -33,10 +32,9 @@ def rank_bound(config) -> int:
     """What `semiseparable_rank` cannot exceed: at every depth, the vectors that pass it
     or the reads still to come, whichever are fewer."""
     L = config.n_layers
-    return max(min(kept(config, j), L + 1 - j) for j in range(L + 1))
+    return max(min(vectors_visible(config, j), L + 1 - j) for j in range(L + 1))
 
 
-@torch.no_grad()
 def reads(model: nn.Module, tokens: Tensor) -> list[dict]:
     """Every depth read of tokens [B, T], L + 1 of them, averaged over tokens:
 
@@ -46,22 +44,15 @@ def reads(model: nn.Module, tokens: Tensor) -> list[dict]:
              nan where there is only one)
     Raises ValueError for a model without depth attention.
     """
-    found = []
-
-    def attend(query, sources, norm_weight=None):
-        mixed, weights = depth_attention(query, sources, norm_weight, return_weights=True)
-        entropy = -torch.xlogy(weights, weights).sum(0)               # [B, T]
-        n = len(sources)
-        found.append(dict(
+    def look(weights, sources):
+        n, entropy = len(sources), -torch.xlogy(weights, weights).sum(0)      # [B, T]
+        return dict(
             weights=weights.flatten(1).mean(1).tolist(),
             shares=[rms(w.unsqueeze(-1) * v) for w, v in zip(weights, sources)],
             spread=entropy.mean().item() / math.log(n) if n > 1 else math.nan,
-        ))
-        return mixed
+        )
 
-    with swapped_attend(model, attend):
-        model(tokens)
-    return found
+    return at_every_read(model, tokens, look)
 
 
 def relative(rows: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -69,12 +60,12 @@ def relative(rows: Sequence[Sequence[float]]) -> list[list[float]]:
     return [[weight * len(row) for weight in row] for row in rows]
 
 
-def of_attention(reads: Sequence) -> list:
+def attention_reads(reads: Sequence) -> list:
     """The reads of attention layers: even ones, without the final read."""
     return list(reads[:-1][0::2])
 
 
-def of_mlps(reads: Sequence) -> list:
+def mlp_reads(reads: Sequence) -> list:
     """The reads of MLPs: odd ones, without the final read."""
     return list(reads[:-1][1::2])
 
@@ -107,8 +98,10 @@ def lost_sources(reads: Sequence[dict], increases: Sequence[Sequence[float]]) ->
 
 
 def agreement(lost: Sequence[Lost], what: str) -> float:
-    """Rank correlation of the loss increase with "weight" or "share"."""
-    return rank_correlation([getattr(x, what) for x in lost], [x.increase for x in lost])
+    """Spearman's rank correlation of the loss increase with "weight" or "share": 1 if
+    it orders the sources as the increase does."""
+    values, increases = [getattr(x, what) for x in lost], [x.increase for x in lost]
+    return correlation(ranks(values), ranks(increases))
 
 
 def averaged(seeds: Sequence[Sequence[Lost]]) -> list[Lost]:
@@ -116,12 +109,8 @@ def averaged(seeds: Sequence[Sequence[Lost]]) -> list[Lost]:
     return [Lost(*map(mean, zip(*entries))) for entries in zip(*seeds, strict=True)]
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's, for values without ties: 1 if y orders things as x does."""
-    return correlation(places(x), places(y))
-
-
-def places(values: Sequence[float]) -> list[int]:
-    """The place of each value when they are put in order, the smallest first."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    return sorted(range(len(values)), key=order.__getitem__)
+def ranks(values: Sequence[float]) -> list[int]:
+    """The rank of each value, 0 for the smallest, where no two are alike. (Python 3.12
+    has statistics.correlation(method="ranked"); the course runs on 3.11.)"""
+    ordered = sorted(values)
+    return [ordered.index(value) for value in values]

@@ -1,8 +1,7 @@
 """Measurements on a model. A residual is read and written, so a probe is one more
 stream: it passes everything through and keeps what it saw."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from statistics import mean, stdev
 
 import torch
@@ -13,41 +12,34 @@ from attnres_ref.depth import depth_attention
 from attnres_ref.streams import swapped_attend, swapped_stream
 
 
-@dataclass
-class Trace:
-    """What passed through the stream in one forward pass."""
-
-    inputs: list[Tensor] = field(default_factory=list)    # h_l of layer l, last: final read
-    outputs: list[Tensor] = field(default_factory=list)    # f_l(h_l), [B, T, d] each
-
-
-class TracingStream(nn.Module):
-    """Any stream, with every read and write noted in `trace`."""
+class Trace(nn.Module):
+    """Any stream, and what passes through it in one forward pass."""
 
     def __init__(self, stream: nn.Module):
         super().__init__()
-        self.stream, self.trace = stream, Trace()
+        self.stream = stream
+        self.inputs: list[Tensor] = []     # h_l of layer l, last: the final read
+        self.outputs: list[Tensor] = []    # f_l(h_l), [B, T, d] each
 
     def begin(self, embedding):
         return self.stream.begin(embedding)
 
     def read(self, state, layer):
-        h = self.stream.read(state, layer)
-        self.trace.inputs.append(h)
-        return h
+        self.inputs.append(self.stream.read(state, layer))
+        return self.inputs[-1]
 
     def write(self, state, layer, output):
-        self.trace.outputs.append(output)
+        self.outputs.append(output)
         return self.stream.write(state, layer, output)
 
 
 @torch.no_grad()
 def trace(model: nn.Module, tokens: Tensor) -> Trace:
     """The inputs (L + 1) and outputs (L) of all layers for tokens [B, T]."""
-    tracing = TracingStream(model.stream)
-    with swapped_stream(model, tracing):
+    seen = Trace(model.stream)
+    with swapped_stream(model, seen):
         model(tokens)
-    return tracing.trace
+    return seen
 
 
 def rms(x: Tensor) -> float:
@@ -86,20 +78,25 @@ def unevenness(values: Sequence[float]) -> tuple[float, float]:
     return max(values) / min(values), stdev(values) / mean(values)
 
 
-@torch.no_grad()
 def depth_weights(model: nn.Module, tokens: Tensor) -> list[Tensor]:
     """Weights of every read, averaged over tokens: L + 1 tensors [n] that sum to one
     (Fig. 8). Raises ValueError for a model whose stream does not attend over depth."""
-    rows = []
+    return at_every_read(model, tokens, lambda weights, _: weights.flatten(1).mean(1))
+
+
+@torch.no_grad()
+def at_every_read(model: nn.Module, tokens: Tensor, look: Callable) -> list:
+    """look(weights [n, B, T], sources) at each of the L + 1 depth reads of tokens."""
+    seen = []
 
     def attend(query, sources, norm_weight=None):
         mixed, weights = depth_attention(query, sources, norm_weight, return_weights=True)
-        rows.append(weights.flatten(1).mean(1))
+        seen.append(look(weights, sources))
         return mixed
 
     with swapped_attend(model, attend):
         model(tokens)
-    return rows
+    return seen
 
 
 def saved_bytes(model: nn.Module, forward) -> int:

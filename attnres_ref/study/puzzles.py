@@ -1,10 +1,11 @@
 """How often a model answers a puzzle, by the number of steps that the answer takes."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from attnres_ref.study.compare import grouped, residual
 
 
 @torch.no_grad()
@@ -18,12 +19,12 @@ def accuracy_by_hops(
     """
     right = model(inputs).argmax(-1) == targets                       # [B, T]
     asked = [hops == k for k in range(1, int(hops.max()) + 1)]
-    for k, places in enumerate(asked, 1):
-        if not places.any():
+    for k, answers in enumerate(asked, 1):
+        if not answers.any():
             raise ValueError(
                 f"no answer among {len(inputs)} sequences takes {k} hops: pass more"
             )
-    return [right[places].float().mean().item() for places in asked]
+    return [right[answers].float().mean().item() for answers in asked]
 
 
 def accuracy_observer(task, n_windows: int = 256) -> Callable[[nn.Module], dict]:
@@ -33,29 +34,17 @@ def accuracy_observer(task, n_windows: int = 256) -> Callable[[nn.Module], dict]
     def observe(model):
         device = next(model.parameters()).device
         batch = task.validation(n_windows, model.config.context)
-        found = accuracy_by_hops(model, *(part.to(device) for part in batch))
-        return dict(accuracy=[round(x, 4) for x in found])
+        accuracies = accuracy_by_hops(model, *(part.to(device) for part in batch))
+        return dict(accuracy=[round(x, 4) for x in accuracies])
 
     return observe
 
 
 def final_accuracies(records: Sequence[dict]) -> dict[int, dict[str, list[list[float]]]]:
     """Recorded accuracies by n_layers, then residual: one list per seed, in the seeds'
-    order. What plots_puzzles draws."""
-    return of_records(records, lambda record: record["observed"][-1][1]["accuracy"])
-
-
-def accuracy_curves(records: Sequence[dict]) -> dict[int, dict[str, list[list]]]:
-    """The same for [[step, accuracies], ...] of every validation."""
-    def curve(record):
-        return [[step, seen["accuracy"]] for step, seen in record["observed"]]
-
-    return of_records(records, curve)
-
-
-def of_records(records: Sequence[dict], value: Callable[[dict], list]) -> dict:
-    found = defaultdict(lambda: defaultdict(list))
-    for record in sorted(records, key=lambda record: record["train"]["seed"]):
-        model = record["model"]
-        found[model["n_layers"]][model["residual"]].append(value(record))
-    return {depth: dict(found[depth]) for depth in sorted(found)}
+    order. What plots.puzzles draws."""
+    depths = grouped(records, lambda record: record["model"]["n_layers"])
+    return {
+        depth: grouped(depths[depth], residual, lambda r: r["observed"][-1][1]["accuracy"])
+        for depth in sorted(depths)
+    }

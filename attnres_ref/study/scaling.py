@@ -6,11 +6,14 @@ sweep varies, here the compute C in PFLOP/s-days or the shape d / L_b.
 
 import math
 import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from statistics import linear_regression, mean, quantiles
+
+from attnres_ref.study.compare import grouped, residual
 
 PFLOP_S_DAY = 1e15 * 24 * 60 * 60      # in FLOPs
 
@@ -37,20 +40,19 @@ def fit(losses: Losses) -> PowerLaw:
 
     Raises ValueError for fewer than two sizes, or anything not above zero.
     """
-    points = [(size, loss) for size, seeds in losses.items() for loss in seeds]
-    if len({size for size, _ in points}) < 2:
+    if len(losses) < 2:
         raise ValueError(f"losses has {len(losses)} sizes: a line needs two or more")
-    if any(size <= 0 or not loss > 0 for size, loss in points):
+    if any(size <= 0 or not loss > 0 for size, loss in points(losses)):
         raise ValueError("losses holds a size or loss not above 0: it has no logarithm")
-    logs = [(math.log(size), math.log(loss)) for size, loss in points]
+    logs = [(math.log(size), math.log(loss)) for size, loss in points(losses)]
     slope, intercept = linear_regression(*zip(*logs))
     return PowerLaw(math.exp(intercept), -slope)
 
 
 def local_exponents(losses: Losses) -> list[float]:
     """The exponent between every two neighbouring sizes: all alike if a power law holds."""
-    means = {size: [mean(seeds)] for size, seeds in sorted(losses.items())}
-    return [fit(dict(ends)).exponent for ends in pairwise(means.items())]
+    ends = pairwise(means(losses).items())
+    return [fit({a: [low], b: [high]}).exponent for (a, low), (b, high) in ends]
 
 
 def multiplier(ours: PowerLaw, baseline: PowerLaw, compute: float) -> float:
@@ -78,24 +80,22 @@ def bootstrap(
         raise ValueError(
             f"seeds by size are {counts}: give every residual the same, two or more"
         )
-    wide = {name: {size: widened(seeds) for size, seeds in losses.items()}
-            for name, losses in sweep.items()}
-    draw = random.Random(seed)
-    found = [statistic(resample(wide, draw)) for _ in range(resamples)]
-    cuts = quantiles(found, n=40)                  # 2.5 %, 5 %, ..., 97.5 %
+    values = [statistic(again) for again in resampled(sweep, resamples, seed)]
+    cuts = quantiles(values, n=40)                 # 2.5 %, 5 %, ..., 97.5 %
     return cuts[0], cuts[-1]
 
 
-def resample(sweep: Mapping[str, Losses], draw: random.Random) -> dict[str, dict]:
-    """One resample: for every size a draw of seeds, the same for all residuals."""
-    first = next(iter(sweep.values()))
-    drawn = {
-        size: draw.choices(range(len(seeds)), k=len(seeds)) for size, seeds in first.items()
-    }
-    return {
-        name: {size: [losses[size][i] for i in drawn[size]] for size in drawn}
-        for name, losses in sweep.items()
-    }
+def resampled(sweep: Mapping[str, Losses], n: int, seed: int) -> Iterator[dict[str, dict]]:
+    """The sweep n times, widened, with a draw of seeds for every size, the same for all
+    residuals."""
+    wide = {name: {size: widened(seeds) for size, seeds in losses.items()}
+            for name, losses in sweep.items()}
+    first, draw = next(iter(wide.values())), random.Random(seed)
+    for _ in range(n):
+        drawn = {size: draw.choices(range(len(seeds)), k=len(seeds))
+                 for size, seeds in first.items()}
+        yield {name: {size: [losses[size][i] for i in drawn[size]] for size in drawn}
+               for name, losses in wide.items()}
 
 
 def widened(seeds: Sequence[float]) -> list[float]:
@@ -105,15 +105,24 @@ def widened(seeds: Sequence[float]) -> list[float]:
 
 def best_sizes(losses: Losses, resamples: int = 1000, seed: int = 0) -> dict[float, float]:
     """Sizes of lowest mean loss and how often each wins when seeds are resampled."""
-    wide = {size: widened(seeds) for size, seeds in losses.items()}
-    draw = random.Random(seed)
-    wins = Counter(lowest(resample({"": wide}, draw)[""]) for _ in range(resamples))
+    again = resampled({"": losses}, resamples, seed)
+    wins = Counter(lowest(of_one[""]) for of_one in again)
     return {size: count / resamples for size, count in wins.most_common()}
 
 
 def lowest(losses: Losses) -> float:
     """The size of lowest mean loss."""
     return min(losses, key=lambda size: mean(losses[size]))
+
+
+def means(losses: Losses) -> dict[float, float]:
+    """Size -> mean loss, from the smallest size."""
+    return {size: mean(seeds) for size, seeds in sorted(losses.items())}
+
+
+def points(losses: Losses) -> list[tuple[float, float]]:
+    """(size, loss) of every run."""
+    return [(size, loss) for size, seeds in losses.items() for loss in seeds]
 
 
 # ---- Recorded runs -----------------------------------------------------------------------
@@ -142,7 +151,7 @@ def shape(record: dict) -> float:
 
 def sweep(records: Sequence[dict], size: Callable[[dict], float]) -> dict[str, dict]:
     """Recorded runs as residual -> size -> losses, in the order of the seeds."""
-    losses = defaultdict(lambda: defaultdict(list))
-    for record in sorted(records, key=lambda r: (size(r), r["train"]["seed"])):
-        losses[record["model"]["residual"]][size(record)].append(record["val_loss"])
-    return {residual: dict(sizes) for residual, sizes in losses.items()}
+    return {
+        name: dict(sorted(grouped(runs, size, itemgetter("val_loss")).items()))
+        for name, runs in grouped(records, residual).items()
+    }

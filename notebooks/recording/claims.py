@@ -248,7 +248,7 @@ def matrices() -> Iterator[Row]:
     yield judged(
         "reads before MLPs are sharper than before attention (Fig. 8)",
         "entropy, MLP less attention",
-        [spread(patterns.of_mlps(reads)[1:]) - spread(patterns.of_attention(reads)[1:])
+        [spread(patterns.mlp_reads(reads)[1:]) - spread(patterns.attention_reads(reads)[1:])
          for reads in seeds],
     )
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from attnres_kernels.depth import depth_attention
 from attnres_kernels.phases import phase_one, phase_two
 from attnres_ref import LM, LMConfig
-from attnres_ref.bench.training import now
+from attnres_ref.bench.timing import now
 from attnres_ref.inference.two_phase import TwoPhase
 from attnres_ref.streams import swapped_stream
 from attnres_ref.training import half_precision

@@ -1,0 +1,103 @@
+"""The benchmarks' clock on made-up time, and each benchmark once, very small."""
+
+import itertools
+import json
+
+import pytest
+
+from attnres_ref.bench import __main__ as command
+from attnres_ref.bench import hybrid, inference, pipeline, timing, training
+from attnres_ref.bench.timing import WARM_UP, interleaved, paired_ratio, table
+from attnres_ref.pipeline.layout import MODES
+
+SIZE = dict(d_model=16, n_layers=4, n_heads=2, context=8, block_size=2)
+
+
+def test_a_round_runs_all_steps_in_turn():
+    clock, ran = [0.0], []
+
+    def step(name, seconds):
+        def run():
+            warming = ran.count(name) < WARM_UP
+            ran.append(name)
+            clock[0] += 100.0 if warming else seconds
+
+        return run
+
+    steps = [("a", step("prefill", 1.0)), (None, step("forget", 50.0)),
+             ("b", step("b", 4.0)), ("a", step("decode", 2.0))]
+    seconds = interleaved(steps, 3, lambda: clock[0])
+    assert ran == ["prefill", "forget", "b", "decode"] * (WARM_UP + 3)
+    assert seconds == {"a": [3.0] * 3, "b": [4.0] * 3}
+
+
+def test_a_ratio_is_the_median_of_pairs():
+    assert paired_ratio([2.0, 9.0, 40.0], [1.0, 3.0, 10.0]) == 3
+
+
+def test_a_table_has_names_on_the_left_and_titles_over_their_columns():
+    rows = {"PreNorm": dict(ms=2.0, of=""), "Full": dict(ms=10.5, of="of PreNorm")}
+    columns = [("step", "{name:9s}"), ("ms", "{ms:6.1f}"), ("", "{of}")]
+    assert table(rows, columns).splitlines() == [
+        "step          ms",
+        "PreNorm      2.0",
+        "Full        10.5 of PreNorm",
+    ]
+
+
+def test_training_compares_with_prenorm_and_lean_reads_save_less_than_stacked_ones():
+    rows = training.measure(rounds=1, batch=1, **SIZE)
+    assert list(rows) == list(training.CASES) and rows["PreNorm"]["time_ratio"] == 1
+    for row in rows.values():
+        ratio = row["time_ms"] / rows["PreNorm"]["time_ms"]
+        assert row["time_ratio"] == pytest.approx(ratio)
+    assert 1 < rows["Full"]["saved_ratio"] < rows["Full, stacked"]["saved_ratio"]
+
+
+def test_inference_compares_prefill_and_decoding_with_prenorms():
+    rows = inference.measure(1, prompt=3, n_new=2, **SIZE)
+    assert list(rows) == list(inference.CASES)
+    for row in rows.values():
+        for part in ("prefill", "decode"):
+            key = f"{part}_tokens_per_s"
+            ratio = rows["PreNorm"][key] / row[key]         # fewer tokens: more time
+            assert row[f"{part}_time_ratio"] == pytest.approx(ratio)
+    assert all(name in inference.table(rows) for name in rows)
+
+
+def test_tokens_are_counted_by_part(monkeypatch):
+    ticks = itertools.count()                          # a second from look to look
+    monkeypatch.setattr(timing, "now", lambda device: next(ticks))
+    row = inference.measure(1, prompt=3, n_new=2, **SIZE)["Full two-phase"]
+    assert row["prefill_tokens_per_s"] == 3 and row["decode_tokens_per_s"] == 1
+
+
+def test_hybrid_compares_four_cases_with_two():
+    rows = hybrid.measure(rounds=1, batch=1, tokens=16, **SIZE, layers="kda,moe")
+    assert list(rows) == [hybrid.LOOP, hybrid.CHUNKS, hybrid.PRENORM, hybrid.BLOCK]
+    for name, row in rows.items():
+        ratio = row["time_ms"] / rows[hybrid.BASES.get(name, name)]["time_ms"]
+        assert row["time_ratio"] == pytest.approx(ratio)
+    assert f"x of {hybrid.LOOP}" in hybrid.table(rows)
+
+
+def test_a_paced_pipeline_takes_no_less_than_the_simulator_says():
+    size = dict(n_ranks=2, n_layers=4, block_size=1, n_microbatches=2)
+    rows = pipeline.measure(1, **size, forward=0.01, backward=0.02, per_tensor=0.01)
+    assert list(rows) == list(MODES)
+    for row in rows.values():
+        seconds, = row["seconds"]
+        assert seconds > 0.99 * row["simulated"] > 0
+    assert rows["naive"]["simulated"] > rows["all"]["simulated"]
+    assert all(mode in pipeline.table(rows) for mode in MODES)
+
+
+def test_the_command_measures_training_and_writes_what_a_record_needs(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(training, "SIZE", SIZE)
+    command.main(["--rounds", "1", "--json", str(tmp_path / "bench.json")])
+    record = json.loads((tmp_path / "bench.json").read_text())
+    assert record["rounds"] == 1 and record["size"] == SIZE
+    assert {"device", "torch", "python", "commit"} < set(record)
+    assert training.table(record["rows"]) in capsys.readouterr().out
