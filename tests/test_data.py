@@ -88,8 +88,7 @@ def test_batches_reach_every_training_window_and_no_validation_byte():
 
 @pytest.mark.parametrize("n_windows, context", [(1, 8), (2, 8), (12, 8), (9, 11), (99, 1)])
 def test_validation_windows_span_the_split_and_do_not_overlap(n_windows, context):
-    corpus = numbered(1000)  # the split is 100 bytes: 900..999
-    inputs, targets = corpus.validation_windows(n_windows, context)
+    inputs, targets = numbered(1000).validation_windows(n_windows, context)  # of 900..999
     assert inputs.shape == targets.shape == (n_windows, context)
     assert inputs.dtype == targets.dtype == torch.int64
     assert torch.equal(targets, (inputs + 1) % 256)
