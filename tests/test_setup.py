@@ -39,15 +39,14 @@ def test_conda_takes_the_same_python_and_no_list_of_its_own():
 def test_constraints_pin_one_version_each():
     assert len(PINNED) == len(PINS)
     for pin in PINS:
-        assert re.fullmatch(r"==[\d.]+", str(pin.specifier)), pin
-        assert not pin.marker and not pin.extras, pin
+        assert re.fullmatch(r"[\w-]+==[\d.]+", str(pin)), pin
 
 
 @pytest.mark.parametrize("requirement", DIRECT, ids=lambda r: r.name)
 def test_constraints_cover_what_is_asked_for(requirement):
     pin = PINNED[canonicalize_name(requirement.name)]
-    assert requirement.specifier.contains(str(pin.specifier).removeprefix("=="))
     assert requirement.specifier, "pyproject.toml states ranges"
+    assert requirement.specifier.contains(str(pin.specifier).removeprefix("=="))
 
 
 @pytest.mark.parametrize("name", SET_UP)
@@ -93,7 +92,7 @@ def make(clone, *arguments):
 @needs_make
 @pytest.mark.parametrize("target", ["lab", "test", "lint", "course", "handout", "bench"])
 def test_every_target_sets_up_first_and_then_only_after_a_change(target, tmp_path):
-    _, commands = make(tmp_path, "-n", target)
+    commands = make(tmp_path, "-n", target)[1]
     steps = ["-m venv .venv", '-m pip install -c constraints.txt -e ".[test]"', "touch"]
     places = [commands.index(step) for step in steps]
     assert places == sorted(places) and ".venv/bin/python" in commands[places[-1] :]
@@ -109,4 +108,4 @@ def test_every_target_sets_up_first_and_then_only_after_a_change(target, tmp_pat
 def test_a_python_of_another_version_is_refused(tmp_path):
     code, said = make(tmp_path, "bench", "PYTHON=false")
     assert code != 0 and "Python 3.11 to 3.13 is needed" in said
-    assert not (tmp_path / ".venv").exists()
+    assert ".venv" not in os.listdir(tmp_path)
