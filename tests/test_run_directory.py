@@ -69,7 +69,7 @@ def test_another_configuration_is_named(finished):
     assert (finished / "metrics.jsonl").read_text() == small.whole_run()[1]
 
 
-def test_a_finished_run_is_read_back_with_its_provenance_if_its_checkpoint_is(finished):
+def test_a_finished_run_is_read_back_unless_its_checkpoint_is_gone(finished):
     path = finished / "result.json"
     path.write_text(path.read_text().replace('"commit": ', '"commit_then": '))
     again = train(MODEL, RECIPE, corpus(), finished, resume=True)
