@@ -24,7 +24,7 @@ from attnres_ref.inference.prefill import prefill
 from attnres_ref.model import LAYERS, MIXERS
 from attnres_ref.streams import STREAMS
 from attnres_ref.training import TrainConfig, Trainer, make_optimizer
-from test_training import corpus, corpus_that, kill
+from small import corpus, corpus_that, kill
 from tiny_data import Corpus
 
 PATTERN = "kda,moe,kda,moe,kda,moe,mla,moe"

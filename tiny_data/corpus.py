@@ -58,12 +58,9 @@ class Corpus:
         split shorter than `context + 1` bytes.
         """
         at_least(1, batch_size=batch_size, context=context)
-        at_least(0, seed=seed, step=step)
+        rng = np.random.default_rng(seed_of_step(seed, step))
         n_starts = self._count_starts("train", context)
-        # The step-th child of the seed. A torch.Generator would be worse at this: on
-        # the CPU it looks at 32 bits of its seed only, so distinct pairs collide.
-        sequence = np.random.SeedSequence(seed, spawn_key=(step,))
-        starts = np.random.default_rng(sequence).integers(n_starts, size=batch_size)
+        starts = rng.integers(n_starts, size=batch_size)
         return _windows(self.train, torch.from_numpy(starts), context)
 
     def validation_windows(
@@ -110,6 +107,16 @@ def _windows(
     positions = starts[:, None] + torch.arange(context + 1)  # [B, T + 1]
     windows = split[positions]
     return windows[:, :-1].long(), windows[:, 1:].long()
+
+
+def seed_of_step(seed: int, step: int) -> np.random.SeedSequence:
+    """The step-th child of the seed. Raises ValueError if one of the two is negative.
+
+    A torch.Generator would be worse at this: on the CPU it looks at 32 bits of its
+    seed only, so distinct pairs collide.
+    """
+    at_least(0, seed=seed, step=step)
+    return np.random.SeedSequence(seed, spawn_key=(step,))
 
 
 def at_least(minimum: int, **arguments: int) -> None:

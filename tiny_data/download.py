@@ -1,70 +1,39 @@
 """Fetch one file so that its final name only ever holds the right bytes."""
 
-import contextlib
-import hashlib
-import http.client
-import os
-import shutil
-import urllib.error
-import urllib.request
-import uuid
+import socket
+from http.client import HTTPException
 from pathlib import Path
 
-from tqdm import tqdm
+from torch.hub import download_url_to_file
 
 TIMEOUT_SECONDS = 30  # without an answer, or between two pieces of one
 
 
 class DownloadError(RuntimeError):
-    """The file could not be fetched; the message says why. Nothing was written."""
+    """The file could not be fetched; the message says why, and what to do instead."""
 
 
-def download(url: str, path: Path, sha256: str) -> None:
+def download(url: str, path: Path, sha256: str, instead: str) -> None:
     """Fetch `url` into `path`, with a progress bar.
 
-    The bytes go to a temporary name in the same folder, which is renamed to `path`
-    once their checksum is `sha256`: a reader of `path` sees the whole file or none.
+    torch.hub writes to a temporary name of its own in the same folder and renames it
+    once the checksum is right: `path` holds the whole file or none, also when two
+    processes fetch it at once, and a failure leaves nothing behind.
 
-    Raises DownloadError if there is no server, no permission to write, a connection
-    that is cut, or a file with other bytes. A file already at `path` is then kept.
+    A connection that is cut is noticed by the checksum. A server that stalls is given
+    up after TIMEOUT_SECONDS: torch.hub has no timeout and would wait for ever, so for
+    that long it is the default of every new socket of this process.
+
+    Raises DownloadError with the URL, the cause and then the sentence `instead`, which
+    tells how to do without this download.
     """
-    # A name of its own, so that two notebooks that start together do not meet.
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    default_timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(url, temporary)
-        received = _sha256(temporary)
-        if received != sha256:
-            raise DownloadError(
-                f"{url} sent other bytes than expected (sha256 {received}, "
-                f"not {sha256}), perhaps the login page of a network"
-            )
-        os.replace(temporary, path)
-    except urllib.error.HTTPError as error:
-        error.close()  # it is the open response, too
-        raise DownloadError(f"{url}: {error}") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise DownloadError(f"{url} to {path.parent}: {error}") from None
-    finally:  # also after Ctrl-C; once renamed there is nothing left to remove
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def _fetch(url: str, path: Path) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
-        announced = response.headers.get("Content-Length")
-        total = int(announced) if announced else None
-        with (
-            open(path, "wb") as file,
-            tqdm.wrapattr(file, "write", total=total, desc="download") as sink,
-        ):
-            shutil.copyfileobj(response, sink)
-    received = path.stat().st_size
-    if total is not None and received != total:
-        # Not every Python version reports this by itself.
-        raise DownloadError(f"{url} was cut after {received} of {total} bytes")
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        download_url_to_file(url, str(path), hash_prefix=sha256)
+    # No server, a stall or no permission; a torn answer; a wrong checksum.
+    except (OSError, HTTPException, RuntimeError) as error:
+        raise DownloadError(f"could not download {url} ({error}). {instead}") from None
+    finally:
+        socket.setdefaulttimeout(default_timeout)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .corpus import at_least
+from .corpus import at_least, seed_of_step
 
 IGNORED = -100                         # cross_entropy's ignore_index: not an answer
 HELD_OUT = 10                          # one puzzle in so many is for validation
@@ -82,9 +82,7 @@ class Puzzles(ABC):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Training puzzles: (inputs, targets), [B, T] int64. A pure function of its
         arguments. Raises ValueError for sizes out of range, as `sample` does."""
-        at_least(0, seed=seed, step=step)
-        sequence = np.random.SeedSequence(seed, spawn_key=(step,))
-        return self.sample(sequence, batch_size, context)[:2]
+        return self.sample(seed_of_step(seed, step), batch_size, context)[:2]
 
     def validation_windows(
         self, n_windows: int, context: int
@@ -119,12 +117,12 @@ class Puzzles(ABC):
         stated = self.state(rng, facts)
         asked, answers, k = self.ask(rng, facts, context - self.n_stated)
 
-        whole = np.full((3, batch_size, context), PADDING)
-        whole[1], whole[2] = IGNORED, 0
-        end = self.n_stated + asked.shape[1]
-        whole[0, :, : self.n_stated] = stated
-        whole[:, :, self.n_stated : end] = asked, answers, k
-        return Batch(*torch.from_numpy(whole))
+        inputs = np.full((batch_size, context), PADDING)
+        targets, hops = np.full_like(inputs, IGNORED), np.zeros_like(inputs)
+        questions = np.s_[:, self.n_stated : self.n_stated + asked.shape[1]]
+        inputs[:, : self.n_stated] = stated
+        inputs[questions], targets[questions], hops[questions] = asked, answers, k
+        return Batch(*map(torch.from_numpy, (inputs, targets, hops)))
 
 
 def is_held_out(facts: np.ndarray) -> np.ndarray:

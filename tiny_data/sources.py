@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .corpus import Corpus
-from .download import DownloadError, download
+from .download import download
 
 TINYSHAKESPEARE_URL = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/"
@@ -106,17 +106,21 @@ def tinyshakespeare() -> Corpus:
     downloaded into that cache.
 
     Raises DownloadError if it is in neither place and cannot be fetched, ValueError
-    if the file found has other bytes than expected.
+    if the file at hand has other bytes than expected.
     """
     relative = Path("tinyshakespeare", "input.txt")
-    cached = _user_cache() / relative
-    places = [cached]
+    path = cached = _user_cache() / relative
     if data_folder := os.environ.get("ATTNRES_DATA_DIR"):
-        places.insert(0, Path(data_folder).expanduser() / relative)
-    path = next((place for place in places if place.exists()), None)
-    if path is None:
-        _download_tinyshakespeare(cached)
+        path = Path(data_folder).expanduser() / relative
+    if not path.exists():
         path = cached
+    if not path.exists():
+        download(
+            TINYSHAKESPEARE_URL, path, TINYSHAKESPEARE_SHA256,
+            instead="Three ways out: put the file under a folder of yours as "
+            "tinyshakespeare/input.txt and set ATTNRES_DATA_DIR to that folder; or put "
+            f"it in the cache as {path}; or use python_sources, which needs no download",
+        )
     text = _read(path)
     received = hashlib.sha256(text).hexdigest()
     if received != TINYSHAKESPEARE_SHA256:
@@ -125,19 +129,6 @@ def tinyshakespeare() -> Corpus:
             f"{TINYSHAKESPEARE_SHA256}; delete or replace this file"
         )
     return Corpus.from_bytes("tinyshakespeare", text)
-
-
-def _download_tinyshakespeare(path: Path) -> None:
-    try:
-        download(TINYSHAKESPEARE_URL, path, TINYSHAKESPEARE_SHA256)
-    except DownloadError as error:
-        raise DownloadError(
-            "tinyshakespeare is not on this machine and could not be downloaded "
-            f"({error}). Three ways out: put the file under a folder of yours as "
-            "tinyshakespeare/input.txt and set ATTNRES_DATA_DIR to that folder; or "
-            f"put it in the cache as {path}; or use python_sources, which needs no "
-            "download"
-        ) from None
 
 
 def _user_cache() -> Path:
