@@ -15,16 +15,6 @@ from attnres_ref.streams import BlockAttnRes, FullAttnRes, PreNorm
 from attnres_ref.training import train
 
 __all__ = [
-    "LM",
-    "LMConfig",
-    "BlockAttnRes",
-    "FullAttnRes",
-    "PreNorm",
-    "attend_with_stats",
-    "depth_attention",
-    "hybrid",
-    "merge",
-    "train",
-    "two_phase_forward",
-    "variants",
+    "LM", "LMConfig", "BlockAttnRes", "FullAttnRes", "PreNorm", "attend_with_stats",
+    "depth_attention", "hybrid", "merge", "train", "two_phase_forward", "variants",
 ]

@@ -124,7 +124,7 @@ def train_together(folder):
 
 def odd_ends():
     """The parts of attnres_ref.training.distributed, one by one, on two ranks."""
-    group = distributed.processes()
+    group = distributed.Processes()
     me = group.rank
     rows = torch.arange(6).view(6, 1)
     found = dict(

@@ -72,9 +72,10 @@ def test_the_parts():
 def test_one_process_is_left_alone(tmp_path):
     model, batch = torch.nn.Linear(2, 2), (torch.ones(3, 2), torch.ones(3))
     with distributed.process_group():
-        alone = distributed.processes()
-    assert alone.is_first and alone.data_parallel(model) is model
-    assert alone.own_rows(batch) is batch
+        alone = distributed.Processes()
+    assert alone.rank == 0 and alone.data_parallel(model) is model
+    own = alone.own_rows(batch)
+    assert all(torch.equal(ours, all_) for ours, all_ in zip(own, batch, strict=True))
     assert alone.any_of(True) and not alone.any_of(False)
 
 

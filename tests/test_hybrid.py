@@ -404,7 +404,7 @@ def test_processes_balance_their_mean_load(monkeypatch):
     layer.load = torch.tensor([1.0, 0.0, 0.0, 0.0])
     everywhere = torch.tensor([0.1, 0.3, 0.3, 0.3])
     group = SimpleNamespace(mean=lambda load: everywhere)
-    monkeypatch.setattr("attnres_ref.hybrid.layers.processes", lambda: group)
+    monkeypatch.setattr("attnres_ref.hybrid.layers.Processes", lambda: group)
     layer.balance()
     assert layer.bias.tolist() == pytest.approx([0.01, -0.01, -0.01, -0.01])
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attnres_ref.depth import no_autocast, score_dtype
 from attnres_ref.hybrid.kda import KDA
 from attnres_ref.model import LAYERS, MIXERS, LMConfig, RMSNorm
-from attnres_ref.training.distributed import processes
+from attnres_ref.training.distributed import Processes
 
 NUDGE = 0.01                           # how far a balancing bias moves after each step
 
@@ -102,7 +102,7 @@ class MoE(nn.Module):
     def balance(self) -> None:
         """After an optimiser step: experts that the latest forward pass overworked are
         chosen a little less. All processes count as one."""
-        load = processes().mean(self.load)
+        load = Processes().mean(self.load)
         self.bias += NUDGE * (load.mean() - load).sign()
 
 

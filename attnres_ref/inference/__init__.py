@@ -9,10 +9,6 @@ from attnres_ref.inference.generation import (
 from attnres_ref.inference.two_phase import TwoPhase, two_phase_forward
 
 __all__ = [
-    "TwoPhase",
-    "forget",
-    "generate_text",
-    "generate_tokens",
-    "two_phase_forward",
+    "TwoPhase", "forget", "generate_text", "generate_tokens", "two_phase_forward",
     "with_cache",
 ]

@@ -9,12 +9,6 @@ from attnres_ref.training.recipe import (
 from attnres_ref.training.trainer import Diverged, Run, Trainer, train
 
 __all__ = [
-    "Diverged",
-    "Run",
-    "TrainConfig",
-    "Trainer",
-    "half_precision",
-    "learning_rate",
-    "make_optimizer",
-    "train",
+    "Diverged", "Run", "TrainConfig", "Trainer", "half_precision", "learning_rate",
+    "make_optimizer", "train",
 ]

@@ -6,7 +6,7 @@ import sys
 
 from attnres_ref.streams import STREAMS
 from attnres_ref.training import Diverged, Run, presets, train
-from attnres_ref.training.distributed import process_group, processes
+from attnres_ref.training.distributed import Processes, process_group
 from attnres_ref.training.run_directory import CheckpointError
 from tiny_data import load
 from tiny_data.download import DownloadError
@@ -38,7 +38,7 @@ def train_command(arguments: list[str] | None = None) -> None:
     try:
         with process_group():
             run = train_as(options)
-            if processes().is_first:
+            if Processes().rank == 0:
                 print(
                     f"{options['residual']}: validation loss {run.val_loss:.4f} nats, "
                     f"{run.metrics[-1]['val_bits_per_byte']:.4f} bits per byte"

@@ -4,8 +4,8 @@
         -m attnres_ref.training --preset ci --checkpoint-dir OUT
 
 Every process draws the same batch and computes its own rows of it; gradients are
-averaged. Seeds, batches, metrics and files are those of one process. `processes()` says
-which of the two there is; the training loop asks it and knows no more.
+averaged. Seeds, batches, metrics and files are those of one process. The training loop asks
+`Processes` and does not know how many there are.
 """
 
 import os
@@ -36,48 +36,27 @@ def process_group():
     dist.destroy_process_group()       # not after an error: the others might not answer
 
 
-class OneProcess:
-    """A process on its own. `ProcessGroup` answers the same questions for several."""
-
-    is_first = True
-
-    def data_parallel(self, model: nn.Module) -> nn.Module:
-        """What to call in the model's place."""
-        return model
-
-    def own_rows(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """This process's share of each tensor [B, ...]."""
-        return batch
-
-    def mean(self, value: Tensor) -> Tensor:
-        """The tensor's mean over the processes, the same numbers in each."""
-        return value
-
-    def any_of(self, flag: bool) -> bool:
-        """Whether it is set in any process."""
-        return flag
-
-    def run_directory(self, folder: str | Path, identity: dict, resume: bool):
-        """A RunDirectory that belongs to all processes together."""
-        return RunDirectory(folder, identity, resume)
-
-
-class ProcessGroup(OneProcess):
-    """The processes of the group, with one model each."""
+class Processes:
+    """The processes that train together: this one alone, or all of the process group.
+    Each method gives the same answer in all of them."""
 
     def __init__(self):
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.is_first = self.rank == 0
+        together = dist.is_initialized()
+        self.rank = dist.get_rank() if together else 0
+        self.size = dist.get_world_size() if together else 1
 
-    def data_parallel(self, model):
-        """A wrapper that averages gradients. A parameter may go without one, as long as
-        it does in every step (a layer with a single source has no use for a query):
-        static_graph lets the wrapper find out."""
-        return DistributedDataParallel(model, static_graph=True)
+    def data_parallel(self, model: nn.Module) -> nn.Module:
+        """What to call in the model's place: a wrapper that averages gradients.
 
-    def own_rows(self, batch):
-        """Raises ValueError if shares differ: the mean of their means would not be the
-        batch's."""
+        A parameter may go without a gradient, as long as it does in every step (a layer
+        with a single source has no use for a query): static_graph lets it find out.
+        """
+        alone = self.size == 1
+        return model if alone else DistributedDataParallel(model, static_graph=True)
+
+    def own_rows(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """This process's share of each tensor [B, ...]. Raises ValueError if shares differ:
+        the mean of their means would not be the batch's."""
         if len(batch[0]) % self.size:
             raise ValueError(
                 f"batch_size is {len(batch[0])}: {self.size} processes need a multiple of "
@@ -85,26 +64,25 @@ class ProcessGroup(OneProcess):
             )
         return tuple(rows.chunk(self.size)[self.rank] for rows in batch)
 
-    def mean(self, value):
+    def mean(self, value: Tensor) -> Tensor:
+        """The tensor's mean over the processes."""
+        if self.size == 1:
+            return value
         value = value.detach().clone()
         dist.all_reduce(value)
         return value / self.size
 
-    def any_of(self, flag):
-        """All stop after the same step, or none: one that went on alone would wait for
-        ever."""
-        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        return self.mean(torch.tensor(float(flag), device=device)).item() > 0
+    def any_of(self, flag: bool) -> bool:
+        """Whether it is set in any process. All stop after the same step, or none: one
+        that went on alone would wait for ever."""
+        on_gpu = self.size > 1 and dist.get_backend() == "nccl"
+        flag = torch.tensor(float(flag), device="cuda" if on_gpu else "cpu")
+        return self.mean(flag).item() > 0
 
-    def run_directory(self, folder, identity, resume):
-        return SharedDirectory(folder, identity, resume)
-
-
-def processes() -> OneProcess:
-    """The process group there is, or this process alone."""
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        return ProcessGroup()
-    return OneProcess()
+    def run_directory(self, folder: str | Path, identity: dict, resume: bool):
+        """A RunDirectory that belongs to all processes together."""
+        kind = RunDirectory if self.size == 1 else SharedDirectory
+        return kind(folder, identity, resume)
 
 
 def from_rank_0(function):

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from attnres_ref.depth import depth_attention
 from attnres_ref.model import LM, LMConfig
-from attnres_ref.training.distributed import processes
+from attnres_ref.training.distributed import Processes
 from attnres_ref.training.interrupt import finish_step_on_ctrl_c
 from attnres_ref.training.provenance import provenance
 from attnres_ref.training.recipe import (
@@ -57,7 +57,7 @@ class Trainer:
         self.config, self.corpus, self.context = config, corpus, model_config.context
         torch.manual_seed(config.seed)
         self.model = LM(model_config, attend).to(self.device)
-        self.processes = processes()   # this one alone, or the group it belongs to
+        self.processes = Processes()   # this one alone, or the group it belongs to
         forward = torch.compile(self.model) if compile else self.model
         self.forward = self.processes.data_parallel(forward)
         self.optimizer = make_optimizer(self.model, config)
@@ -172,7 +172,7 @@ def run_steps(
     bar = tqdm(
         total=config.steps, initial=first, mininterval=1.0,
         desc=f"{trainer.model.config.residual}, seed {config.seed}",
-        disable=not trainer.processes.is_first,
+        disable=trainer.processes.rank > 0,
     )
     with bar, finish_step_on_ctrl_c() as stop:
         while trainer.done < config.steps:
