@@ -34,3 +34,12 @@ def commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return out.stdout.strip()
+
+
+def require_clean() -> None:
+    """Raises RuntimeError where a *.py of the checkout is not as the commit has it."""
+    status = ["git", "status", "--porcelain", "--", "*.py"]
+    root = Path(__file__).parents[2]
+    changed = subprocess.run(status, cwd=root, capture_output=True, text=True).stdout
+    if changed:
+        raise RuntimeError(f"commit first, so that a record names its code:\n{changed}")
