@@ -169,7 +169,7 @@ def test_colab_check_has_an_environment_of_its_own(clone):
 
 @needs_make
 def test_links_and_clean_need_no_set_up(clone):
-    assert "links.py owner/name" in plan(clone, "links", "REPO=owner/name")
+    assert 'links.py "owner/name"' in plan(clone, "links", "REPO=owner/name")
     assert "pip" not in plan(clone, "links", "REPO=owner/name") + plan(clone, "clean")
 
 
