@@ -45,12 +45,10 @@ site: $(SITE_INSTALLED)  ## the course as a web site, from stored outputs; in bu
 	rm -rf build/site
 	$(RUN) -m sphinx -W --keep-going -q -c notebooks/site -d build/site-doctrees \
 	    build/site-source build/site
-	$(RUN) notebooks/tools/check_links.py build/site
 
 slides: $(SITE_INSTALLED)  ## a deck of slides for each notebook; in build/slides
 	rm -rf build/slides
 	$(RUN) notebooks/site/slides.py
-	$(RUN) notebooks/tools/check_links.py build/slides
 
 test-browser: $(BROWSER_INSTALLED) site slides  ## site, slides and JupyterLab in Chromium
 	$(RUN) -m pytest --confcutdir tests/browser tests/browser
@@ -71,7 +69,7 @@ bench-gpu: $(INSTALLED)  ## the Triton kernels on one GPU, beside other implemen
 	$(RUN) -m attnres_kernels.bench --json notebooks/recorded/bench_gpu.json
 
 links:  ## REPO=owner/name: write the public address into badges and clone cells
-	$(PYTHON) notebooks/tools/links.py $(REPO)
+	$(PYTHON) notebooks/tools/links.py "$(REPO)"
 
 # build/recorded stays: recording/record.py keeps hours of unfinished work there.
 clean:  ## remove what the other targets made, except .venv
@@ -79,8 +77,8 @@ clean:  ## remove what the other targets made, except .venv
 	    build/slides build/screenshots .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-# The site's and the records' scripts use the tools beside them.
-site slides: export PYTHONPATH = notebooks/tools
+# The site's scripts use the tools beside them.
+site slides: export PYTHONPATH = notebooks/tools:notebooks/site
 # Two test workers: one thread each, or they fight over the cores.
 test: export OMP_NUM_THREADS = 1
 # Resuming bit for bit is promised, and tested, on the CPU.

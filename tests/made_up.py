@@ -3,9 +3,12 @@
 import nbformat
 from nbformat import v4
 
+import cells
 import links
 
 REPO = "someone/some-course"
+FIRST, = cells.tagged(cells.read(cells.notebooks()[0]), "bootstrap")
+BOOTSTRAP = FIRST.source.replace(links.setting(), REPO)
 PNG = "iVBORw0KGgo="
 NAME = "00_start.ipynb"
 START = 'start({"ci": 1, "cpu": 1, "t4": 1, "gpu": 1})'
@@ -31,12 +34,8 @@ By the end you can add two numbers.
 **Prerequisites** None.
 """
 CLOSING = "## Takeaways\nSums.\n\n## References\nEq. 1.\n\nNext: [01](01_next.ipynb)"
-DETAILS = """\
-<details><summary>Hint</summary>
-
-Use an operator.
-
-</details>
+HINT = "<details><summary>Hint</summary>\n\nUse an operator.\n\n</details>"
+SOLUTION = """\
 <details><summary>Solution</summary>
 
 ```python
@@ -44,13 +43,17 @@ def {name}(a, b):
     return a + b
 ```
 
-</details>
-"""
+</details>"""
 
 
-def code(source, *tags, outputs=()):
-    metadata = {"tags": list(tags)}
+def code(source, *tags, outputs=(), slide="-"):
+    metadata = {"tags": list(tags), "slideshow": {"slide_type": slide}}
     return v4.new_code_cell(source, metadata=metadata, outputs=list(outputs))
+
+
+def text(source, *tags, slide="-"):
+    metadata = {"tags": list(tags), "slideshow": {"slide_type": slide}}
+    return v4.new_markdown_cell(source, metadata=metadata)
 
 
 def stdout(text):
@@ -64,23 +67,24 @@ def picture(mime="image/png", **metadata):
 def good_notebook():
     """A notebook without faults, as small as the rules allow."""
     cells = [
-        v4.new_markdown_cell(OPENING),
-        code(links.bootstrap(REPO), "bootstrap"),
-        code(START, "imports", outputs=[stdout("CPU | preset ci\n")]),
-        v4.new_markdown_cell("A sum:"),
+        text(OPENING, slide="slide"),
+        code(BOOTSTRAP, "bootstrap", slide="skip"),
+        code(START, "imports", outputs=[stdout("CPU | preset ci\n")], slide="skip"),
+        text("A sum:", slide="slide"),
         code("def add(a, b):\n    return a + b", "inline"),
         code("draw()", outputs=[picture(alt="A line that rises")]),
-        v4.new_markdown_cell("*Figure: the line rises.*"),
+        text("*Figure: the line rises.*"),
     ]
     for number, title in enumerate(["Add", "Add again", "Spot the bug"], 1):
         name = f"00.{number}"
-        stub = f"def sum{number}(a, b):\n    ...\n\ncheck('{name}', sum{number})"
+        stub = f'def sum{number}(a, b):\n    ...\n\ncheck("{name}", sum{number})'
         cells += [
-            v4.new_markdown_cell(f"### Exercise {name} · {title} (easy, 5 min)"),
+            text(f"### Exercise {name} · {title} (easy, 5 min)", slide="subslide"),
             code(stub, "exercise", outputs=[stdout(f"{name} not solved yet\n")]),
-            v4.new_markdown_cell(DETAILS.format(name=f"sum{number}")),
+            text(HINT, slide="skip"),
+            text(SOLUTION.format(name=f"sum{number}"), "solution", slide="skip"),
         ]
-    cells.append(v4.new_markdown_cell(CLOSING))
+    cells.append(text(CLOSING, slide="slide"))
     for count, cell in enumerate([c for c in cells if c.cell_type == "code"], 1):
         cell.execution_count = count
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -99,5 +103,6 @@ def make_course(root):
     )
     (root / "notebooks").mkdir()
     nbformat.write(good_notebook(), root / "notebooks" / NAME)
-    nbformat.write(v4.new_notebook(), root / "notebooks" / "01_next.ipynb")
+    neighbour = v4.new_notebook(cells=[code(BOOTSTRAP, "bootstrap")])
+    nbformat.write(neighbour, root / "notebooks" / "01_next.ipynb")
     return root

@@ -12,6 +12,8 @@ import pytest
 
 import cells
 import handout
+import links
+import pages
 
 OURS = cells.notebooks()
 
@@ -20,7 +22,7 @@ OURS = cells.notebooks()
 def folder(tmp_path_factory):
     """The handout of the course, in a folder of its own."""
     target = tmp_path_factory.mktemp("class") / "handout"
-    handout.Handout(cells.ROOT).write(target)
+    handout.write(target)
     return target
 
 
@@ -30,61 +32,32 @@ def pair(request, folder):
     return cells.read(request.param), cells.read(folder / request.param.name)
 
 
-def prose(notebook):
-    return "\n\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-
-
-def code(notebook):
-    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def test_no_solution_is_left(pair):
+def test_solutions_outputs_and_badge_are_gone_and_all_else_stays(pair):
     whole, handed = pair
-    text = "\n".join([prose(handed), *code(handed)])
-    assert not re.search(r"<summary>\W*solution", text, re.IGNORECASE)
-    before = "\n".join([cells.SOLUTION.sub("", prose(whole)), *code(whole)])
-    for exercise in cells.exercises(whole):
-        lines = {line for line in exercise.solution.splitlines() if line.strip()}
-        given = {line for line in lines if line in before}  # in the stub, say
-        assert {line for line in lines if line in text} <= given, exercise.name
-        assert exercise.solution not in text, exercise.name
-
-
-def test_stubs_checks_hints_and_code_stay(pair):
-    whole, handed = pair
-    assert code(handed) == code(whole)
-    assert [c.metadata for c in handed.cells] == [c.metadata for c in whole.cells]
-    assert cells.HINT.findall(prose(handed)) == cells.HINT.findall(prose(whole))
-    assert cells.HEADING.findall(prose(handed)) == cells.HEADING.findall(prose(whole))
-    kept = cells.HEADING.sub("", prose(handed)).count("\n## ")
-    assert kept == prose(whole).count("\n## "), "a solution took a section with it"
-
-
-def test_no_output_and_no_badge_is_left(pair):
-    _, handed = pair
     nbformat.validate(handed)
-    for cell in handed.cells:
-        assert not cell.get("outputs") and not cell.get("execution_count")
-    assert "colab.research" not in prose(handed)
+    for exercise in cells.exercises(whole):
+        assert exercise.solution not in cells.prose(handed), exercise.name
+    assert not re.search(r"<summary>\W*solution|colab\.research", cells.prose(handed), re.I)
+
+    left = [cell for cell in whole.cells if "solution" not in cells.tags(cell)]
+    assert len(left) == len(whole.cells) - len(cells.exercises(whole))
+    assert [c.metadata for c in handed.cells] == [c.metadata for c in left]
+    for cell, before in list(zip(handed.cells, left, strict=True))[1:]:
+        if cell.cell_type == "code":
+            assert cell.source == before.source
+            assert cell.outputs == [] and cell.execution_count is None
+        else:  # but for the targets of links
+            same = [re.sub(r"\]\(\S+\)", "]", c.source) for c in (cell, before)]
+            assert same[0] == same[1]
 
 
 def test_links_lead_to_what_is_there_or_is_public(folder):
-    pages = {p.name: prose(cells.read(p)) for p in folder.glob("*.ipynb")}
-    pages["README.md"] = (folder / "README.md").read_text(encoding="utf-8")
-    assert len(pages) == len(OURS) + 1
-    inside = [
-        (name, target)
-        for name, text in pages.items()
-        for target in re.findall(r"\]\(([^)\s]+)", text)
-        if "://" not in target
-    ]
-    assert len(inside) > 5 * len(OURS)
-    for name, target in inside:
-        path, _, anchor = target.partition("#")
-        assert (folder / path).exists(), f"{name} links to {target}"
-        if path == "README.md" and anchor:
-            headings = re.findall(r"^## (.+)$", pages[path], re.MULTILINE)
-            assert anchor in [h.lower().replace(" ", "-") for h in headings], target
+    for path in [*folder.glob("*.ipynb"), folder / "README.md"]:
+        inside = [link for link in pages.targets(pages.prose(path)) if "://" not in link]
+        assert inside and list(pages.dead_links(path, folder)) == [], path.name
+    text = pages.prose(folder / OURS[3].name)            # links to a test and to our code
+    assert f"https://github.com/{links.setting()}/blob/main/tests/" in text
+    assert "](course/" in pages.prose(folder / OURS[2].name)
 
 
 def test_authors_advice_and_tests_are_not_handed_out(folder):
@@ -128,6 +101,7 @@ def test_the_folder_runs_by_itself(folder):
 def test_a_malformed_exercise_is_refused():
     notebook = cells.read(OURS[0])
     for cell in notebook.cells:
-        cell.source = cell.source.replace("<summary>Solution", "<summary>Answer")
-    with pytest.raises(ValueError, match="needs <details><summary>Hint"):
-        handout.Handout(cells.ROOT).notebook(notebook)
+        if "solution" in cells.tags(cell):
+            cell.metadata.tags = []
+    with pytest.raises(ValueError, match="has the tag solution"):
+        handout.without_solutions(notebook)

@@ -4,6 +4,7 @@ import pytest
 
 import claims
 import claims_hybrid
+import judging
 import ledger
 
 
@@ -17,21 +18,21 @@ def test_the_ledger_is_fresh():
 @pytest.mark.parametrize(
     "low, high, below, expected",
     [
-        (-0.2, -0.1, True, claims.HOLDS),
-        (-0.2, -0.1, False, claims.FAILS),
-        (0.1, 0.2, True, claims.FAILS),
-        (0.1, 0.2, False, claims.HOLDS),
-        (-0.1, 0.2, True, claims.OPEN),
-        (-0.1, 0.0, True, claims.OPEN),
+        (-0.2, -0.1, True, judging.HOLDS),
+        (-0.2, -0.1, False, judging.FAILS),
+        (0.1, 0.2, True, judging.FAILS),
+        (0.1, 0.2, False, judging.HOLDS),
+        (-0.1, 0.2, True, judging.OPEN),
+        (-0.1, 0.0, True, judging.OPEN),
     ],
 )
 def test_a_verdict_needs_the_whole_interval(low, high, below, expected):
-    assert claims.verdict(low, high, below) == expected
+    assert judging.verdict(low, high, below) == expected
 
 
 def test_a_row_shows_mean_and_spread():
-    row = claims.judged("growth", "ratio", [1.5, 1.6, 1.7], below=False, limit=1.0)
-    assert row == ("growth", "ratio 1.600", "+/- 0.248 (3 seeds)", claims.HOLDS)
+    row = judging.judged("growth", "ratio", [1.5, 1.6, 1.7], below=False, limit=1.0)
+    assert row == ("growth", "ratio 1.600", "+/- 0.248 (3 seeds)", judging.HOLDS)
 
 
 def test_only_the_part_between_the_markers_changes():
@@ -43,8 +44,17 @@ def test_only_the_part_between_the_markers_changes():
 
 @pytest.mark.parametrize("text", ["nothing", f"{ledger.BEGIN} no end"])
 def test_a_lost_marker_is_an_error(text):
-    with pytest.raises(ValueError, match="lacks the two lines"):
+    with pytest.raises(ValueError):
         ledger.rewritten(text, "| new |")
+
+
+def test_runs_are_paired_by_seed():
+    def runs(*seeds):
+        return [dict(train=dict(seed=seed), val_loss=2.0 + seed) for seed in seeds]
+
+    assert judging.between(claims.loss, runs(0, 1), runs(0, 1)) == [0.0, 0.0]
+    with pytest.raises(ValueError, match="no pairs"):
+        judging.between(claims.loss, runs(0, 1), runs(0, 2))
 
 
 def test_gains_of_reasoning_are_by_seed_and_above_zero_is_better():

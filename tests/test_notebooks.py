@@ -20,11 +20,6 @@ def test_every_address_agrees_with_the_setting():
     assert not stale, f"run `make links REPO={links.setting()}`: {list(stale)}"
 
 
-def test_numbers_are_used_once():
-    numbers = [path.name[:2] for path in cells.notebooks()]
-    assert len(set(numbers)) == len(numbers)
-
-
 def test_the_map_links_every_notebook():
     text = (cells.ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
     linked = re.findall(r"\]\((\d\d_\w+\.ipynb)\)", text)

@@ -1,11 +1,5 @@
 """Docstrings in plain text become reStructuredText that says the same."""
 
-import sys
-
-import cells
-
-sys.path.append(str(cells.ROOT / "notebooks" / "site"))
-
 from plain_docstrings import restructured
 
 
@@ -20,16 +14,16 @@ sources:     n tensors
              of one shape
 Returns [..., d]: also `weights` [n, ...].
 Raises ValueError for *args."""
-    assert restructured(doc.splitlines(), {"query", "sources"}) == [
+    assert restructured(doc, {"query", "sources"}) == [
         "Read what earlier layers wrote (Eq. 2-4).",
         "",
         "::",
         "",
         "    h = sum_i a_i v_i",
         "",
+        "",
         ":param query: [d], the query w\\_l",
-        ":param sources: n tensors",
-        "    of one shape",
+        ":param sources: n tensors of one shape",
         "",
         "Returns [..., d]\\: also \\ ``weights``\\  [n, ...].",
         "Raises ValueError for \\*args.",
@@ -38,4 +32,4 @@ Raises ValueError for *args."""
 
 
 def test_a_word_and_a_colon_are_no_parameter():
-    assert restructured(["Note: nothing."], {"query"}) == ["Note\\: nothing.", ""]
+    assert restructured("Note: nothing.", {"query"}) == ["Note\\: nothing.", ""]

@@ -1,72 +1,62 @@
-"""Slides: cut by structure, complete, in order, and about as full as a screen."""
+"""Slides: what a deck shows and what it does not, and that it has all it loads."""
+
+import re
 
 import pytest
-from nbformat import v4
 
 import cells
 import slides
-from made_up import make_course
+
+PATHS = cells.notebooks()
 
 
-def kinds(deck):
-    return [cell.metadata["slideshow"]["slide_type"] for cell in deck.cells]
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """A folder with the deck of notebook 03."""
+    folder = tmp_path_factory.mktemp("slides")
+    slides.BUILD, before = folder, slides.BUILD
+    slides.main([PATHS[3].name[:2]])
+    slides.BUILD = before
+    return folder
 
 
-def made_of(*texts):
-    return v4.new_notebook(cells=[v4.new_markdown_cell(text) for text in texts])
+def test_a_deck_loads_and_links_what_is_there(build):
+    pages = [build / f"{PATHS[3].stem}.html", build / "index.html"]
+    assert set(pages) == set(build.glob("*.html"))
+    decks = {f"{path.stem}.html" for path in PATHS}
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        targets = re.findall(r'(?:href|src)="([^"#]+)', text)
+        own = [to for to in targets if not re.match(r"https://|data:", to)]
+        assert {"reveal/dist/theme/course.css", "icon.svg"} <= set(own)
+        assert all((build / to).is_file() or to in decks for to in own)
+        assert not re.search(r'<(?:script|link)[^>]*(?:src|href)="https?:', text)
+    assert decks <= set(targets), "the index lists every deck"
 
 
-def test_headings_start_slides():
-    deck = slides.deck(made_of("# T\n\na", "## S\n\nb\n\n### X\n\nc", "d"))
-    found = [cell.source for cell in deck.cells]
-    assert found == ["# T", "a", "## S", "b", "### X", "c", "d"]
-    assert kinds(deck) == ["slide", "-", "slide", "-", "subslide", "-", "-"]
+def test_set_up_badges_and_solutions_are_left_out_and_figures_described(build):
+    text = (build / f"{PATHS[3].stem}.html").read_text(encoding="utf-8")
+    for absent in ("colab-badge", "<summary>Solution", "<summary>Hint", "subprocess",
+                   "Minutes", "Previous:", "start({"):
+        assert absent not in text, absent
+    notebook = cells.read(PATHS[3])
+    drawing = [c for c in notebook.cells if "image/png" in str(c.get("outputs"))]
+    assert text.count("<summary>Code of the figure") == len(drawing) > 3
+    pictures = [out for cell in drawing for out in cell.outputs if "metadata" in out]
+    assert all(f'alt="{out.metadata["image/png"]["alt"]}"' in text for out in pictures)
 
 
-def test_a_heading_below_a_heading_shares_its_slide():
-    assert kinds(slides.deck(made_of("## S\n\n### X\n\na"))) == ["slide", "-", "-"]
-
-
-def test_what_does_not_fit_goes_below():
-    deck = slides.deck(made_of("## S", *["word " * 60] * 9))
-    assert kinds(deck)[0] == "slide" and kinds(deck).count("subslide") >= 1
-    for slide in slides.slides(list(slides.parts(deck))):
-        assert sum(part.lines for part in slide) <= slides.LINES
-
-
-def test_a_figure_keeps_its_caption_and_an_announcement_its_table():
-    picture = v4.new_output("display_data", data={"image/png": "iVBORw0KGgo="})
-    notebook = made_of("## S", *["word " * 60] * 2)
-    notebook.cells += [v4.new_code_cell("draw()", outputs=[picture])]
-    notebook.cells += [v4.new_markdown_cell("*Figure: a line.*\n\nAs a table:")]
-    notebook.cells += [v4.new_markdown_cell("| a |\n|---|\n" + "| 1 |\n" * 9)]
-    packed = slides.slides(list(slides.parts(notebook)))
-    found = [[part.cell.source[:8] for part in slide] for slide in packed]
-    assert ["draw()", "*Figure:"] in found
-    assert found[-1][0] == "As a tab" and found[-1][1].startswith("| a |")
-
-
-def test_set_up_badges_and_solutions_are_left_out(tmp_path):
-    notebook = cells.read(cells.notebooks(make_course(tmp_path))[0])
-    text = "\n".join(cell.source for cell in slides.deck(notebook).cells)
-    assert "# 00 · Start" in text and "Exercise 00.1" in text
-    for absent in ("colab-badge", "<details>", "an operator", "subprocess", "**Minutes"):
-        assert absent not in text
-
-
-def test_code_and_formulas_stay_whole():
-    source = "a\n\n```python\nx = 1\n\n# no heading\ny = 2\n```\n\n$$\na\n\nb\n$$\n\nc"
-    assert slides.paragraphs(source)[1:3] == [
-        "```python\nx = 1\n\n# no heading\ny = 2\n```", "$$\na\n\nb\n$$",
-    ]
-
-
-@pytest.mark.parametrize("path", cells.notebooks(), ids=lambda path: path.name[:2])
-def test_every_notebook_makes_a_deck(path):
-    notebook = cells.read(path)
-    deck = slides.deck(notebook)
-    assert deck.cells[0].source.startswith("# ")
-    shown = [cell.source for cell in deck.cells if cell.cell_type == "code"]
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert shown == [cell.source for cell in code if not slides.is_set_up(cell)]
-    assert 10 < sum(kind != "-" for kind in kinds(deck)) < 80
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name[:2])
+def test_sections_are_slides_of_a_size(path):
+    kinds, shown = [], 0
+    for cell in cells.read(path).cells:
+        kind = cell.metadata["slideshow"]["slide_type"]
+        if cell.cell_type == "markdown":
+            is_section = cell.source.startswith(("# ", "## "))
+            assert (kind == "slide") == is_section, cell.source[:60]
+            folded = cell.source.startswith("<details>")
+            assert (kind == "skip") == folded, cell.source[:60]
+        kinds.append(kind)
+        shown = 0 if kind in ("slide", "subslide") else shown + (kind == "-")
+        assert shown <= 5, f"six cells on a slide: {cell.source[:60]}"
+    assert 10 < sum(kind in ("slide", "subslide") for kind in kinds) < 80

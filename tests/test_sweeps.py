@@ -5,94 +5,111 @@ from dataclasses import asdict
 
 import pytest
 
+import mixing
 import record
 import sweeps
+from attnres_ref.model import LMConfig
 from attnres_ref.notebook import recorded
 from attnres_ref.streams import STREAMS
+from attnres_ref.study.sweep import Trial
+from attnres_ref.training import TrainConfig, provenance
 
 
 @pytest.mark.parametrize("name", sweeps.SWEEPS)
 def test_every_run_of_a_sweep_has_a_name_of_its_own(name):
-    for corpus, trials in sweeps.SWEEPS[name]().items():
-        names = [trial.name for trial in trials]
+    for corpus, sweep in sweeps.SWEEPS[name].items():
+        names = [trial.name for trial in sweep()]
         assert names and len(names) == len(set(names)), corpus
 
 
 def test_runs_that_studies_share_by_name_are_the_same_run():
     runs = defaultdict(set)
     for study in sweeps.STUDIES:
-        for trial in (trial for trials in study().values() for trial in trials):
+        for trial in study():
             runs[trial.name].add(trial)
     assert all(len(same) == 1 for same in runs.values())
 
 
-def test_every_residual_is_ablated_with_three_paired_seeds():
-    seeds = defaultdict(list)
-    for trial in sweeps.ablations()["python_sources"]:
-        size = trial.model
-        row = size.residual, size.block_size, size.window, size.scaled_init
-        seeds[row].append(trial.train.seed)
-        assert trial.train.lr == sweeps.LR
-    assert {residual for residual, _, _, _ in seeds} == set(STREAMS)
-    assert {S for residual, S, _, _ in seeds if residual == "block"} == {2, 4, 8, 16}
-    assert {W for residual, _, W, _ in seeds if residual == "window"} == {4, 8}
-    assert set(map(tuple, seeds.values())) == {(0, 1, 2)}
-
-
 @pytest.mark.parametrize("sweep", [sweeps.scaling, sweeps.scaling_gpu])
 def test_a_scaling_run_sees_its_tokens_per_parameter(sweep):
-    (trials,) = sweep().values()
-    for trial in trials:
+    for trial in sweep():
         size, recipe = trial.model, trial.train
         parameters = 6 * size.d_model**2 * size.n_layers
         tokens = recipe.steps * recipe.batch_size * size.context
         assert tokens / parameters == pytest.approx(sweeps.TOKENS_PER_PARAMETER, rel=0.02)
 
 
-@pytest.mark.parametrize("name", sweeps.PUZZLES)
-def test_puzzles_pair_seeds_of_models_that_fit_the_task(name):
-    task, seeds, recipes = sweeps.corpus(name), defaultdict(list), defaultdict(set)
-    for trial in sweeps.puzzles()[name]:
-        size, recipe = trial.model, trial.train
-        seeds[size.n_layers, size.residual].append(recipe.seed)
-        recipes[size.n_layers].add((recipe.lr, recipe.steps, recipe.batch_size))
-        assert size.vocab_size == task.vocab_size >= task.n_tokens
-        task.batch(0, 0, 1, size.context)          # there is room for a question
-    depths = (4, 8) if name == "pointer_chasing" else (8,)
-    assert seeds == {
-        (depth, residual): [0, 1, 2, 3, 4] for depth in depths for residual in sweeps.MAIN
-    }
-    assert all(len(of_depth) == 1 for of_depth in recipes.values())
+RECORDED = [name for name in sweeps.SWEEPS if name != "scaling_gpu"]
 
 
-def test_the_tool_says_which_sweeps_there_are():
-    told = record.__doc__
-    assert [name for name in sweeps.SWEEPS if name not in told] == []
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_is_recorded_are_the_runs_of_the_sweep(name):
+    for corpus, runs in recorded(name).items():
+        trials = sweeps.SWEEPS[name][corpus]()
+        assert [run["name"] for run in runs] == [trial.name for trial in trials]
+        for run, trial in zip(runs, trials):
+            for kept, config in ((run["model"], trial.model), (run["train"], trial.train)):
+                assert kept.items() <= asdict(config).items()
+            steps = [step for step, _ in run.get("observed", [])]
+            every = trial.train.eval_every
+            assert not steps or steps == [*range(0, trial.train.steps + 1, every)]
 
 
-@pytest.mark.parametrize("sweep", [sweeps.hybrid, sweeps.hybrid_start])
-def test_a_hybrid_has_three_kda_to_one_mla_and_pairs_its_seeds(sweep):
-    pairs = defaultdict(set)
-    for trial in sweep()["python_sources"]:
-        names = trial.model.layer_names
-        assert names.count("kda") == 3 * names.count("mla") and names[1::2] == ("moe",) * 8
-        assert trial.model.block_size == 6
-        recipe = trial.train.lr, trial.train.seed, trial.model.scaled_init
-        pairs[recipe].add(trial.model.residual)
-    for (lr, _, _), residuals in pairs.items():          # half the rate: PreNorm alone
-        assert residuals == ({"prenorm", "block"} if lr >= sweeps.LR else {"prenorm"})
-    for rate in {lr for lr, _, _ in pairs} - {sweeps.LR / 2}:
-        assert {seed for lr, seed, _ in pairs if lr == rate} == {0, 1, 2}
+def test_ablations_and_puzzles_leave_none_out():
+    assert {trial.model.residual for trial in sweeps.ablations()} == set(STREAMS)
+    for name, task in sweeps.PUZZLES.items():
+        assert all(run["data"] == task.fingerprint for run in recorded("puzzles")[name])
 
 
-@pytest.mark.parametrize("name", sweeps.PUZZLES)
-def test_the_recorded_puzzles_are_those_of_the_sweep(name):
-    runs = recorded("puzzles")[name]
-    assert [run["name"] for run in runs] == [trial.name for trial in sweeps.puzzles()[name]]
-    for run, trial in zip(runs, sweeps.puzzles()[name]):
-        assert run["data"] == sweeps.corpus(name).fingerprint
-        for kept, config in ((run["model"], trial.model), (run["train"], trial.train)):
-            assert kept.items() <= asdict(config).items()
-        assert [step for step, _ in run["observed"]] == [
-            *range(0, trial.train.steps + 1, trial.train.eval_every)
-        ]
+# --- recording ------------------------------------------------------------------------
+
+
+class Answer:
+    """What git says of the checkout."""
+
+    def __init__(self, stdout):
+        self.stdout, self.returncode = stdout, 0
+
+
+@pytest.mark.parametrize("recorder", [record, mixing])
+def test_a_dirty_tree_is_refused_before_anything_is_made(recorder, tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance.subprocess, "run", lambda *a, **k: Answer(" M x.py\n"))
+    monkeypatch.setattr("sys.argv", ["it", "baseline"][: 1 + (recorder is record)])
+    monkeypatch.setattr(recorder, "FOLDER", tmp_path)
+    monkeypatch.setattr(mixing, "PARTS", tmp_path / "parts")
+    monkeypatch.setattr(record, "corpus", None)        # nothing is even loaded
+    monkeypatch.setattr(mixing, "load", None)
+    with pytest.raises(RuntimeError, match="x.py"):
+        recorder.main()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clean_tree_is_recorded_when_all_runs_are_there(tmp_path, monkeypatch):
+    tiny = dict(d_model=8, n_layers=2, n_heads=1, context=16, block_size=1)
+    trials = [
+        Trial(f"{name}-seed0", LMConfig(residual=name, **tiny),
+              TrainConfig(steps=2, batch_size=2, eval_every=1, eval_windows=2))
+        for name in ("prenorm", "full")
+    ]
+    monkeypatch.setattr(provenance.subprocess, "run", lambda *a, **k: Answer(""))
+    monkeypatch.setattr(record, "FOLDER", tmp_path)
+    monkeypatch.setattr(record, "SWEEPS", {"ablations": {"python_sources": lambda: trials}})
+    monkeypatch.setattr(record, "STUDIES", [])
+    written = {}
+    monkeypatch.setattr(record, "write", written.__setitem__)
+
+    monkeypatch.setattr("sys.argv", ["record.py", "ablations", "--part", "1/2"])
+    with pytest.raises(SystemExit, match="1 are still to come, prenorm-seed0 first"):
+        record.main()
+    assert written == {}
+    monkeypatch.setattr("sys.argv", ["record.py", "ablations", "--part", "0/2"])
+    record.main()
+    runs = written["ablations"]["python_sources"]
+    assert [run["name"] for run in runs] == ["prenorm-seed0", "full-seed0"]
+
+
+def test_only_some_records_keep_what_was_observed():
+    run = dict(name="a", val_loss=1.0, train_curve=[2.0], rms=[3.0])
+    run["observed"] = [[0, dict(rms=[1.0])], [9, dict(rms=[3.0])]]
+    assert record.slim(run, False) == dict(name="a", val_loss=1.0)
+    assert record.slim(run, True)["observed"] == run["observed"]

@@ -1,5 +1,5 @@
 """The rows of the ledger that notebook 11 speaks of: Kimi Linear, and reasoning in steps.
-Judged as in claims.py."""
+Judged as in judging.py."""
 
 from collections.abc import Iterator
 from statistics import mean
@@ -7,19 +7,19 @@ from statistics import mean
 from attnres_ref.notebook import recorded
 from attnres_ref.plots import STYLES
 from attnres_ref.study import compare, paper
-from attnres_ref.study.probes import unevenness
 from attnres_ref.study.puzzles import final_accuracies
-from claims import Row, gaps, judged
+from claims import gradient_spread, growth, loss
+from judging import Claim, between, gaps, judged
+from sweeps import LR
 
-RATE = 8e-3                            # PreNorm's best of four, under a Transformer
 RECIPES = (
-    ("hybrid", RATE, "plain start"),
-    ("hybrid", 2 * RATE, "twice the rate"),            # PreNorm's best of three here
-    ("hybrid_start", RATE, "scaled start"),
+    ("hybrid", LR, "plain start"),
+    ("hybrid", 2 * LR, "twice the rate"),              # PreNorm's best of three here
+    ("hybrid_start", LR, "scaled start"),
 )
 
 
-def hybrids() -> Iterator[Row]:
+def hybrids() -> Iterator[Claim]:
     """PreNorm and Block (S = 6) under KDA, MLA and mixtures of experts, by recipe."""
     better = sum(block > prenorm for prenorm, block in paper.DOWNSTREAM.values())
     claim = f"Kimi Linear is better with Block: {better} of {len(paper.DOWNSTREAM)} scores"
@@ -28,35 +28,19 @@ def hybrids() -> Iterator[Row]:
         ours, baseline = (
             compare.select(records, residual=name, lr=lr) for name in ("block", "prenorm")
         )
-
-        def gap(number):
-            return gaps(map(number, ours), map(number, baseline))
-
-        yield judged(f"{claim}; {recipe}", "hybrid, difference of losses", gap(loss))
-        yield judged(
-            f"its hidden state stays bounded (Fig. 5); {recipe}",
-            "hybrid, growth less PreNorm's", gap(growth),
-        )
-        yield judged(
-            f"its gradients are more even (Fig. 5); {recipe}",
-            "hybrid, coefficient of variation less PreNorm's", gap(spread),
-        )
+        for what, measured, number in (
+            (claim, "difference of losses", loss),
+            ("its hidden state stays bounded (Fig. 5)", "growth less PreNorm's", growth),
+            (
+                "its gradients are more even (Fig. 5)",
+                "coefficient of variation less PreNorm's", gradient_spread,
+            ),
+        ):
+            gained = between(number, ours, baseline)
+            yield judged(f"{what}; {recipe}", f"hybrid, {measured}", gained)
 
 
-def loss(run: dict) -> float:
-    return run["val_loss"]
-
-
-def growth(run: dict) -> float:
-    read = run["observed"][-1][1]["input_rms"]
-    return mean(read[-4:]) / mean(read[2:6])
-
-
-def spread(run: dict) -> float:
-    return unevenness(run["observed"][-1][1]["gradient_norm"])[1]
-
-
-def reasoning() -> Iterator[Row]:
+def reasoning() -> Iterator[Claim]:
     """Notebook 11: the gain on puzzles of two or more steps, and whether it is larger
     there than on those of one. Of accuracies, so that above zero is better."""
     theirs = {
@@ -64,10 +48,10 @@ def reasoning() -> Iterator[Row]:
         for name, (baseline, ours) in paper.DOWNSTREAM.items()
     }
     for task, runs in recorded("puzzles").items():
-        name, found = task.replace("_", " "), final_accuracies(runs)
+        name, accuracies = task.replace("_", " "), final_accuracies(runs)
         for residual in ("block", "full"):
             label, beyond_one = STYLES[residual][0], []
-            for depth, seeds in found.items():
+            for depth, seeds in accuracies.items():
                 one, more = by_steps(seeds[residual], seeds["prenorm"])
                 beyond_one.append(gaps(more, one))
                 yield judged(
@@ -75,7 +59,7 @@ def reasoning() -> Iterator[Row]:
                     f"{name}, L = {depth}",
                     "gain in accuracy for two or more steps", more, below=False,
                 )
-            depths = ", ".join(map(str, found))
+            depths = ", ".join(map(str, accuracies))
             yield judged(
                 f"and gains more there than on others ({theirs['MMLU']}): {name}, "
                 f"L = {depths}",

@@ -8,29 +8,18 @@ their depth weights in recorded/depth_weights.json.
 
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from attnres_ref import plots
 from attnres_ref.notebook import recorded
 from attnres_ref.study import compare
 
-FIGURES = Path(__file__).resolve().parents[1] / "figures"
-
-
-def save(figure: Figure, name: str) -> None:
-    FIGURES.mkdir(exist_ok=True)
-    figure.savefig(
-        FIGURES / name, dpi=110, bbox_inches="tight", metadata={"Software": None}
-    )
-    print(f"wrote notebooks/figures/{name}")
-
-
-def main() -> None:
-    weights = recorded("depth_weights")
-    save(plots.depth_heat_map(weights["full"], "Full AttnRes, trained"), "full_weights.png")
-    losses = compare.final_losses(recorded("residuals")["python_sources"])
-    save(plots.final_losses(losses, "Python sources, three seeds"), "final_losses.png")
-
-
 if __name__ == "__main__":
-    main()
+    weights = recorded("depth_weights")["full"]
+    losses = compare.final_losses(recorded("residuals")["python_sources"])
+    figures = {
+        "full_weights": plots.depth_heat_map(weights, "Full AttnRes, trained"),
+        "final_losses": plots.final_losses(losses, "Python sources, three seeds"),
+    }
+    for name, figure in figures.items():
+        path = Path(__file__).parents[1] / "figures" / f"{name}.png"
+        figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+        print(f"wrote notebooks/figures/{path.name}")

@@ -20,22 +20,20 @@ BEGIN, END = "<!-- ledger: written by recording/ledger.py -->", "<!-- end of the
 
 def table() -> str:
     """The whole ledger in Markdown."""
-    lines = ["| the paper | here | spread (95 %) | verdict |", "|---|---|---|---|"]
-    for part in (*claims.PARTS, *claims_hybrid.PARTS):
-        lines += ["| " + " | ".join(row) + " |" for row in part()]
-    return "\n".join(lines)
+    parts = (*claims.PARTS, *claims_hybrid.PARTS)
+    rows = ["| " + " | ".join(claim) + " |" for part in parts for claim in part()]
+    head = ["| the paper | here | spread (95 %) | verdict |", "|---|---|---|---|"]
+    return "\n".join(head + rows)
 
 
 def rewritten(text: str, content: str) -> str:
     """`text` with `content` between the two markers. Raises ValueError without them."""
-    before, found, rest = text.partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not found or not closed:
-        raise ValueError(f"the text lacks the two lines {BEGIN} and {END}")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
     return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
 
 
-def main() -> None:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="fail if the table is stale")
     options = parser.parse_args()
@@ -44,7 +42,3 @@ def main() -> None:
     if options.check and fresh != text:
         sys.exit("the ledger is stale: run python notebooks/recording/ledger.py")
     README.write_text(fresh, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

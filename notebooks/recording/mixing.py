@@ -9,10 +9,7 @@ JSON is written once all models are there.
 
 import argparse
 import json
-import math
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
@@ -20,14 +17,14 @@ from attnres_ref import LM
 from attnres_ref.study.mixing import mixing_matrix, semiseparable_rank, source_ablation
 from attnres_ref.study.patterns import rank_bound, reads
 from attnres_ref.study.sweep import Trial
-from attnres_ref.training.provenance import provenance
+from attnres_ref.training.provenance import provenance, require_clean
 from attnres_ref.training.run_directory import load_checkpoint
-from record import ROOT, write
+from record import FOLDER, rounded, stop_if_any, write
 from sweeps import STUDY, ablations
 from tiny_data import load
 
 CORPUS = "python_sources"
-PARTS = ROOT / "build" / "recorded" / "mixing"
+PARTS, STUDY_RUNS = FOLDER / "mixing", FOLDER / "study" / CORPUS
 WINDOWS, ABLATION_WINDOWS = 4, 16      # of STUDY's context: for matrices, for losses
 PICKED = 8                             # tokens and channels whose ranks are measured
 ABLATED = STUDY.lm("full"), STUDY.lm("block")        # lose their sources one by one
@@ -57,45 +54,31 @@ def matrix_and_ranks(model: LM, tokens) -> dict:
         name: [semiseparable_rank(M[..., i], tolerance) for i in picked]
         for name, tolerance in (("rank", TIGHT), ("rough_rank", ROUGH))
     }
-    mean = M.mean(-1).tolist()
-    matrix = [rounded(row[: layer + 1]) for layer, row in enumerate(mean)]
+    matrix = [rounded(row[: layer + 1]) for layer, row in enumerate(M.mean(-1).tolist())]
     return dict(matrix=matrix, **ranks, rank_bound=rank_bound(model.config))
-
-
-def rounded(values):
-    """To four digits; JSON has no nan, so a number that does not exist is None."""
-    if isinstance(values, dict):
-        return {key: rounded(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [rounded(value) for value in values]
-    return None if math.isnan(values) else float(f"{values:.4g}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", default="0/1", help="K/N: every N-th model from the K-th")
-    study = ROOT / "build" / "recorded" / "study"
-    parser.add_argument("--folder", type=Path, default=study, help="the study's runs")
-    options = parser.parse_args()
-    part, parts = map(int, options.part.split("/"))
+    part, parts = map(int, parser.parse_args().part.split("/"))
 
+    require_clean()
     corpus = load(CORPUS)
     # Another initialisation is no other residual.
-    trials = [trial for trial in ablations()[CORPUS] if not trial.model.scaled_init]
+    trials = [trial for trial in ablations() if not trial.model.scaled_init]
     PARTS.mkdir(parents=True, exist_ok=True)
     for trial in trials[part::parts]:
-        kept, run = PARTS / f"{trial.name}.json", options.folder / CORPUS / trial.name
-        if kept.exists() or not (run / "result.json").exists():
+        file, run = PARTS / f"{trial.name}.json", STUDY_RUNS / trial.name
+        if file.exists() or not (run / "result.json").exists():
             continue                               # measured, or not trained to the end
         model = LM(trial.model)
         model.load_state_dict(load_checkpoint(run / "checkpoint.pt")["model"])
-        kept.write_text(json.dumps(measured(trial, model, corpus)) + "\n")
+        file.write_text(json.dumps(measured(trial, model, corpus)) + "\n")
         print(f"measured {trial.name}", flush=True)
 
     files = [PARTS / f"{trial.name}.json" for trial in trials]
-    missing = [file.stem for file in files if not file.exists()]
-    if missing:
-        sys.exit(f"{len(missing)} models are to come, {missing[0]} first: nothing written")
+    stop_if_any([file.stem for file in files if not file.exists()])
     records = [json.loads(file.read_text()) for file in files]
     write("mixing", {CORPUS: records})
 

@@ -1,43 +1,42 @@
 """Record the runs that the notebooks draw beside a learner's: notebooks/recorded/*.json.
 
-    python notebooks/recording/record.py baseline  # choose lr and initialisation
-    python notebooks/recording/record.py residuals  # three residuals, three seeds
-    python notebooks/recording/record.py residuals --part 0/2  # half of the runs
-    python notebooks/recording/record.py query_rate  # queries at 1/4 of the rate
+    python notebooks/recording/record.py ablations
+    python notebooks/recording/record.py ablations --part 0/2  # half of the runs
     python notebooks/recording/record.py depth_weights  # what `residuals` then read
 
-Notebooks 04 to 07 draw rates, recipe, start, ablations, gentler, scaling and shape;
-scaling_gpu waits for a GPU. Notebook 11 draws hybrid, hybrid_start and puzzles. What
-each holds is said in sweeps.py, one function each.
-
-A sweep goes on where it stopped. The JSON is written once all its runs are there.
+sweeps.py says what each sweep is for. A sweep goes on where it stopped; its JSON is
+written once all its runs are there. Commit first: a record names the code that made it.
 """
 
 import argparse
 import json
+import math
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 from attnres_ref import LM
 from attnres_ref.hybrid.routing import router_statistics
 from attnres_ref.study.probes import depth_weights, dynamics
 from attnres_ref.study.puzzles import accuracy_observer
-from attnres_ref.study.sweep import run_sweep
+from attnres_ref.study.sweep import run_trial
+from attnres_ref.training.provenance import require_clean
 from attnres_ref.training.run_directory import load_checkpoint
 from sweeps import PUZZLES, SIZE, STUDIES, SWEEPS, corpus
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDY_NAMES = [sweep.__name__ for sweep in STUDIES]
+FOLDER = ROOT / "build" / "recorded"   # of the runs
+KEEP_OBSERVED = ("ablations", "hybrid", "hybrid_start", "puzzles")
 
 
-def record_depth_weights(folder: Path) -> None:
+def record_depth_weights() -> None:
     """Depth weights of the trained seed 0 models, from the checkpoints of `residuals`."""
     sources = corpus("python_sources")
     inputs, _ = sources.validation_windows(SIZE.train.eval_windows, SIZE.model["context"])
     weights = dict(data=sources.fingerprint)
     for residual in ("block", "full"):
         model = LM(SIZE.lm(residual))
-        run = folder / "residuals" / "python_sources" / f"{residual}-seed0"
+        run = FOLDER / "residuals" / "python_sources" / f"{residual}-seed0"
         model.load_state_dict(load_checkpoint(run / "checkpoint.pt")["model"])
         rows = depth_weights(model, inputs)
         weights[residual] = [[round(w, 4) for w in row.tolist()] for row in rows]
@@ -54,58 +53,55 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sweep", choices=[*SWEEPS, "depth_weights"])
     parser.add_argument("--part", default="0/1", help="K/N: every N-th run from the K-th")
-    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "recorded")
     options = parser.parse_args()
+    require_clean()
     if options.sweep == "depth_weights":
-        return record_depth_weights(options.folder)
+        return record_depth_weights()
     part, parts = map(int, options.part.split("/"))
 
-    sweep = SWEEPS[options.sweep]()
+    sweep = SWEEPS[options.sweep]
+    is_study = {*sweep.values()} <= {*STUDIES}
     corpora = {name: corpus(name) for name in sweep}
-    folder = options.folder / ("study" if options.sweep in STUDY_NAMES else options.sweep)
+    trials = [(name, trial) for name in sweep for trial in sweep[name]()]
+    folder = FOLDER / ("study" if is_study else options.sweep)
 
-    def run(name, trials):
-        observe = observer_of(options.sweep, name, corpora[name])
-        return run_sweep(trials, corpora[name], folder / name, observe)
+    def run(name, trial):
+        data, observe = corpora[name], None
+        if name in PUZZLES:
+            observe = accuracy_observer(data)
+        elif is_study:  # all observe, since they share runs; some of their files keep it
+            observe = observer(data)
+        return run_trial(trial, data, folder / name / trial.name, observe)
 
-    everything = [(name, trial) for name, trials in sweep.items() for trial in trials]
-    for name, trial in everything[part::parts]:
-        run(name, [trial])
+    for name, trial in trials[part::parts]:
+        run(name, trial)
+    files = [folder / name / trial.name / "result.json" for name, trial in trials]
+    stop_if_any([file.parent.name for file in files if not file.exists()])
 
-    missing = [
-        trial.name for name, trial in everything
-        if not (folder / name / trial.name / "result.json").exists()
-    ]
-    if missing:
-        sys.exit(
-            f"{len(missing)} runs are still to come, {missing[0]} first: nothing written"
-        )
-    records = {name: run(name, trials) for name, trials in sweep.items()}
-    if options.sweep in (*STUDY_NAMES, "puzzles"):
-        keep = options.sweep in ("ablations", "hybrid", "hybrid_start", "puzzles")
-        records = {name: [slim(r, keep) for r in runs] for name, runs in records.items()}
+    records, keep = defaultdict(list), options.sweep in KEEP_OBSERVED
+    for name, trial in trials:
+        record = run(name, trial)
+        records[name].append(slim(record, keep) if "observed" in record else record)
     write(options.sweep, records)
 
 
-def observer_of(sweep: str, name: str, corpus):
-    """All studies observe, since they share runs; only some of their files keep it."""
-    if name in PUZZLES:
-        return accuracy_observer(corpus)
-    return observer(corpus) if sweep in STUDY_NAMES else None
+def stop_if_any(missing: list[str]) -> None:
+    if missing:
+        sys.exit(f"{len(missing)} are still to come, {missing[0]} first: nothing written")
 
 
 def observer(corpus):
     """Fig. 5's quantities over 16 validation windows, and what routers do where there are
-    any, for `run_sweep`."""
+    any, for `run_trial`."""
 
     def observe(model):
         windows = corpus.validation_windows(16, model.config.context)
         device = next(model.parameters()).device
         inputs, targets = (window.to(device) for window in windows)
-        found = dynamics(model, inputs, targets)
+        measured = dynamics(model, inputs, targets)
         if "moe" in model.config.layer_names:
-            found |= router_statistics(model, inputs)
-        return rounded(found)
+            measured |= router_statistics(model, inputs)
+        return rounded(measured)
 
     return observe
 
@@ -117,13 +113,14 @@ def slim(record: dict, keep_observed: bool) -> dict:
     return {key: value for key, value in record.items() if key not in dropped}
 
 
-def rounded(observed):
-    """Every number in it to four digits: enough for a plot, and a file that can be read."""
-    if isinstance(observed, dict):
-        return {key: rounded(values) for key, values in observed.items()}
-    if isinstance(observed, list):
-        return [rounded(value) for value in observed]
-    return float(f"{observed:.4g}")
+def rounded(values):
+    """Every number in it to four digits: enough for a plot, and a file that can be read.
+    JSON has no nan, so a number that does not exist is None."""
+    if isinstance(values, dict):
+        return {key: rounded(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [rounded(value) for value in values]
+    return None if math.isnan(values) else float(f"{values:.4g}")
 
 
 if __name__ == "__main__":

@@ -22,47 +22,32 @@ LR = 8e-3                              # PreNorm's best of RATES on this corpus
 RATES = (2e-3, 4e-3, 8e-3, 1.6e-2)
 
 
-def baseline() -> dict[str, list[Trial]]:
+def main_size(name: str, residual: str, seed: int, scaled=False, **recipe) -> Trial:
+    model = SIZE.lm(residual, scaled_init=scaled)
+    return Trial(f"{name}-seed{seed}", model, SIZE.training(seed=seed, **recipe))
+
+
+def baseline() -> list[Trial]:
     """PreNorm alone: peak learning rate x initialisation of the output projections."""
-    return {
-        "tinyshakespeare": [
-            Trial(
-                f"prenorm-lr{lr:g}-{'scaled' if scaled else 'plain'}-seed{seed}",
-                SIZE.lm("prenorm", scaled_init=scaled),
-                SIZE.training(lr=lr, seed=seed),
-            )
-            for seed in (0,)
-            for lr in (1e-3, 2e-3, 4e-3, 8e-3)
-            for scaled in (False, True)
-        ]
-    }
+    return [
+        main_size(f"prenorm-lr{lr:g}-{start}", "prenorm", 0, start == "scaled", lr=lr)
+        for lr in (1e-3, 2e-3, 4e-3, 8e-3)
+        for start in ("plain", "scaled")
+    ]
 
 
-def residuals() -> dict[str, list[Trial]]:
+def residuals() -> list[Trial]:
     """PreNorm, Block (S=4) and Full at the recipe chosen for PreNorm; seeds are paired."""
-    return {
-        corpus: [
-            Trial(f"{residual}-seed{seed}", SIZE.lm(residual), SIZE.training(seed=seed))
-            for seed in SEEDS
-            for residual in MAIN
-        ]
-        for corpus in ("tinyshakespeare", "python_sources")
-    }
+    return [main_size(name, name, seed) for seed in SEEDS for name in MAIN]
 
 
-def query_rate() -> dict[str, list[Trial]]:
+def query_rate() -> list[Trial]:
     """The AttnRes runs again, with pseudo-queries that learn at a quarter of the rate."""
-    return {
-        "tinyshakespeare": [
-            Trial(
-                f"{residual}-query0.25-seed{seed}",
-                SIZE.lm(residual),
-                SIZE.training(seed=seed, query_lr_scale=0.25),
-            )
-            for seed in SEEDS
-            for residual in ("block", "full")
-        ]
-    }
+    return [
+        main_size(f"{residual}-query0.25", residual, seed, query_lr_scale=0.25)
+        for seed in SEEDS
+        for residual in ("block", "full")
+    ]
 
 
 def study(residual: str, seed: int, **changes) -> Trial:
@@ -78,107 +63,72 @@ def study(residual: str, seed: int, **changes) -> Trial:
     )
 
 
-def rates() -> dict[str, list[Trial]]:
+def paired(*rows, seeds=SEEDS, lr: float = LR) -> list[Trial]:
+    """Runs of the same seeds for each row: some residuals, and what is changed for them."""
+    return [
+        study(residual, seed, lr=lr, **changes)
+        for seed in seeds
+        for residuals, changes in rows
+        for residual in residuals
+    ]
+
+
+def rates() -> list[Trial]:
     """Peak learning rate x residual: the baseline's best, and each at its own."""
-    return {
-        "python_sources": [
-            study(residual, seed, lr=lr)
-            for lr in RATES
-            for seed in SEEDS
-            for residual in MAIN
-        ]
-    }
+    return [trial for lr in RATES for trial in paired((MAIN, {}), lr=lr)]
 
 
-def recipe() -> dict[str, list[Trial]]:
+def recipe() -> list[Trial]:
     """What of the recipe AttnRes is sensitive to: one change at a time from LR, and
     slow queries at a rate that is too high."""
-    changes = [
-        (dict(lr=LR, query_lr_scale=0.25), ("block", "full")),
-        (dict(lr=LR, query_weight_decay=0.1), ("full",)),
-        (dict(lr=RATES[-1], query_lr_scale=0.25), ("full",)),
-        (dict(lr=LR, warmup_steps=120), ("prenorm", "full")),
+    return [
+        *paired((["block", "full"], dict(query_lr_scale=0.25))),
+        *paired((["full"], dict(query_weight_decay=0.1))),
+        *paired((["full"], dict(query_lr_scale=0.25)), lr=RATES[-1]),
+        *paired((["prenorm", "full"], dict(warmup_steps=120))),
     ]
-    return {
-        "python_sources": [
-            study(residual, seed, **change)
-            for change, residuals in changes
-            for seed in SEEDS
-            for residual in residuals
-        ]
-    }
 
 
-def ablations() -> dict[str, list[Trial]]:
+def ablations() -> list[Trial]:
     """Tables 4 and 5, and the block sizes of Fig. 6, at the recipe chosen for PreNorm."""
-    return {
-        "python_sources": [
-            study(residual, seed, lr=LR, **change)
-            for seed in SEEDS
-            for residual, change in ROWS
-        ]
-    }
+    return paired(
+        (MAIN, {}),
+        ([residual for residual in VARIANTS if residual != "window"], {}),
+        (["window"], dict(window=4)),      # of 16 layers, as the paper's 8 of 32 ...
+        (["window"], dict(window=8)),      # ... and the paper's 8
+        *((["block"], dict(block_size=size)) for size in (2, 8, 16)),
+        (["prenorm"], dict(scaled_init=True)),           # was plain the better start?
+    )
 
 
-ROWS = (
-    *((residual, {}) for residual in MAIN),
-    *((residual, {}) for residual in VARIANTS if residual != "window"),
-    ("window", dict(window=4)),        # of 16 layers, as the paper's 8 of 32 ...
-    ("window", dict(window=8)),        # ... and the paper's 8
-    *(("block", dict(block_size=size)) for size in (2, 8, 16)),
-    ("prenorm", dict(scaled_init=True)),                 # was plain the better start?
-)
-
-
-def start() -> dict[str, list[Trial]]:
+def start() -> list[Trial]:
     """The three residuals from GPT-2's smaller output projections: at this size the
     better start for PreNorm too, which `baseline` (d=128, other corpus) did not find."""
-    return {
-        "python_sources": [
-            study(residual, seed, lr=LR, scaled_init=True)
-            for seed in SEEDS
-            for residual in MAIN
-        ]
-    }
+    return paired((MAIN, dict(scaled_init=True)))
 
 
-def gentler() -> dict[str, list[Trial]]:
+def gentler() -> list[Trial]:
     """The variants that LR is too much for, at a quarter of it: compare with `rates`."""
-    return {
-        "python_sources": [
-            study(residual, seed, lr=LR / 4, **change)
-            for seed in SEEDS
-            for residual, change in (("input_query", {}), ("window", dict(window=4)))
-        ]
-    }
+    return paired((["input_query"], {}), (["window"], dict(window=4)), lr=LR / 4)
 
 
-def scaling() -> dict[str, list[Trial]]:
+def scaling() -> list[Trial]:
     """Five sizes at TOKENS_PER_PARAMETER: about an hour on one core."""
-    return {
-        "python_sources": [
-            study(residual, seed, lr=LR, d_model=d, n_layers=L, **schedule(d, L, 8 * 128))
-            for seed in (0, 1)
-            for d, L in ((24, 6), (32, 8), (40, 10), (48, 12), (56, 14))
-            for residual in MAIN
-        ]
-    }
+    sizes = ((24, 6), (32, 8), (40, 10), (48, 12), (56, 14))
+    rows = [
+        (MAIN, dict(d_model=d, n_layers=L, **schedule(d, L, 8 * 128))) for d, L in sizes
+    ]
+    return paired(*rows, seeds=(0, 1))
 
 
-def scaling_gpu() -> dict[str, list[Trial]]:
+def scaling_gpu() -> list[Trial]:
     """The same from 6 to 95 million parameters, for a GPU. Not recorded yet, and its
     rate is the preset's guess: find PreNorm's best at the smallest size first."""
-    size = dict(lr=PRESETS["gpu"].train.lr, context=512, batch_size=64)
-    return {
-        "torch_sources": [
-            study(
-                residual, 0, **size, d_model=d, n_layers=L, n_heads=d // 64,
-                **schedule(d, L, 64 * 512),
-            )
-            for d, L in ((256, 16), (384, 20), (512, 24), (640, 28), (704, 32))
-            for residual in MAIN
-        ]
-    }
+    usual, rows = dict(context=512, batch_size=64), []
+    for d, L in ((256, 16), (384, 20), (512, 24), (640, 28), (704, 32)):
+        size = dict(**usual, d_model=d, n_layers=L, n_heads=d // 64)
+        rows.append((MAIN, size | schedule(d, L, 64 * 512)))
+    return paired(*rows, seeds=(0,), lr=PRESETS["gpu"].train.lr)
 
 
 TOKENS_PER_PARAMETER = 4               # the embedding and the head are not counted
@@ -190,51 +140,39 @@ def schedule(d: int, L: int, batch_tokens: int) -> dict[str, int]:
     return dict(steps=steps, warmup_steps=steps // 10, eval_every=max(50, steps // 8))
 
 
-def shape() -> dict[str, list[Trial]]:
+def shape() -> list[Trial]:
     """Depth against width at about 0.4 million parameters, as many steps for all."""
-    return {
-        "python_sources": [
-            study(residual, seed, lr=LR, d_model=d, n_layers=L)
-            for seed in (0, 1)
-            for d, L in ((96, 8), (80, 10), (64, 16), (52, 24), (44, 32))
-            for residual in ("prenorm", "full")
-        ]
-    }
+    sizes = ((96, 8), (80, 10), (64, 16), (52, 24), (44, 32))
+    rows = [(["prenorm", "full"], dict(d_model=d, n_layers=L)) for d, L in sizes]
+    return paired(*rows, seeds=(0, 1))
 
 
 HYBRID = "kda,moe,kda,moe,kda,moe,mla,moe"          # Kimi Linear: three KDA to one MLA
 
 
-def of_hybrid(residual: str, seed: int, lr: float, **changes) -> Trial:
+def under_kimi(residuals, lr: float, seeds=SEEDS, **changes) -> list[Trial]:
     recipe = "-".join([f"lr{lr:g}", *changes])
-    return Trial(
-        f"hybrid-{residual}-{recipe}-seed{seed}",
-        STUDY.lm(residual, layers=HYBRID, block_size=6, **changes),
-        STUDY.training(seed=seed, lr=lr),
-    )
+    return [
+        Trial(
+            f"hybrid-{residual}-{recipe}-seed{seed}",
+            STUDY.lm(residual, layers=HYBRID, block_size=6, **changes),
+            STUDY.training(seed=seed, lr=lr),
+        )
+        for seed in seeds
+        for residual in residuals
+    ]
 
 
-def hybrid() -> dict[str, list[Trial]]:
+def hybrid() -> list[Trial]:
     """PreNorm and Block (S=6) over Kimi-Linear-style layers, at PreNorm's best rate among
     Transformers and at twice that; PreNorm alone at half, where it was worse."""
-    pairs = [
-        of_hybrid(residual, seed, lr)
-        for lr in (LR, 2 * LR)
-        for seed in SEEDS
-        for residual in ("prenorm", "block")
-    ]
-    return {"python_sources": pairs + [of_hybrid("prenorm", s, LR / 2) for s in (0, 1)]}
+    pairs = [*under_kimi(MAIN[:2], LR), *under_kimi(MAIN[:2], 2 * LR)]
+    return pairs + under_kimi(["prenorm"], LR / 2, seeds=(0, 1))
 
 
-def hybrid_start() -> dict[str, list[Trial]]:
+def hybrid_start() -> list[Trial]:
     """The same from GPT-2's smaller output projections, as `start` for Transformers."""
-    return {
-        "python_sources": [
-            of_hybrid(residual, seed, LR, scaled_init=True)
-            for seed in SEEDS
-            for residual in ("prenorm", "block")
-        ]
-    }
+    return under_kimi(MAIN[:2], LR, scaled_init=True)
 
 
 # Notebook 11: tokens here are facts and questions, see tiny_data.
@@ -249,9 +187,9 @@ PUZZLE = Preset(
 PUZZLE_SEEDS = (0, 1, 2, 3, 4)
 
 
-def puzzles() -> dict[str, list[Trial]]:
-    """Accuracy by the number of dependent steps, with paired seeds: two depths for
-    pointer chasing and one for sums. About two minutes a run on one core.
+def puzzle(residual: str, n_layers: int, seed: int, size=(), **recipe) -> Trial:
+    """A run whose accuracy is told by the number of dependent steps. About two minutes
+    on one core.
 
     Size and recipe were chosen on PreNorm alone, on seed 100, so that accuracy falls
     from 1 to near chance within the hops asked. Tried for pointers: pairs as two tokens
@@ -262,25 +200,26 @@ def puzzles() -> dict[str, list[Trial]]:
     PreNorm's rates; theirs were not looked for. Block has S = 2, so that the smallest
     model has two blocks. 16 layers (at 1e-3) were begun and left out for want of time.
     """
-    def trial(residual, n_layers, seed, size=(), **recipe):
-        return Trial(
-            f"{residual}-L{n_layers}-seed{seed}",
-            PUZZLE.lm(residual, n_layers=n_layers, **dict(size)),
-            PUZZLE.training(seed=seed, **recipe),
-        )
+    return Trial(
+        f"{residual}-L{n_layers}-seed{seed}",
+        PUZZLE.lm(residual, n_layers=n_layers, **dict(size)),
+        PUZZLE.training(seed=seed, **recipe),
+    )
 
-    sums = dict(size=dict(vocab_size=136, context=12), batch_size=64, steps=1000, lr=1e-3)
-    return {
-        "pointer_chasing": [
-            trial(residual, depth, seed)
-            for seed in PUZZLE_SEEDS
-            for depth in (4, 8)
-            for residual in MAIN
-        ],
-        "chained_addition": [
-            trial(residual, 8, seed, **sums) for seed in PUZZLE_SEEDS for residual in MAIN
-        ],
-    }
+
+def pointer_chasing() -> list[Trial]:
+    return [
+        puzzle(residual, depth, seed)
+        for seed in PUZZLE_SEEDS
+        for depth in (4, 8)
+        for residual in MAIN
+    ]
+
+
+def chained_addition() -> list[Trial]:
+    recipe = dict(batch_size=64, steps=1000, lr=1e-3)
+    size = dict(vocab_size=136, context=12)
+    return [puzzle(name, 8, seed, size, **recipe) for seed in PUZZLE_SEEDS for name in MAIN]
 
 
 PUZZLES = {
@@ -300,6 +239,12 @@ STUDIES = (
     rates, recipe, start, ablations, gentler, scaling, scaling_gpu, shape, hybrid,
     hybrid_start,
 )
+# The sweeps by name, each as {corpus: its function}.
 SWEEPS = {
-    sweep.__name__: sweep for sweep in (baseline, residuals, query_rate, puzzles, *STUDIES)
+    "baseline": {"tinyshakespeare": baseline},
+    "residuals": {"tinyshakespeare": residuals, "python_sources": residuals},
+    "query_rate": {"tinyshakespeare": query_rate},
+    "puzzles": {"pointer_chasing": pointer_chasing, "chained_addition": chained_addition},
+    **{sweep.__name__: {"python_sources": sweep} for sweep in STUDIES},
 }
+SWEEPS["scaling_gpu"] = {"torch_sources": scaling_gpu}

@@ -1,17 +1,10 @@
-"""Sphinx on build/site-source, which notebooks/site/site_source.py writes."""
+"""Sphinx on build/site-source, which site_source.py writes. `make site` puts this folder
+and notebooks/tools on the path."""
 
-import hashlib
-import sys
-from base64 import b64decode
+from importlib.resources import files
 from importlib.util import find_spec
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("", "kernels", "notebooks/site", "notebooks/tools")
-sys.path[:0] = [str(ROOT / part) for part in PARTS]
-
-import cells  # noqa: E402
-import links  # noqa: E402
+import links
 
 project = "Attention Residuals from scratch"
 author = copyright = "the course's authors"
@@ -24,22 +17,22 @@ nb_execution_mode = "off"  # the stored outputs are the record
 nb_merge_streams = True
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 4
-suppress_warnings = [
-    "mystnb.unknown_mime_type",
-]
 
+autodoc_default_options = {"members": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False  # those of torch are not written as ours are
 autodoc_mock_imports = [] if find_spec("triton") else ["triton"]  # none on macOS
 
-mathjax_path = "mathjax/tex-svg.js"
+# No page loads anything from afar.
+MATHJAX = files("mathjax") / "static/mathjax/es5/tex-svg.js"
+mathjax_path = MATHJAX.name
 mathjax3_config = {"options": {"enableMenu": False}}  # the menu loads parts from afar
 
 html_theme = "sphinx_book_theme"
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system has it
 html_favicon = "static/icon.svg"
 templates_path = ["templates"]
-html_static_path = ["static", str(ROOT / "build" / "site-static")]
+html_static_path = ["static", str(MATHJAX)]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
@@ -55,29 +48,3 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-
-
-def pictures() -> dict[str, str]:
-    """Alt text of every stored picture, by the name MyST-NB will give its file."""
-    found = {}
-    for path in cells.notebooks(ROOT):
-        for cell in cells.read(path).cells:
-            for output in cell.get("outputs", []):
-                if png := output.get("data", {}).get("image/png"):
-                    name = hashlib.sha256(b64decode(png)).hexdigest()
-                    found[name] = output.metadata["image/png"]["alt"]
-    return found
-
-
-def set_alt(app, doctree) -> None:
-    from docutils import nodes
-
-    for image in doctree.findall(nodes.image):
-        alt = app.config.picture_alts.get(Path(image["uri"]).stem)
-        if alt:
-            image["alt"] = alt
-
-
-def setup(app) -> None:
-    app.add_config_value("picture_alts", pictures(), "env")
-    app.connect("doctree-read", set_alt)

@@ -1,7 +1,7 @@
 """The few questions the tools and tests ask of a notebook's JSON."""
 
-import ast
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,27 +9,30 @@ import nbformat
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
-NUMBERED = "[0-9][0-9]_*.ipynb"
 
 HEADING = re.compile(
-    r"^#+ Exercise (?P<name>\d\d\.\d+) · (?P<title>.+)"
-    r" \((?P<difficulty>easy|medium|hard), (?P<minutes>\d+) min\)$",
+    r"^#+ Exercise (?P<name>\d\d\.\d+) · (?P<title>.+) \((?:easy|medium|hard), \d+ min\)$",
     re.MULTILINE,
 )
-DETAILS = r"<details><summary>{}</summary>\n\n(.+?)\n\n</details>"
-HINT = re.compile(DETAILS.format("Hint"), re.DOTALL)
-SOLUTION = re.compile(DETAILS.format("Solution"), re.DOTALL)
+CHECK = re.compile(r'^check\("(?P<name>[\d.]+)", (?P<answer>\w+)\)\Z', re.MULTILINE)
+FOLDED = "<details><summary>{}</summary>\n\n...\n\n</details>"
 PYTHON_BLOCK = re.compile(r"^```python\n(.+?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def notebooks(root: Path = ROOT) -> list[Path]:
-    """The course's notebooks in reading order."""
-    return sorted((root / "notebooks").glob(NUMBERED))
+def notebooks(root: Path = ROOT, numbers: Iterable[str] = ()) -> list[Path]:
+    """The course's notebooks in reading order, all or those of `numbers` ("02", ...)."""
+    paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    return [path for path in paths if path.name.startswith(tuple(numbers) or "")]
 
 
 def read(path: Path) -> NotebookNode:
     """The notebook at `path`, in nbformat 4; each source is one string."""
     return nbformat.read(path, as_version=4)
+
+
+def prose(notebook: NotebookNode) -> str:
+    """The text of all Markdown cells."""
+    return "\n\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -53,51 +56,35 @@ class Exercise:
 def exercises(notebook: NotebookNode) -> list[Exercise]:
     """Every exercise of a notebook. Raises ValueError for one that is malformed."""
     imports = "\n".join(cell.source for cell in tagged(notebook, "imports"))
-    found = []
+    exercises = []
     for index, cell in enumerate(notebook.cells):
-        if cell.cell_type != "code" or "exercise" not in tags(cell):
-            continue
-        try:
-            name, answer, stub = _stub(cell.source)
-            _heading(notebook.cells, index, name)
-            solution = _solution(notebook.cells, index)
-        except (SyntaxError, ValueError) as error:
-            raise ValueError(f"cell {index}: {error}") from None
-        found.append(Exercise(name, answer, imports, stub, solution))
-    return found
+        if "exercise" in tags(cell):
+            try:
+                exercises.append(_exercise(imports, *notebook.cells[index - 1 : index + 3]))
+            except ValueError as error:
+                raise ValueError(f"cell {index}: {error}") from None
+    return exercises
 
 
-def _stub(source: str) -> tuple[str, str, str]:
-    """Split a stub cell into its exercise's name, its answer's name and the rest."""
-    body = ast.parse(source).body
-    match body[-1] if body else None:
-        case ast.Expr(
-            ast.Call(ast.Name("check"), [ast.Constant(str(name)), ast.Name(answer)], [])
-        ) as last:
-            rest = source.splitlines()[: last.lineno - 1]
-            return name, answer, "\n".join(rest) + "\n"
-    raise ValueError('the last line of a stub cell must be check("02.1", your_name)')
+def _exercise(imports: str, title, stub, hint, solution) -> Exercise:
+    """The exercise of four cells in a row."""
+    heading, check = HEADING.search(title.source), CHECK.search(stub.source)
+    name = check and check["name"]
+    blocks = PYTHON_BLOCK.findall(solution.source)
+    for is_right, rule in (
+        (check, 'the last line of a stub is check("02.1", your_name)'),
+        (heading and heading["name"] == name, "before a stub comes markdown with a heading "
+         f"like ### Exercise {name} · Title (easy, 5 min)"),
+        (_folded(hint, "Hint"), f"after a stub comes {FOLDED.format('Hint')}"),
+        (_folded(solution, "Solution"), f"after a hint comes {FOLDED.format('Solution')}"),
+        ("solution" in tags(solution), "the cell of a solution has the tag solution"),
+        (len(blocks) == 1, f"a solution has one ```python block, not {len(blocks)}"),
+    ):
+        if not is_right:
+            raise ValueError(rule)
+    return Exercise(name, check["answer"], imports, stub.source[: check.start()], blocks[0])
 
 
-def _heading(cells: list[NotebookNode], index: int, name: str) -> None:
-    before = cells[index - 1]
-    heading = before.cell_type == "markdown" and HEADING.search(before.source)
-    if not heading or heading["name"] != name:
-        raise ValueError(
-            f'the markdown cell before the stub needs a heading like "### Exercise '
-            f'{name} · Title (easy, 5 min)"'
-        )
-
-
-def _solution(cells: list[NotebookNode], index: int) -> str:
-    after = cells[index + 1].source if index + 1 < len(cells) else ""
-    hint, solution = HINT.search(after), SOLUTION.search(after)
-    if not hint or not solution:
-        raise ValueError(
-            "the markdown cell after the stub needs <details><summary>Hint</summary> "
-            "and <details><summary>Solution</summary>, a blank line inside each end"
-        )
-    blocks = PYTHON_BLOCK.findall(solution[1])
-    if len(blocks) != 1:
-        raise ValueError(f"a solution has one ```python block, this has {len(blocks)}")
-    return blocks[0]
+def _folded(cell: NotebookNode, word: str) -> bool:
+    before, _, after = FOLDED.format(word).partition("...")
+    return cell.source.startswith(before) and cell.source.endswith(after)

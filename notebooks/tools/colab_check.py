@@ -13,51 +13,27 @@ notebook fails if a cell fails, or if it changes any installed package, torch ab
 
 import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
-from importlib import metadata
 from pathlib import Path
 
-import nbclient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
-
 import cells
+import course
 import links
-import outputs
-from devices import colab_versions
 
 SITE = Path(sysconfig.get_path("purelib"))
 # The reader's own settings, which a new runtime does not have.
 OURS = ("ATTNRES_", "GIT_", "IPYTHON", "JUPYTER", "PYTHON", "XDG_")
 
 
-def installed(site: Path = SITE) -> dict[str, int]:
-    """When each distribution of a site-packages folder was installed, by name and version.
-
-    Installing the same version once more is a change, too.
-    """
+def installed(site: Path = SITE) -> set[tuple[str, int]]:
+    """Each distribution of a site-packages folder, by name and version, and when it was
+    installed: installing the same version once more is a change, too."""
     records = site.glob("*.dist-info/RECORD")
-    return {path.parent.stem: path.stat().st_mtime_ns for path in records}
-
-
-def changes(before: dict[str, int], after: dict[str, int]) -> list[str]:
-    """The distributions that came, went or were written anew, in a sentence each."""
-    return [
-        f"the notebook {verb} {name}"
-        for name in sorted(before.keys() | after.keys())
-        if (verb := _verb(before.get(name), after.get(name)))
-    ]
-
-
-def _verb(before: int | None, after: int | None) -> str | None:
-    if before == after:
-        return None
-    return "installed" if before is None else "removed" if after is None else "reinstalled"
+    return {(path.parent.stem, path.stat().st_mtime_ns) for path in records}
 
 
 def publish(root: Path, target: Path) -> Path:
@@ -97,77 +73,32 @@ def run(path: Path, folder: Path, published: Path, repo: str) -> list[str]:
     home, content = folder / "root", folder / "content"
     home.mkdir(parents=True)
     (content / "sample_data").mkdir(parents=True)
-    notebook = cells.read(path)
-    client = nbclient.NotebookClient(
-        notebook,
-        timeout=600,
-        kernel_name="python3",
-        extra_arguments=["--log-level=ERROR"],
-        resources={"metadata": {"path": str(content)}},
-    )
-    before, reached = installed(), []
-    client.on_cell_start = lambda cell, cell_index: reached.append(cell_index)
-    try:
-        client.execute(env=environment(home, published, repo))
-    except (CellExecutionError, DeadKernelError, TimeoutError) as error:
-        return [f"cell {reached[-1]}:\n{error}", *changes(before, installed())]
-    if not (content / "course" / "attnres_ref").is_dir():
-        return ["the bootstrap cell has not fetched the course"]
-    for line in warnings(notebook):
-        print("    stderr:", line)
-    return changes(before, installed())
-
-
-def warnings(notebook) -> list[str]:
-    """What cells other than the bootstrap wrote to stderr, progress bars aside."""
-    return [
-        line
-        for cell in notebook.cells
-        if cell.cell_type == "code" and "bootstrap" not in cells.tags(cell)
-        for out in cell.outputs
-        if out.get("name") == "stderr" and not outputs.is_progress(out)
-        for line in out.text.splitlines()
-    ]
-
-
-def versions_table(colab: dict[str, str], here: dict[str, str]) -> str:
-    """A line per package: Colab's version, the one here, and whether they are equal."""
-    rows = [("package", "Colab", "here", "")]
-    for name, version in colab.items():
-        found = here.get(name, "-")
-        note = "equal" if found == version else "differs" if name in here else "left out"
-        rows.append((name, version, found, note))
-    return "\n".join("{:16}{:16}{:16}{}".format(*row).rstrip() for row in rows)
-
-
-def versions_here() -> dict[str, str]:
-    found = {d.name.lower(): d.version for d in metadata.distributions()}
-    return found | {"python": platform.python_version()}
+    before, env = installed(), environment(home, published, repo)
+    fault = course.run(cells.read(path), content, timeout=600, env=env)
+    if not fault and not (content / "course" / "attnres_ref").is_dir():
+        fault = "the bootstrap cell has not fetched the course"
+    changed = sorted({name for name, _ in before ^ installed()})
+    faults = [fault] if fault else []
+    return faults + [f"the notebook changed the package {name}" for name in changed]
 
 
 def main(arguments: list[str] | None = None, root: Path = cells.ROOT) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("numbers", nargs="*", help="02 03 ...; default: all")
-    numbers = tuple(parser.parse_args(arguments).numbers) or ("",)
-    paths = [path for path in cells.notebooks(root) if path.name.startswith(numbers)]
-    if any("attnres" in name for name in installed()):
+    paths = cells.notebooks(root, parser.parse_args(arguments).numbers)
+    if any("attnres" in name for name, _ in installed()):
         parser.error("the course is installed here; on Colab it is not: make colab-check")
 
     failed, repo = [], links.setting(root)
     with tempfile.TemporaryDirectory(prefix="colab-") as temporary:
         published, before = publish(root, Path(temporary, "published")), installed()
         for count, path in enumerate(paths, 1):
-            print(f"[{count}/{len(paths)}] {path.name}", flush=True)
-            start = time.perf_counter()
+            print(f"[{count}/{len(paths)}] {path.name} ...", end=" ", flush=True)
             faults = run(path, Path(temporary, path.stem), published, repo)
-            verdict = "FAILED" if faults else "runs, no package changed"
-            print(f"    {verdict}, {time.perf_counter() - start:.0f} s", flush=True)
-            for fault in faults:
-                print(f"    {fault}")
+            print(*faults or ["runs, no package changed"], sep="\n", flush=True)
             failed += [path.name] if faults else []
             if installed() != before:  # the next make builds the environment anew
                 Path(sys.prefix, ".installed").unlink(missing_ok=True)
-    print("\n" + versions_table(colab_versions(), versions_here()))
     print(f"\n{len(paths) - len(failed)} passed, {len(failed)} failed", *failed)
     return 1 if failed or not paths else 0
 

@@ -35,37 +35,28 @@ TEMPLATE = """\
 """
 
 
-def run(path: Path) -> NotebookNode:
-    """Run the notebook at `path` from its own folder, in a new kernel.
+def run(notebook: NotebookNode, folder: Path, timeout=None, **kernel) -> str | None:
+    """Run `notebook` in a new kernel that starts in `folder`, and keep its outputs there.
+    Returns what went wrong at the first cell that fails, or None.
 
-    Returns it with its new outputs. Raises CellFailed at the first cell that fails.
+    timeout: seconds for a cell
+    kernel:  how the kernel starts, env={...}
     """
-    notebook = cells.read(path)
     client = NotebookClient(
         notebook,
-        timeout=None,
+        timeout=timeout,
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],  # of the kernel itself
-        resources={"metadata": {"path": str(path.parent)}},
+        resources={"metadata": {"path": str(folder)}},
     )
-    reached = []
-    client.on_cell_start = lambda cell, cell_index: reached.append(cell_index)
+    begun = []
+    client.on_cell_start = lambda cell, cell_index: begun.append(cell_index)
     try:
-        client.execute()
-    except (CellExecutionError, DeadKernelError) as error:
-        raise CellFailed(reached[-1], str(error), notebook) from None
-    outputs.clean(notebook)
-    return notebook
-
-
-class CellFailed(RuntimeError):
-    """A cell raised, or took the kernel with it. `notebook` holds what ran so far."""
-
-    def __init__(self, index: int, traceback: str, notebook: NotebookNode) -> None:
-        super().__init__(f"cell {index}:\n{traceback}")
-        self.notebook = notebook
+        client.execute(**kernel)
+    except (CellExecutionError, DeadKernelError, TimeoutError) as error:
+        return f"cell {begun[-1]}:\n{error}"
 
 
 def save(notebook: NotebookNode, path: Path) -> None:
@@ -76,39 +67,27 @@ def save(notebook: NotebookNode, path: Path) -> None:
     path.with_suffix(".html").write_text(html, encoding="utf-8")
 
 
-def course(paths: list[Path], build: Path, in_place: bool) -> int:
-    """Run `paths` in order, a line of progress each. Returns the exit status."""
-    for count, path in enumerate(paths, 1):
-        print(f"[{count}/{len(paths)}] {path.name} ...", end=" ", flush=True)
-        start = time.perf_counter()
-        try:
-            notebook = run(path)
-        except CellFailed as error:
-            print(f"failed after {time.perf_counter() - start:.0f} s")
-            print(f"\n{path.name}, {error}", file=sys.stderr)
-            if not in_place:
-                save(error.notebook, build / path.name)
-            return 1
-        print(f"{time.perf_counter() - start:.0f} s", flush=True)
-        if in_place:
-            nbformat.write(notebook, path)
-        else:
-            save(notebook, build / path.name)
-    return 0
-
-
-def main(arguments: list[str] | None = None, root: Path = cells.ROOT) -> int:
+def main(arguments: list[str] | None = None, root: Path = cells.ROOT) -> None:
     parser = argparse.ArgumentParser(description="Run the notebooks of the course.")
     parser.add_argument("numbers", nargs="*", help="02 03 ...; default: all")
     parser.add_argument("--in-place", action="store_true", help="record outputs anew")
     options = parser.parse_args(arguments)
-    paths = cells.notebooks(root)
-    known = [path.name[:2] for path in paths]
-    if unknown := [n for n in options.numbers if n not in known]:
-        parser.error(f"no notebook {', '.join(unknown)}; there are {', '.join(known)}")
-    chosen = [p for p in paths if p.name[:2] in (options.numbers or known)]
-    return course(chosen, root / "build" / "course", options.in_place)
+    paths = cells.notebooks(root, options.numbers)
+    if not paths:
+        parser.error(f"no notebook {', '.join(options.numbers)}")
+    for count, path in enumerate(paths, 1):
+        print(f"[{count}/{len(paths)}] {path.name} ...", end=" ", flush=True)
+        start, notebook = time.perf_counter(), cells.read(path)
+        fault = run(notebook, path.parent)
+        print(f"{time.perf_counter() - start:.0f} s", flush=True)
+        outputs.clean(notebook)
+        if not options.in_place:
+            save(notebook, root / "build" / "course" / path.name)
+        elif not fault:
+            nbformat.write(notebook, path)
+        if fault:
+            sys.exit(f"\n{path.name}, {fault}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

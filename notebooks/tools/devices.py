@@ -1,4 +1,4 @@
-"""Rules for notebooks that run on any device: minutes, half precision, packages."""
+"""Rules for notebooks that run on any device: minutes for each, packages that Colab has."""
 
 import ast
 import re
@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PRESETS = {"ci", "cpu", "t4", "gpu"}  # training.presets, without importing torch
-RUNTIME = Path(__file__).with_name("colab-runtime.txt")
 
 
 def colab_versions() -> dict[str, str]:
     """{"torch": "2.11.0+cu128", ...} from the lines of colab-runtime.txt, comments too."""
-    text = RUNTIME.read_text(encoding="utf-8")
+    text = Path(__file__).with_name("colab-runtime.txt").read_text(encoding="utf-8")
     return dict(re.findall(r"^(?:# )?([\w.-]+)==([\w.+]+)", text, re.MULTILINE))
 
 
@@ -30,30 +29,19 @@ def tells_minutes_for_each_preset(page) -> Iterator[str]:
             yield f"cell {index}: start({{...}}) lacks {', '.join(sorted(lacking))}"
 
 
-def leaves_half_precision_to_the_device(page) -> Iterator[str]:
-    """A T4 computes in fp16, with a scaler; train(...) and Trainer know that."""
-    for index, node in nodes(page):
-        match node:
-            case ast.Attribute(ast.Name("torch"), "bfloat16" | "autocast" as name):
-                yield (
-                    f"cell {index}: uses torch.{name}; a T4 has no bfloat16, so take "
-                    "half_precision(device) of attnres_ref.training"
-                )
-
-
 def imports_what_colab_has(page) -> Iterator[str]:
     known = set(sys.stdlib_module_names) | own_packages(page.root)
     known |= {name.lower() for name in colab_versions()}
-    for index, node in nodes(page):
-        for name in imported(node):
+    for index, tree in page.trees:
+        for name in sorted(name for node in ast.walk(tree) for name in imported(node)):
             if name.lower() not in known:
                 yield f"cell {index}: imports {name}, not in colab-runtime.txt"
 
 
 def own_packages(root: Path) -> set[str]:
     """Packages of the course, which the bootstrap cell puts on the path."""
-    found = [p for place in ("", "kernels", "notebooks") for p in (root / place).glob("*/")]
-    return {path.name for path in found}
+    places = ("", "kernels", "notebooks")
+    return {path.name for place in places for path in (root / place).glob("*/")}
 
 
 def imported(node: ast.AST) -> list[str]:
@@ -66,25 +54,12 @@ def imported(node: ast.AST) -> list[str]:
     return []
 
 
-def nodes(page) -> Iterator[tuple[int, ast.AST]]:
-    """Every node of the code cells that parse, with the index of its cell."""
-    for index, cell in page.code:
-        try:
-            tree = ast.parse(cell.source)
-        except SyntaxError:  # another rule says so
-            continue
-        yield from ((index, node) for node in ast.walk(tree))
-
-
 def calls(page, name: str) -> Iterator[tuple[int, ast.Call]]:
-    for index, node in nodes(page):
-        match node:
-            case ast.Call(ast.Name(id)) if id == name:
+    """The calls of a function in the code cells, with the index of the cell."""
+    for index, tree in page.trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == name:
                 yield index, node
 
 
-RULES = [
-    tells_minutes_for_each_preset,
-    leaves_half_precision_to_the_device,
-    imports_what_colab_has,
-]
+RULES = [tells_minutes_for_each_preset, imports_what_colab_has]

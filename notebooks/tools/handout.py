@@ -8,16 +8,17 @@ copied, without a network. build/handout.zip is the same folder in one file. Hin
 stubs and checks stay. A link to a file that is not handed out leads to the public one.
 """
 
-import os
 import re
 import shutil
 from pathlib import Path
 
 import nbformat
+from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
 from nbformat import NotebookNode
 
 import cells
 import links
+import pages
 
 # What a notebook runs on; it goes to course/ under the same name.
 CODE = [
@@ -25,9 +26,6 @@ CODE = [
     "pyproject.toml", "constraints.txt", "LICENSE",
 ]
 FOR_AUTHORS = "How a notebook is built"  # the section of the README that stays here
-SOLUTION = re.compile(r"\n*" + cells.SOLUTION.pattern, re.DOTALL)
-BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]+\)\]\([^)]+\)( · |\n\n)?")
-TARGET = re.compile(r"(?<=\]\()[^)#\s]+")
 
 INTRODUCTION = """\
 # Attention Residuals from scratch: the notebooks of the class
@@ -49,85 +47,59 @@ The course itself: [{repo}](https://github.com/{repo}), Apache-2.0.
 """
 
 
-class Handout:
-    """Where each file of the checkout at `root` lies in the folder handed out."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.repo = root, links.setting(root)
-        self.places = {path: path.name for path in cells.notebooks(root)}
-        self.places[root / "notebooks" / "README.md"] = "README.md"
-        for picture in sorted((root / "notebooks" / "figures").glob("*.png")):
-            self.places[picture] = f"figures/{picture.name}"
-
-    def place(self, path: Path) -> str | None:
-        """The path in the handout of `path`, a file or folder of the checkout, or None."""
-        if path in self.places:
-            return self.places[path]
-        inside = path.is_relative_to(self.root) and path.relative_to(self.root).as_posix()
-        is_code = inside and any(f"{inside}/".startswith(f"{name}/") for name in CODE)
-        return f"course/{inside}" if is_code else None
-
-    def relinked(self, text: str) -> str:
-        """Markdown of the folder notebooks/ whose links lead on from the handout."""
-
-        def lead_on(match: re.Match) -> str:
-            target = match[0]
-            if "://" in target or target.startswith("mailto:"):
-                return target
-            path = Path(os.path.normpath(self.root / "notebooks" / target))
-            public = f"https://github.com/{self.repo}/blob/main/"
-            return self.place(path) or public + path.relative_to(self.root).as_posix()
-
-        return TARGET.sub(lead_on, text)
-
-    def notebook(self, notebook: NotebookNode) -> NotebookNode:
-        """Take solutions, badge and outputs out of `notebook`, which is changed.
-
-        Raises ValueError for a malformed exercise, whose solution might stay.
-        """
-        cells.exercises(notebook)
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-            else:
-                text = BADGE.sub("", SOLUTION.sub("", cell.source))
-                cell.source = self.relinked(text)
-        return notebook
-
-    def readme(self, text: str) -> str:
-        """The sections of notebooks/README.md that a reader of the notebooks needs."""
-        _, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
-        kept = [s for s in sections if not s.startswith(f"## {FOR_AUTHORS}\n")]
-        return INTRODUCTION.format(repo=self.repo) + self.relinked("".join(kept))
-
-    def write(self, target: Path) -> None:
-        """Write the folder `target` anew, and target.zip."""
-        shutil.rmtree(target, ignore_errors=True)
-        for path, place in self.places.items():
-            (target / place).parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".ipynb":
-                nbformat.write(self.notebook(cells.read(path)), target / place)
-            elif path.name == "README.md":
-                text = self.readme(path.read_text(encoding="utf-8"))
-                (target / place).write_text(text, encoding="utf-8")
-            else:
-                shutil.copy(path, target / place)
-        (target / "course" / "notebooks").mkdir(parents=True)
-        for name in CODE:
-            made = shutil.ignore_patterns("__pycache__", "*.egg-info")
-            source, copy = self.root / name, target / "course" / name
-            if source.is_dir():
-                shutil.copytree(source, copy, ignore=made)
-            else:
-                shutil.copy(source, copy)
-        shutil.make_archive(str(target), "zip", target.parent, target.name)
+def place(path: Path) -> str | None:
+    """Where a file or folder of the checkout lies in the handout, if it does."""
+    if path in (*cells.notebooks(), cells.ROOT / "notebooks" / "README.md"):
+        return path.name
+    name = path.relative_to(cells.ROOT)
+    return f"course/{name.as_posix()}" if any(map(name.is_relative_to, CODE)) else None
 
 
-def main(root: Path = cells.ROOT) -> None:
-    handout = Handout(root)
-    handout.write(root / "build" / "handout")
-    print(f"{len(cells.notebooks(root))} notebooks in build/handout and build/handout.zip")
+def without_solutions(notebook: NotebookNode) -> NotebookNode:
+    """Take solutions and outputs out of `notebook`, which is changed. Raises ValueError
+    for a malformed exercise, whose solution might stay."""
+    cells.exercises(notebook)
+    no_solutions = TagRemovePreprocessor(remove_cell_tags={"solution"})
+    for step in (no_solutions, ClearOutputPreprocessor()):
+        notebook, _ = step.preprocess(notebook, {})
+    return notebook
+
+
+def handed_out(path: Path) -> NotebookNode:
+    notebook = without_solutions(cells.read(path))
+    badge = re.escape(links.badge(links.setting(), path.name)) + "( · )?"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = pages.moved(re.sub(badge, "", cell.source), path, place)
+    return notebook
+
+
+def readme() -> str:
+    """The sections of notebooks/README.md that a reader of the notebooks needs."""
+    path = cells.ROOT / "notebooks" / "README.md"
+    _, *sections = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.M)
+    kept = [s for s in sections if not s.startswith(f"## {FOR_AUTHORS}\n")]
+    text = pages.moved("".join(kept), path, place)
+    return INTRODUCTION.format(repo=links.setting()) + text
+
+
+def write(target: Path) -> None:
+    """Write the folder `target` anew, and target.zip."""
+    shutil.rmtree(target, ignore_errors=True)
+    (target / "course" / "notebooks").mkdir(parents=True)
+    (target / "README.md").write_text(readme(), encoding="utf-8")
+    for path in cells.notebooks():
+        nbformat.write(handed_out(path), target / path.name)
+    made = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in CODE:
+        source, copy = cells.ROOT / name, target / "course" / name
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=made)
+        else:
+            shutil.copy(source, copy)
+    shutil.make_archive(str(target), "zip", target.parent, target.name)
 
 
 if __name__ == "__main__":
-    main()
+    write(cells.ROOT / "build" / "handout")
+    print(f"{len(cells.notebooks())} notebooks in build/handout and build/handout.zip")

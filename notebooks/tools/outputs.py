@@ -5,8 +5,6 @@ from collections.abc import Iterator
 
 from nbformat import NotebookNode
 
-MAXIMUM_BYTES = 1_000_000  # of the notebook file, pictures included
-
 # Folders of the machine that made the outputs.
 ABSOLUTE_PATH = re.compile(
     r"(?<![\w./<])/(?:home|root|tmp|work|Users|content|opt|usr|var)/\w|\b[A-Z]:\\\w"
@@ -51,14 +49,13 @@ def has_clean_outputs(page) -> Iterator[str]:
             yield f"cell {index}: stores an error"
         if any(out.get("name") == "stderr" for out in cell.outputs):
             yield f"cell {index}: stores stderr, a warning perhaps"
-        if found := ABSOLUTE_PATH.search(shown_text(cell)):
-            yield f"cell {index}: its output holds an absolute path, {found[0]}..."
+        if path := ABSOLUTE_PATH.search(shown_text(cell)):
+            yield f"cell {index}: its output holds an absolute path, {path[0]}..."
 
 
 def has_pictures_for_all(page) -> Iterator[str]:
-    size = page.path.stat().st_size
-    if size > MAXIMUM_BYTES:
-        yield f"the file has {size} bytes, more than {MAXIMUM_BYTES}"
+    if (size := page.path.stat().st_size) > 1_000_000:
+        yield f"the file has {size} bytes, more than 1000000"
     for index, cell in page.code:
         for output in cell.outputs:
             data = output.get("data", {})
@@ -75,13 +72,12 @@ def has_pictures_for_all(page) -> Iterator[str]:
 
 
 def shown_text(cell: NotebookNode) -> str:
-    """All text among a cell's outputs: streams, results, tracebacks."""
-    found = []
+    """All text among a cell's outputs: streams and results."""
+    texts = [output.get("text", "") for output in cell.outputs]
     for output in cell.outputs:
-        found += [output.get("text", ""), *output.get("traceback", [])]
         data = output.get("data", {})
-        found += [str(v) for mime, v in data.items() if not mime.startswith("image/")]
-    return "\n".join(found)
+        texts += [str(data[kind]) for kind in data if not kind.startswith("image/")]
+    return "\n".join(texts)
 
 
 RULES = [ran_in_order, has_clean_outputs, has_pictures_for_all]

@@ -3,8 +3,6 @@
 import pytest
 from looking import SLIDES, inaccessible, overflow, without_alt
 
-import check_links
-
 DECKS = sorted(path.name for path in SLIDES.glob("[0-9][0-9]_*.html"))
 
 # A slide shows all it holds, or else scrolls and says so by being in the tab order.
@@ -35,10 +33,6 @@ def opened(visit, name: str, width: int):
 def test_every_notebook_has_a_deck():
     notebooks = (SLIDES.parents[1] / "notebooks").glob("[0-9][0-9]_*.ipynb")
     assert DECKS == sorted(f"{path.stem}.html" for path in notebooks)
-
-
-def test_no_link_is_dead():
-    assert list(check_links.dead_in_html(SLIDES)) == []
 
 
 @pytest.mark.parametrize("width", [360, 1024, 1920])

@@ -29,7 +29,7 @@ function show() {
   where.textContent = title ? title.textContent : "";
 }
 
-Reveal.initialize({
+const ready = Reveal.initialize({
   width: "100%",
   height: "100%",
   margin: 0,
@@ -37,16 +37,13 @@ Reveal.initialize({
   hash: true,
   slideNumber: "c/t",
   transition: "none",
-  backgroundTransition: "none",
   scrollActivationWidth: null,
-  plugins: [RevealNotes],
 });
 Reveal.on("slidechanged", show);
 Reveal.on("resize", show);
 document.addEventListener("toggle", show, true);  // the code of a figure, unfolded
-const typeset = new Promise((done) =>
-  window.addEventListener("load", () => MathJax.startup.promise.then(done)));
-Promise.all([typeset, new Promise((done) => Reveal.on("ready", done))]).then(() => {
+window.addEventListener("load", async () => {
+  await Promise.all([ready, MathJax.startup.promise]);
   show();
   document.body.dataset.ready = "yes";
 });
