@@ -96,6 +96,7 @@ def test_the_command_measures_training_and_writes_what_a_record_needs(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(training, "SIZE", SIZE)
+    monkeypatch.setattr(command, "require_clean", lambda: None)
     command.main(["--rounds", "1", "--json", str(tmp_path / "bench.json")])
     record = json.loads((tmp_path / "bench.json").read_text())
     assert record["rounds"] == 1 and record["size"] == SIZE

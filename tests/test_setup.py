@@ -13,8 +13,6 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-import links
-
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SET_UP = ["pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".ci/run"]
@@ -63,11 +61,6 @@ def test_no_file_names_a_machine_or_a_registry():
     for path in files:
         named = machine.search(path.read_text(encoding="utf-8"))
         assert not named, f"{path.relative_to(ROOT)}: {named[0]}"
-
-
-def test_one_public_address_everywhere():
-    stale = links.restamped_files(links.setting(ROOT), ROOT)
-    assert not stale, "run python notebooks/tools/links.py"
 
 
 def test_the_citation_is_of_this_version():

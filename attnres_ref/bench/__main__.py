@@ -14,7 +14,7 @@ from pathlib import Path
 
 from attnres_ref.bench import hybrid, inference, pipeline, training
 from attnres_ref.bench.timing import default_device
-from attnres_ref.training.provenance import provenance
+from attnres_ref.training.provenance import provenance, require_clean
 
 BENCHMARKS = dict(
     training=training, inference=inference, hybrid=hybrid, pipeline=pipeline
@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args(arguments)
+    if options.json:
+        require_clean()
     benchmark = BENCHMARKS[options.benchmark]
     rows = benchmark.measure(options.rounds)
     print(benchmark.table(rows))

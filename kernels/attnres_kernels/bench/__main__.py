@@ -23,6 +23,7 @@ from attnres_kernels.bench import operators, peers
 from attnres_kernels.bench.gate import errors_against_float64
 from attnres_kernels.bench.model import model_ratios
 from attnres_kernels.bench.report import joined, roofline, table
+from attnres_ref.training.provenance import require_clean
 
 TS = (1, 64, 2048, 8192)
 
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not torch.cuda.is_available():
         print(tiny_check())
         return
+    if options.json:
+        require_clean()
     if options.only_T is not None:
         print(json.dumps(operators.measure(options.only_T, options.rounds)))
         return
