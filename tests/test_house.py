@@ -117,6 +117,16 @@ def test_the_package_knows_neither_the_kernels_nor_a_corpus():
         assert not others & {"attnres_kernels", "tiny_data"}, file
 
 
+def test_nothing_is_imported_for_show_on_demand_or_to_be_patched():
+    folders = ("attnres_ref", "kernels", "tiny_data", "notebooks")
+    for path in [path for folder in folders for path in (ROOT / folder).rglob("*.py")]:
+        pairs = imported(path)
+        assert ("typing", "TYPE_CHECKING") not in pairs, path
+        assert not any(module.startswith("unittest") for module, _ in pairs), path
+        names = [getattr(x, "name", "") for x in ast.parse(path.read_text()).body]
+        assert "__getattr__" not in names, path
+
+
 def test_a_trained_models_cache_key_covers_all_that_it_is_made_by():
     made_by = reached(GRAPH, ["training/__init__.py", "variants.py", "hybrid/__init__.py"])
     patterns = notebook.TRAINED_CODE
