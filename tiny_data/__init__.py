@@ -2,10 +2,10 @@
 
 import os
 
-from .chained_addition import ChainedAddition
-from .corpus import VOCAB_SIZE, Corpus
-from .pointer_chasing import PointerChasing
-from .sources import python_sources, text_file, tinyshakespeare
+from tiny_data.chained_addition import ChainedAddition
+from tiny_data.corpus import VOCAB_SIZE, Corpus
+from tiny_data.pointer_chasing import PointerChasing
+from tiny_data.sources import python_sources, text_file, tinyshakespeare
 
 __all__ = [
     "VOCAB_SIZE",

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .corpus import VOCAB_SIZE, at_least
-from .puzzles import IGNORED, Puzzles, check_vocabulary, shuffles
+from tiny_data.corpus import VOCAB_SIZE, at_least
+from tiny_data.puzzles import IGNORED, Puzzles, check_vocabulary, shuffles
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .corpus import at_least, seed_of_step
+from tiny_data.corpus import at_least, seed_of_step
 
 IGNORED = -100                         # cross_entropy's ignore_index: not an answer
 HELD_OUT = 10                          # one puzzle in so many is for validation

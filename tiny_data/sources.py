@@ -7,8 +7,8 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .corpus import Corpus
-from .download import download
+from tiny_data.corpus import Corpus
+from tiny_data.download import download
 
 TINYSHAKESPEARE_URL = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/"

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from attnres_ref import FullAttnRes, PreNorm
-
-from . import exercise
+from exercises import exercise
 
 
 @exercise("00.1")

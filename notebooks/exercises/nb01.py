@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from attnres_ref.study.probes import rms
-
-from . import exercise
+from exercises import exercise
 
 
 @exercise("01.1")
