@@ -1,7 +1,10 @@
 """What the tests run on several processes: importable, as `launch` wants it."""
 
+import fcntl
 import os
-import signal
+import subprocess
+import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
@@ -18,9 +21,38 @@ from attnres_ref.training import TrainConfig, Trainer, distributed, make_optimiz
 from attnres_ref.training.run_directory import CheckpointError
 from tiny_data import Corpus
 
+SENT = []                      # a message that nobody holds on to is never sent
+
 
 def greet(word):
-    return f"{word} {dist.get_rank()} of {dist.get_world_size()}"
+    me = dist.get_rank()
+    return f"{word} {me} of {dist.get_world_size()}", torch.full((2,), me)
+
+
+def last_word():
+    """Rank 1 returns at once; what it sends is received later."""
+    message = torch.ones(1)
+    if dist.get_rank() == 1:
+        SENT.append((message, dist.isend(message, 0)))
+    else:
+        time.sleep(0.5)
+        dist.recv(message, 1)
+
+
+def seconds_of_patience():
+    group = dist.distributed_c10d._get_default_group()
+    return group._get_backend(torch.device("cpu")).options._timeout.total_seconds()
+
+
+def rank_one_ends(folder, end):
+    """By calling `end`, while the others wait for it, as in a transition. Each rank holds
+    the lock of a file as long as it lives."""
+    file = os.open(Path(folder, str(dist.get_rank())), os.O_CREAT)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    dist.barrier()
+    if dist.get_rank() == 1:
+        end()
+    dist.barrier()
 
 
 def refusals():
@@ -47,24 +79,17 @@ def refusals():
     return said
 
 
-def rank_one_raises():
-    if dist.get_rank() == 1:
-        raise ArithmeticError("seven is not prime")
-    dist.barrier()
-
-
-def rank_one_is_killed(folder):
-    """While the others wait for it, as in a transition."""
-    Path(folder, str(dist.get_rank())).write_text(str(os.getpid()))
-    dist.barrier()
-    if dist.get_rank() == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    dist.barrier()
-
-
-def rank_one_waits_forever():
-    if dist.get_rank() == 1:
-        signal.pause()
+def under_torchrun(module, *options):
+    """What the module's command prints on two processes."""
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    root = str(Path(__file__).parents[1])
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    run = subprocess.run(
+        [sys.executable, *start, "-m", module, *options], capture_output=True, text=True,
+        timeout=300, env=os.environ | {"PYTHONPATH": path},
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 # ---- Data parallel training ------------------------------------------------------------

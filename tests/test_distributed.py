@@ -1,10 +1,6 @@
 """Training on two processes is the run of one process, with its batches shared out."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -84,17 +80,9 @@ def test_the_command_under_torchrun(tmp_path, capsys):
     text.write_text("A residual connection is read from and written to. " * 200)
     options = ["--preset", "ci", "--steps", "3", "--data", str(text), "--checkpoint-dir"]
     train_command([*options, str(tmp_path / "one")])
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*start, "-m", "attnres_ref.training", *options, str(tmp_path / "two")]
-    root = str(Path(__file__).parents[1])
-    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    run = subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, timeout=300,
-        env=os.environ | {"PYTHONPATH": path},
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.count("validation loss") == 1
-    assert run.stdout[:30] == capsys.readouterr().out[:30]
+    printed = ranks.under_torchrun("attnres_ref.training", *options, str(tmp_path / "two"))
+    assert printed.count("validation loss") == 1
+    assert printed[:30] == capsys.readouterr().out[:30]
     one, two = (
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()]
         for name in ("one", "two")

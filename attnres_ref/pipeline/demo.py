@@ -15,83 +15,61 @@ import sys
 
 import torch.distributed as dist
 
-from attnres_ref.pipeline.launch import device
-from attnres_ref.pipeline.layout import MODES, Layout, cached_formula, naive_formula
-from attnres_ref.pipeline.trial import Trial, trial
+from attnres_ref.pipeline.comparison import Comparison, beside_one_process
+from attnres_ref.pipeline.layout import MODES, Layout
 from attnres_ref.training.distributed import process_group
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Under torch.distributed.run, on every rank; rank 0 prints."""
     parser = argparse.ArgumentParser(
         prog="python -m torch.distributed.run --standalone --nproc-per-node 4 "
         "-m attnres_ref.pipeline.demo",
         description="The pipeline cache on real processes, in each mode.",
     )
-    add = parser.add_argument
-    add("--n-virtual", type=int, default=2, help="chunks on each rank")
-    add("--n-layers", type=int, default=16)
-    add("--block-size", type=int, default=4, help="layers per AttnRes block")
-    add("--microbatches", type=int, default=8)
-    add("--steps", type=int, default=3)
-    options = parser.parse_args(arguments)
+    parser.add_argument("--n-virtual", type=int, default=2, help="chunks on each rank")
+    parser.add_argument("--n-layers", type=int, default=16)
+    parser.add_argument("--block-size", type=int, default=4, help="layers of a block")
+    parser.add_argument("--microbatches", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=3)
+    options = parser.parse_args()
     if "RANK" not in os.environ:
         parser.error("there are no ranks: start it through torch.distributed.run, as above")
 
-    cut = options.n_virtual, options.n_layers, options.block_size
+    size = options.n_virtual, options.n_layers, options.block_size
     try:
         with process_group():
-            found = {
-                mode: trial(
-                    Layout(dist.get_world_size(), *cut, mode), options.microbatches,
-                    options.steps,
-                )
-                for mode in MODES
-            }
+            layouts = [Layout(dist.get_world_size(), *size, mode) for mode in MODES]
+            results = [
+                beside_one_process(layout, options.microbatches, options.steps)
+                for layout in layouts
+            ]
             if dist.get_rank() == 0:
-                layout = Layout(dist.get_world_size(), *cut)
-                print(report(layout, found, options.microbatches, options.steps))
+                print(report(layouts, results))
     except ValueError as error:
         sys.exit(f"error: {error}")
 
 
-def report(layout: Layout, found: dict[str, Trial], n_microbatches: int, steps: int) -> str:
-    """Two tables: equal to one process? And what was sent?"""
+def report(layouts: list[Layout], results: list[Comparison]) -> str:
+    """Equal to one process? And what was sent?"""
+    one = layouts[0]
+    names = "".join(f"{f'{c}>{c + 1}':>5s}" for c in one.transitions)
     lines = [
-        f"P = {layout.n_ranks} ranks ({dist.get_backend()}, {device().type}), "
-        f"V = {layout.n_virtual}, L = {layout.n_layers}, S = {layout.block_size}, "
-        f"{n_microbatches} micro-batches, float64",
+        f"P = {one.n_ranks} ranks ({dist.get_backend()}), V = {one.n_virtual}, "
+        f"L = {one.n_layers}, S = {one.block_size}, float64",
+        "loss by step: " + " ".join(f"{loss:.4f}" for loss in results[0].losses),
         "",
-        f"{steps} training steps against one process, largest |difference|:",
-        f"{'':10s}{'loss':>9s}{'gradient':>11s}   loss by step",
+        "largest |difference|      tensors [B, T, d] per transition and micro-batch,",
+        "from one process          counted on the engine; as many gradients come back",
+        f"{'':10s}{'loss':>7s}{'gradient':>9s}{names}{'total':>7s}{'KiB a step':>12s}",
     ]
-    for mode, one in found.items():
-        losses = " ".join(f"{loss:.4f}" for loss in one.losses)
+    for layout, result in zip(layouts, results):
+        counts = "".join(f"{count:5g}" for count in result.forward)
         lines.append(
-            f"{mode:10s}{one.loss_difference:9.1e}{one.gradient_difference:11.1e}"
-            f"   {losses}"
+            f"{layout.mode:10s}{result.loss_difference:7.0e}"
+            f"{result.gradient_difference:9.0e}{counts}{sum(result.forward):7g}"
+            f"{sum(result.n_bytes) / 1024:12.1f}"
         )
-    names = "".join(f"{f'{c}>{c + 1}':>6s}" for c in layout.transitions)
-    lines += [
-        "",
-        "tensors [B, T, d] per transition and micro-batch, counted on the engine:",
-        f"{'':10s}{names}{'total':>8s}{'back':>8s}{'KiB a step':>13s}",
-    ]
-    for mode, one in found.items():
-        counts = "".join(f"{count:6g}" for count in one.forward)
-        lines.append(
-            f"{mode:10s}{counts}{sum(one.forward):8g}{sum(one.backward):8g}"
-            f"{sum(one.n_bytes) / 1024:13.1f}"
-        )
-    per_chunk = layout.n_layers / layout.block_size / layout.n_chunks
-    sizes = layout.n_ranks, layout.n_virtual, per_chunk
-    partials = sum(map(layout.has_partial, layout.transitions))
-    lines += [
-        "",
-        f"Eq. 7, naive: {naive_formula(*sizes):g}; Eq. 8, received: "
-        f"{cached_formula(*sizes):g}. Not in them: the embedding, and partial sums on "
-        f"{partials} of {len(layout.transitions)} transitions.",
-    ]
     return "\n".join(lines)
 
 

@@ -6,8 +6,6 @@ tensors that the next rank lacks, and in the rank's store. gloo between CPUs, nc
 between GPUs.
 """
 
-import copy
-
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.pipelining import ScheduleInterleaved1F1B
 
 from attnres_ref.model import LM
-from attnres_ref.pipeline.counting import CountingStage, Ledger
+from attnres_ref.pipeline.counting import CountingStage, Traffic
 from attnres_ref.pipeline.layout import Layout
 from attnres_ref.pipeline.simulate import order
 from attnres_ref.pipeline.store import RankStore
@@ -25,18 +23,20 @@ from attnres_ref.streams import BlockAttnRes, Depth, FullAttnRes
 class Chunk(nn.Module):
     """Some consecutive layers of a model: what arrives -> what the next rank lacks.
 
-    The loop is the model's. Parameters carry the names they have in the model. The
-    stream is a copy of the whole one, of which only this chunk's queries are used.
+    The loop is the model's, and so are the modules, with the names they have there. The
+    rank's chunks share its stream, and each uses the queries of its own layers.
     """
 
     def __init__(self, model: LM, layout: Layout, index: int, store: RankStore):
         super().__init__()
         self.layout, self.index, self.store = layout, index, store
         self.is_first, self.is_last = index == 0, index == layout.n_chunks - 1
+        later = index + layout.n_ranks             # the rank's next chunk, if there is one
+        self.n_kept = layout.held(later) if later < layout.n_chunks else 0
         self.layers = nn.ModuleDict(
             {str(layer): model.layers[layer] for layer in layout.layers(index)}
         )
-        self.stream = copy.deepcopy(model.stream)
+        self.stream = model.stream
         if self.is_first:
             self.embedding = model.embedding
         if self.is_last:
@@ -48,14 +48,15 @@ class Chunk(nn.Module):
         tensors of the next transition."""
         number = int(microbatch)
         state = self.keep(number, self.unpack(number, arrived))
-        if self.index + self.layout.n_ranks >= self.layout.n_chunks:
-            self.store.drop(number)                # the rank's last chunk
+        if not self.n_kept:                        # naive, or the rank's last chunk
+            self.store.drop(number)
         for name, f in self.layers.items():
             layer = int(name)
             state = self.stream.write(state, layer, f(self.stream.read(state, layer)))
         if self.is_last:
             return self.head(self.norm(self.stream.read(state, self.layout.n_layers)))
-        return self.pack(self.keep(number, state))
+        next_rank_holds = self.layout.held(self.index + 1)
+        return self.keep(number, state).sources[next_rank_holds:]
 
     def unpack(self, number: int, arrived: tuple[Tensor, ...]) -> Depth:
         """The stream's state, from what arrived and what the rank holds."""
@@ -67,94 +68,74 @@ class Chunk(nn.Module):
         return Depth((*self.store.blocks(number), *arrived), partial)
 
     def keep(self, number: int, state: Depth) -> Depth:
-        """Store what the layout says and is there; arrived blocks before the layers read
-        them, blocks completed here (mode "all") after."""
+        """Store what the rank's next chunk will need and is there; arrived blocks before
+        the layers read them, blocks completed here (mode "all") after."""
         completed, stored = list(state.completed), len(self.store.blocks(number))
-        for block in range(stored, min(self.layout.kept(self.index).stop, len(completed))):
+        for block in range(stored, min(self.n_kept, len(completed))):
             completed[block] = self.store.keep(number, completed[block])
         return state._replace(completed=tuple(completed))
-
-    def pack(self, state: Depth) -> tuple[Tensor, ...]:
-        blocks = tuple(state.completed[block] for block in self.layout.sent(self.index))
-        return blocks if state.partial is None else (*blocks, state.partial)
 
 
 class Pipeline:
     """This rank's chunks of `model`, and the schedule that runs them.
 
     Made on every rank of the process group at once, from models of equal weights. Keeps
-    the model's own modules, moved to `device`. shape: B and T of a micro-batch.
-    store: a RankStore (to be replaced in tests). Raises ValueError for a model or a
-    process group that does not fit the layout, and for a schedule that splits the
-    backward pass.
+    the model's own modules, moved to the rank's GPU under nccl. shape: B and T of a
+    micro-batch; store, schedule, stage: classes, to be replaced in experiments. Raises
+    ValueError for a model or a process group that does not fit the layout, and for a
+    schedule that splits the backward pass.
     """
 
     def __init__(
         self, model: LM, layout: Layout, n_microbatches: int, shape: tuple[int, int],
-        device: torch.device | str = "cpu", store: RankStore | None = None,
-        schedule=ScheduleInterleaved1F1B, stage=CountingStage,
+        store=RankStore, schedule=ScheduleInterleaved1F1B, stage=CountingStage,
     ):
         check_model(model, layout)
         check_group(layout)
         order(layout.n_ranks, layout.n_virtual, n_microbatches, schedule)  # or ValueError
-        self.n_microbatches, self.device = n_microbatches, torch.device(device)
-        self.store = store if store is not None else RankStore()
-        self.ledger = Ledger()
-        mine = range(dist.get_rank(), layout.n_chunks, layout.n_ranks)
-        self.chunks = [
-            Chunk(model, layout, index, self.store).to(self.device) for index in mine
-        ]
-        self.stages = []
-        for chunk in self.chunks:
-            arrives, leaves = wire_shapes(model, chunk, shape)
-            self.stages.append(
-                stage(chunk, chunk.index, layout.n_chunks, self.device, arrives, leaves)
-            )
-            self.stages[-1].ledger = self.ledger
-        self.schedule = schedule(self.stages, n_microbatches, loss_fn=mean_loss)
+        self.device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+        self.n_microbatches = n_microbatches
+        self.store = store()
+        self.traffic = Traffic()
+        self.chunks, self.stages = [], []
+        for index in range(dist.get_rank(), layout.n_chunks, layout.n_ranks):
+            chunk = Chunk(model, layout, index, self.store)
+            wires = wire_shapes(model, chunk, shape)
+            self.chunks.append(chunk)
+            self.stages.append(stage(chunk, index, layout.n_chunks, self.device, *wires))
+            self.stages[-1].traffic = self.traffic
+        self.parameters = {            # by the model's names; the stream's on every rank
+            name: p for chunk in self.chunks for name, p in chunk.named_parameters()
+        }
+        # The engine would divide gradients by M once for each chunk, and the stream is in
+        # all of them: so the losses are divided instead.
+        self.schedule = schedule(
+            self.stages, n_microbatches, scale_grads=False,
+            loss_fn=lambda *outputs: mean_loss(*outputs) / n_microbatches,
+        )
 
     def step(self, tokens: Tensor, targets: Tensor) -> float | None:
-        """Forward and backward of a batch [M B, T]: parameters get the gradient of the
-        mean loss, which the last chunk's rank returns, the others None.
+        """Forward and backward of a batch [M B, T]: parameters' gradients grow by that of
+        the mean loss, which the last chunk's rank returns, the others None.
 
         The first rank uses the tokens, the last the targets. Raises RuntimeError if
         something is left in the store.
         """
-        for parameter in self.parameters():
-            parameter.grad = None
-        inputs, losses, outputs = (), [], {}
-        if self.chunks[0].is_first:
-            inputs = (tokens.to(self.device),)
-        if self.chunks[-1].is_last:
-            outputs = dict(target=targets.to(self.device), losses=losses)
+        last, losses = self.chunks[-1].is_last, []
+        inputs = (tokens.to(self.device),) if self.chunks[0].is_first else ()
+        outputs = dict(target=targets.to(self.device), losses=losses) if last else {}
         # The engine splits keyword arguments as it does the batch: each micro-batch is
         # told its number.
         numbers = torch.arange(self.n_microbatches)
         self.schedule.step(*inputs, microbatch=numbers, **outputs)
         self.store.check_empty()
-        return torch.stack(losses).mean().item() if losses else None
-
-    def parameters(self) -> list[nn.Parameter]:
-        return [p for chunk in self.chunks for p in chunk.parameters()]
+        return sum(losses).item() if last else None
 
     def gradients(self) -> dict[str, Tensor]:
-        """This rank's share, by the model's names. Each rank has a share in the stream's
-        queries: the gradient of a model is the sum over ranks."""
-        shares = [
-            (name, parameter.grad)
-            for chunk in self.chunks
-            for name, parameter in chunk.named_parameters()
-        ]
-        return add_up(shares)
-
-
-def add_up(shares) -> dict[str, Tensor]:
-    """Sum of (name, gradient) pairs by name; None is no gradient."""
-    total = {}
-    for name, gradient in shares:
-        if gradient is not None:
-            total[name] = total[name] + gradient if name in total else gradient
-    return total
+        """This rank's share, by the model's names, on the CPU. In the stream each rank
+        has that of its own reads: the gradient of the model is the sum over ranks."""
+        parameters = self.parameters.items()
+        return {name: p.grad.cpu() for name, p in parameters if p.grad is not None}
 
 
 def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -164,21 +145,16 @@ def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
 def wire_shapes(model: LM, chunk: Chunk, shape: tuple[int, int]):
     """Tensors without memory that tell the engine what arrives and what leaves. Left to
     itself it would find out by a trial run, which would go through the store."""
-    config, dtype = model.config, model.embedding.weight.dtype
+    kind = dict(dtype=model.embedding.weight.dtype, device="meta", requires_grad=True)
 
-    def sources(count: int) -> tuple[Tensor, ...]:
-        one = torch.empty(*shape, config.d_model, dtype=dtype, device="meta")
-        return tuple(one.clone().requires_grad_() for _ in range(count))
+    def sources(transition: int) -> tuple[Tensor, ...]:
+        count, width = chunk.layout.n_tensors(transition), model.config.d_model
+        return tuple(torch.empty(*shape, width, **kind) for _ in range(count))
 
-    if chunk.is_first:
-        arrives = (torch.empty(shape, dtype=torch.int64, device="meta"),)
-    else:
-        arrives = sources(chunk.layout.n_tensors(chunk.index - 1))
-    if chunk.is_last:
-        logits = torch.empty(*shape, config.vocab_size, dtype=dtype, device="meta")
-        leaves = (logits.requires_grad_(),)
-    else:
-        leaves = sources(chunk.layout.n_tensors(chunk.index))
+    tokens = torch.empty(shape, dtype=torch.int64, device="meta")
+    logits = torch.empty(*shape, model.config.vocab_size, **kind)
+    arrives = (tokens,) if chunk.is_first else sources(chunk.index - 1)
+    leaves = (logits,) if chunk.is_last else sources(chunk.index)
     return arrives, leaves
 
 

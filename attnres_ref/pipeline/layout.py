@@ -71,13 +71,6 @@ class Layout:
             return 0
         return self.completed(before if self.mode == "all" else before - 1)
 
-    def kept(self, chunk: int) -> range:
-        """Blocks that `chunk` adds to what its rank holds, for the rank's later chunks."""
-        after = chunk + self.n_ranks
-        if after >= self.n_chunks:
-            return range(0)                        # nobody on this rank will ask again
-        return range(self.held(chunk), self.held(after))
-
     def sent(self, chunk: int) -> range:
         """Completed blocks that go from `chunk` to the next: those its rank lacks."""
         return range(self.held(chunk + 1), self.completed(chunk))

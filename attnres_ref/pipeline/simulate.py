@@ -80,10 +80,8 @@ def simulate(
                         ("per_tensor", per_tensor), ("latency", latency)):
         if value < 0:
             raise ValueError(f"{name} is {value}: a time must be at least 0")
-    todo = {
-        rank: list(reversed(actions))
-        for rank, actions in order(layout.n_ranks, layout.n_virtual, n_microbatches).items()
-    }
+    orders = order(layout.n_ranks, layout.n_virtual, n_microbatches)
+    todo = {rank: list(reversed(actions)) for rank, actions in orders.items()}
     arrived = {Action("F", 0, m): 0.0 for m in range(n_microbatches)}
     rank_free, link_free = defaultdict(float), defaultdict(float)
     spans, messages = [], []
@@ -115,10 +113,10 @@ def simulate(
 def following(action: Action, layout: Layout) -> Action | None:
     """The action that waits for this one, on another rank or (at the loss) on the same."""
     kind, chunk, microbatch = action
-    if kind == "F":
-        if chunk == layout.n_chunks - 1:
-            return Action("B", chunk, microbatch)
+    if kind == "F" and chunk < layout.n_chunks - 1:
         return Action("F", chunk + 1, microbatch)
+    if kind == "F":
+        return Action("B", chunk, microbatch)
     return Action("B", chunk - 1, microbatch) if chunk > 0 else None
 
 
@@ -149,19 +147,18 @@ def order(
         num_stages=n_ranks * n_virtual, group_size=n_ranks, group_rank=0, submod=None
     )
     planned = schedule([stub] * n_virtual, n_microbatches).pipeline_order
-    names = {"FORWARD": "F", "FULL_BACKWARD": "B"}
-    orders = {}
-    for rank, actions in planned.items():
-        actions = [action for action in actions if action is not None]
-        for action in actions:
-            if action.computation_type.name not in names:
-                raise ValueError(
-                    f"schedule is {schedule.__name__}, which splits the backward pass "
-                    f"({action.computation_type.name}), and a kept block's gradient would "
-                    "not come back: use ScheduleInterleaved1F1B"
-                )
-        orders[rank] = tuple(
-            Action(names[a.computation_type.name], a.stage_index, a.microbatch_index)
+    kinds = {"FORWARD": "F", "FULL_BACKWARD": "B"}
+    orders = {
+        rank: tuple(
+            Action(kinds.get(a.computation_type.name), a.stage_index, a.microbatch_index)
             for a in actions
+            if a is not None                       # a pause
+        )
+        for rank, actions in planned.items()
+    }
+    if any(action.kind is None for actions in orders.values() for action in actions):
+        raise ValueError(
+            f"schedule is {schedule.__name__}, which splits the backward pass, and a kept "
+            "block's gradient would not come back: use ScheduleInterleaved1F1B"
         )
     return orders

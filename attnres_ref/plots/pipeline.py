@@ -39,8 +39,7 @@ def journey(shape: Sequence[int], title: str) -> Figure:
                 x, y, cargo(layout, before.action.chunk), ha="center", va="center",
                 fontsize=8, bbox=dict(facecolor="white", edgecolor="none", pad=0.8),
             )
-        _ranks(ax, layout)
-        ax.set_title(f"{mode}: {layout.total()} tensors", loc="left", fontsize=10)
+        _ranks(ax, layout, f"{mode}: {layout.total()} tensors")
         ax.set(xticks=[], xlim=(0, spans[-1].end + 0.1))
     ax.set_xlabel("time (boxes: first and last layer of the chunk; ~: a partial sum)")
     return figure
@@ -63,9 +62,8 @@ def timeline(runs: Mapping[str, Simulation], layout: Layout, title: str) -> Figu
     for ax, (name, run) in zip(rows, runs.items(), strict=True):
         for span in run.spans:
             _box(ax, span, layout, str(span.action.microbatch))
-        _ranks(ax, layout)
         label = f"{name}: done at {run.makespan:.4g}, ranks busy {run.busy:.0%}"
-        ax.set_title(label, loc="left", fontsize=10)
+        _ranks(ax, layout, label)
         ax.axvline(run.makespan, color=GREY, linewidth=1, linestyle=":")
     longest = max(run.makespan for run in runs.values())
     rows[-1].set(xlabel="time", xlim=(0, 1.01 * longest))
@@ -91,10 +89,11 @@ def _box(ax, span, layout: Layout, text: str) -> None:
     )
 
 
-def _ranks(ax, layout: Layout) -> None:
+def _ranks(ax, layout: Layout, title: str) -> None:
     ax.set_ylim(layout.n_ranks - 0.4, -0.6)
     ax.set_yticks(range(layout.n_ranks), [f"rank {r}" for r in range(layout.n_ranks)])
     ax.spines[["top", "right"]].set_visible(False)
+    ax.set_title(title, loc="left", fontsize=10)
 
 
 def by_mode(values: Mapping[str, Sequence], title: str, xlabel: str, ylabel: str) -> Figure:
