@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from attnres_ref import LM, BlockAttnRes, FullAttnRes, LMConfig, depth_attention
+from attnres_ref.depth import stacked_depth_attention
 from attnres_ref.streams import Depth
 
 
@@ -127,6 +128,19 @@ class NoFinalRead(FullAttnRes):
     def read(self, state, layer):
         last = layer == len(self.queries) - 1
         return state.completed[-1] if last else super().read(state, layer)
+
+
+def test_each_read_has_its_own_query_and_key_norm():
+    """The norm's weight is kept as its distance from one."""
+    model = build("block", block_size=2)
+    randomise_queries(model)
+    stream = model.stream
+    sources = tuple(torch.randn(3, 2, 5, 8, dtype=torch.float64))
+    for layer in range(7):
+        expected = stacked_depth_attention(
+            stream.queries[layer], sources, 1 + stream.queries_norm[layer]
+        )
+        torch.testing.assert_close(stream.read(Depth(sources), layer), expected)
 
 
 def test_init_oracle_fails_without_the_final_read():
