@@ -64,12 +64,15 @@ class LMConfig:
                 f"layers is {self.layers!r} and n_layers {self.n_layers}: without one of "
                 f"{sorted(MIXERS)} no token sees another, so add one"
             )
-        # Each part checks, when it is built, the fields that it alone uses. Build one of
-        # each and throw it away; on the meta device that takes no memory.
+        if not 1 <= self.experts_per_token <= self.n_experts:
+            raise ValueError(
+                f"experts_per_token is {self.experts_per_token}: choose 1 to "
+                f"n_experts = {self.n_experts}"
+            )
+        # A stream checks, when it is built, the fields that it alone uses. Build one and
+        # throw it away; on the meta device that takes no memory.
         with torch.device("meta"):
             STREAMS[self.residual](self, depth_attention)
-            for name in names:
-                LAYERS[name](self)
 
     @property
     def layer_names(self) -> tuple[str, ...]:

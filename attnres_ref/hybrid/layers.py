@@ -120,13 +120,9 @@ class Expert(nn.Module):
 
 
 def expert_width(config: LMConfig) -> int:
-    """Width inside an expert: the shared one and the k routed ones that a token uses are
-    together about as wide as the MLP; a multiple of 8. Raises ValueError for a k outside
-    1..E."""
-    E, k = config.n_experts, config.experts_per_token
-    if not 1 <= k <= E:
-        raise ValueError(f"experts_per_token is {k}: choose 1 to n_experts = {E}")
-    return 8 * math.ceil(config.d_hidden / (k + 1) / 8)
+    """Width inside an expert: the shared one and the routed ones that a token uses are
+    together about as wide as the MLP; a multiple of 8."""
+    return 8 * math.ceil(config.d_hidden / (1 + config.experts_per_token) / 8)
 
 
 # The residual stream knows none of them.
