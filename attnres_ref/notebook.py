@@ -60,8 +60,8 @@ def recorded(name: str) -> dict:
 
     Raises FileNotFoundError that lists the runs there are.
     """
-    near = [Path("recorded"), Path("notebooks/recorded")]
-    folders = [*near, ROOT / "notebooks/recorded"]
+    places = Path(), Path("notebooks"), ROOT / "notebooks"
+    folders = [place / "recorded" for place in places]
     for folder in folders:
         path = folder / f"{name}.json"
         if path.is_file():
@@ -79,11 +79,9 @@ def cache_dir() -> Path:
     It is $ATTNRES_CACHE_DIR, else attnres/checkpoints in the user's cache. Raises
     OSError if it cannot be created.
     """
-    if chosen := os.environ.get("ATTNRES_CACHE_DIR"):
-        folder = Path(chosen).expanduser()
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = Path(base).expanduser() / "attnres" / "checkpoints"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    chosen = os.environ.get("ATTNRES_CACHE_DIR") or f"{cache}/attnres/checkpoints"
+    folder = Path(chosen).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
