@@ -18,7 +18,7 @@ TRAINED_CODE = ("*.py", "training/*.py", "hybrid/*.py")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def start(minutes: Mapping[str, float] | None = None) -> Preset:
+def start(minutes: Mapping[str, float]) -> Preset:
     """Print one line about the device and the preset in force, and return the preset.
 
     `minutes` says how long the notebook takes, by name of preset.
@@ -32,7 +32,7 @@ def start(minutes: Mapping[str, float] | None = None) -> Preset:
         str(dtype).removeprefix("torch."),
         f"preset {preset.name}",
     ]
-    if minutes and preset.name in minutes:
+    if preset.name in minutes:
         parts.append(f"about {minutes[preset.name]:g} min")
     print(" | ".join(parts))
     return preset

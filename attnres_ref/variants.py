@@ -6,7 +6,6 @@ rest is linear in what was written. So a probe can send marked values along and 
 that one by another that does not see the marks (attnres_ref.study.mixing).
 """
 
-import math
 from itertools import permutations
 
 import torch
@@ -59,18 +58,9 @@ def raw_key_attention(query, sources, norm_weight=1.0, return_weights=False):
     return (mixed, weights) if return_weights else mixed
 
 
-class SigmoidAttnRes(FullAttnRes):
-    """Full AttnRes read by `sigmoid_attention`."""
-
-    def __init__(self, n_layers: int, d_model: int):
-        super().__init__(n_layers, d_model, sigmoid_attention)
-
-
-class RawKeyAttnRes(BlockAttnRes):
-    """Block AttnRes, Full with blocks of one, read by `raw_key_attention`."""
-
-    def __init__(self, n_layers: int, d_model: int, block_size: int):
-        super().__init__(n_layers, d_model, block_size, raw_key_attention)
+class OtherAttnRes(BlockAttnRes):
+    """Block AttnRes, Full with blocks of one, read by some other function than depth
+    attention: a class of its own, which two phases and the pipeline refuse."""
 
 
 class SlidingWindow(FullAttnRes):
@@ -87,16 +77,14 @@ class SlidingWindow(FullAttnRes):
         return super().read(Depth((embedding, *outputs[-self.window :])), layer)
 
 
-class MultiheadAttnRes(FullAttnRes):
+class Multihead(FullAttnRes):
     """Depth attention in each of H equal slices of the channels, side by side. Raises
     ValueError unless n_heads divides d_model."""
 
     def __init__(self, n_layers: int, d_model: int, n_heads: int, attend=depth_attention):
         super().__init__(n_layers, d_model, attend)
         if n_heads < 1 or d_model % n_heads:
-            raise ValueError(
-                f"depth_heads is {n_heads}: it must divide the width d_model = {d_model}"
-            )
+            raise ValueError(f"depth_heads is {n_heads}: let it divide d_model = {d_model}")
         self.n_heads = n_heads
 
     def read(self, state, layer):
@@ -180,8 +168,8 @@ class Highway(PreNorm):
     def __init__(self, n_layers: int, d_model: int):
         super().__init__(n_layers, d_model)
         self.gates = nn.Parameter(torch.zeros(n_layers, d_model))
-        start = [-math.log(layer + 1) for layer in range(n_layers)]  # sigmoid: 1/(layer+2)
-        self.bias = nn.Parameter(torch.tensor(start))
+        start = -torch.arange(1, n_layers + 1).double().log()         # sigmoid: 1/(layer+2)
+        self.bias = nn.Parameter(start.float())
 
     def gate(self, state: Tensor, layer: int) -> Tensor:
         """How much of a layer's output enters, for each token: [..., 1], from 0 to 1."""
@@ -201,15 +189,13 @@ class HyperConnections(nn.Module):
     A layer reads a learned combination of the streams and writes to all of them with
     learned strengths. The matrix is exact, without Sinkhorn's loop (mHC-lite). At first
     layer l reads stream l mod m and all strengths are one, so every stream is PreNorm's.
-    Raises ValueError for a number of streams outside 1..6.
+    Raises ValueError for m outside 1..6: all m! permutations of the streams are listed.
     """
 
     def __init__(self, n_layers: int, d_model: int, n_streams: int):
         super().__init__()
         if not 1 <= n_streams <= 6:
-            raise ValueError(
-                f"n_streams is {n_streams}: choose 1 to 6 (all permutations are listed)"
-            )
+            raise ValueError(f"n_streams is {n_streams}: choose 1 to 6")
         self.n_streams, m = n_streams, n_streams
         orders = torch.tensor(list(permutations(range(m))))           # [m!, m]
         self.register_buffer("permutations", torch.eye(m)[orders], persistent=False)
@@ -244,13 +230,13 @@ class HyperConnections(nn.Module):
 
 # LMConfig.residual -> how to build that stream from the configuration.
 VARIANTS = {
-    "sigmoid": lambda c, attend: SigmoidAttnRes(c.n_layers, c.d_model),
-    "raw_keys": lambda c, attend: RawKeyAttnRes(c.n_layers, c.d_model, block_size=1),
-    "block_raw_keys": lambda c, attend: RawKeyAttnRes(c.n_layers, c.d_model, c.block_size),
-    "window": lambda c, attend: SlidingWindow(c.n_layers, c.d_model, c.window, attend),
-    "multihead": lambda c, attend: MultiheadAttnRes(
-        c.n_layers, c.d_model, c.depth_heads, attend
+    "sigmoid": lambda c, attend: OtherAttnRes(c.n_layers, c.d_model, 1, sigmoid_attention),
+    "raw_keys": lambda c, attend: OtherAttnRes(c.n_layers, c.d_model, 1, raw_key_attention),
+    "block_raw_keys": lambda c, attend: OtherAttnRes(
+        c.n_layers, c.d_model, c.block_size, raw_key_attention
     ),
+    "window": lambda c, attend: SlidingWindow(c.n_layers, c.d_model, c.window, attend),
+    "multihead": lambda c, attend: Multihead(c.n_layers, c.d_model, c.depth_heads, attend),
     "input_query": lambda c, attend: InputDependentQuery(c.n_layers, c.d_model),
     "static": lambda c, attend: StaticMixing(c.n_layers, c.d_model),
     "denseformer": lambda c, attend: DenseFormer(c.n_layers, c.d_model),

@@ -318,7 +318,7 @@ def test_a_stream_that_reads_in_another_way_is_refused():
 
     with pytest.raises(ValueError, match="stream is Mean"):
         TwoPhase(Mean(4, 8, 2))
-    for residual, name in (("sigmoid", "SigmoidAttnRes"), ("window", "SlidingWindow")):
+    for residual, name in (("sigmoid", "OtherAttnRes"), ("window", "SlidingWindow")):
         with pytest.raises(ValueError, match=f"stream is {name}"):
             two_phase_forward(build(residual), tokens_of(5))
 

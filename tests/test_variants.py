@@ -10,7 +10,7 @@ from attnres_ref.study.mixing import mixing_matrix
 from attnres_ref.study.probes import trace
 from attnres_ref.variants import (
     HyperConnections,
-    MultiheadAttnRes,
+    Multihead,
     SlidingWindow,
     raw_key_attention,
     sigmoid_attention,
@@ -191,7 +191,7 @@ def test_all_that_a_stream_learns_gets_a_gradient_where_it_matters(residual):
         (lambda: LMConfig(residual="multihead", depth_heads=3), "depth_heads is 3"),
         (lambda: SlidingWindow(4, 8, window=-1), "window is -1"),
         (lambda: HyperConnections(4, 8, n_streams=0), "n_streams is 0"),
-        (lambda: MultiheadAttnRes(4, 8, n_heads=0), "depth_heads is 0"),
+        (lambda: Multihead(4, 8, n_heads=0), "depth_heads is 0"),
     ],
 )
 def test_arguments_that_do_not_fit(build_it, message):

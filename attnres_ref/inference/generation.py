@@ -31,11 +31,10 @@ class CachedMixer(nn.Module):
         self.forget()
 
     def forget(self) -> None:
-        self.past, self.length = None, 0   # length: tokens seen so far
+        self.past = None
 
     def forward(self, h: Tensor) -> Tensor:
         output, self.past = self.advance(h, self.past)
-        self.length += h.shape[1]
         return output
 
 
@@ -45,7 +44,8 @@ def advance_attention(layer: Attention, h: Tensor, past) -> tuple[Tensor, tuple]
 
     Raises ValueError for a piece that would pass the context, where RoPE ends.
     """
-    context, start = len(layer.rope.cos), past[0].shape[2] if past else 0
+    context = len(layer.rope.cos)
+    start = past[0].shape[2] if past else 0
     if start + h.shape[1] > context:
         raise ValueError(
             f"the cache holds {start} tokens and {h.shape[1]} more pass the context of "
@@ -76,9 +76,8 @@ def with_cache(model: LM, stream: nn.Module | None = None) -> LM:
     """A twin of `model` that shares its weights and continues where it left off.
 
     Call it with the tokens that follow those it has seen: logits for them alone.
-    stream: how depth is read; None means two phases, or PreNorm's own stream.
-    `twin.layers[0].length` counts the tokens seen, where layer 0 mixes tokens (an MLP
-    keeps nothing of the past); `forget(twin)` starts afresh.
+    `forget(twin)` starts afresh. stream: how depth is read; None means two phases, or
+    PreNorm's own stream.
     """
     if stream is None:
         plain = model.config.residual == "prenorm"
