@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def start(minutes: Mapping[str, float]) -> Preset:
     """Print one line about the device and the preset in force, and return the preset.
 
-    `minutes` says how long the notebook takes, by name of preset.
+    `minutes` says how long the notebook takes, for each preset.
     """
     preset = current()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,9 +31,8 @@ def start(minutes: Mapping[str, float]) -> Preset:
         f"torch {torch.__version__}",
         str(dtype).removeprefix("torch."),
         f"preset {preset.name}",
+        f"about {minutes[preset.name]:g} min",
     ]
-    if preset.name in minutes:
-        parts.append(f"about {minutes[preset.name]:g} min")
     print(" | ".join(parts))
     return preset
 
