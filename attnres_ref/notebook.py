@@ -18,10 +18,10 @@ TRAINED_CODE = ("*.py", "training/*.py", "hybrid/*.py")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def start(minutes: Mapping[str, float] | None = None) -> Preset:
+def start(minutes: Mapping[str, float]) -> Preset:
     """Print one line about the device and the preset in force, and return the preset.
 
-    `minutes` says how long the notebook takes, by name of preset.
+    `minutes` says how long the notebook takes, for each preset.
     """
     preset = current()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,9 +31,8 @@ def start(minutes: Mapping[str, float] | None = None) -> Preset:
         f"torch {torch.__version__}",
         str(dtype).removeprefix("torch."),
         f"preset {preset.name}",
+        f"about {minutes[preset.name]:g} min",
     ]
-    if minutes and preset.name in minutes:
-        parts.append(f"about {minutes[preset.name]:g} min")
     print(" | ".join(parts))
     return preset
 
@@ -60,8 +59,8 @@ def recorded(name: str) -> dict:
 
     Raises FileNotFoundError that lists the runs there are.
     """
-    near = [Path("recorded"), Path("notebooks/recorded")]
-    folders = [*near, ROOT / "notebooks/recorded"]
+    places = Path(), Path("notebooks"), ROOT / "notebooks"
+    folders = [place / "recorded" for place in places]
     for folder in folders:
         path = folder / f"{name}.json"
         if path.is_file():
@@ -79,11 +78,9 @@ def cache_dir() -> Path:
     It is $ATTNRES_CACHE_DIR, else attnres/checkpoints in the user's cache. Raises
     OSError if it cannot be created.
     """
-    if chosen := os.environ.get("ATTNRES_CACHE_DIR"):
-        folder = Path(chosen).expanduser()
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = Path(base).expanduser() / "attnres" / "checkpoints"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    chosen = os.environ.get("ATTNRES_CACHE_DIR") or f"{cache}/attnres/checkpoints"
+    folder = Path(chosen).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -24,12 +24,6 @@ def test_start_prints_one_line_and_returns_the_preset(monkeypatch, capsys):
     assert "/" not in line
 
 
-def test_start_leaves_out_minutes_it_was_not_told(monkeypatch, capsys):
-    monkeypatch.setenv("ATTNRES_PRESET", "cpu")
-    notebook.start({"ci": 0.5})
-    assert "min" not in capsys.readouterr().out
-
-
 @pytest.fixture
 def t4(monkeypatch):
     """What torch says on a free Colab GPU."""

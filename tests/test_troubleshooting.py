@@ -83,7 +83,7 @@ def test_a_quoted_message_is_in_the_code(message):
 @pytest.mark.parametrize(
     "message",
     [
-        "preset is 'large': take one of ['ci', 'cpu', 'gpu', 't4']",
+        "ATTNRES_PRESET is 'large': take one of ['ci', 'cpu', 'gpu', 't4']",
         "no answer from ranks [0, 1] in time; they were stopped",
         "interrupted: run the same command with --resume to go on again",
     ],

@@ -10,7 +10,7 @@ from attnres_ref.study.mixing import mixing_matrix
 from attnres_ref.study.probes import trace
 from attnres_ref.variants import (
     HyperConnections,
-    MultiheadAttnRes,
+    Multihead,
     SlidingWindow,
     raw_key_attention,
     sigmoid_attention,
@@ -158,7 +158,7 @@ def test_highway_rows_sum_to_one(noise):
 @pytest.mark.parametrize("n_streams", [1, 2, 4])
 def test_mhc_transitions_are_doubly_stochastic(n_streams):
     stream = build("mhc", 0.5, n_streams=n_streams).stream
-    matrices = stream.transition(torch.randn(2, 5, n_streams, 16, dtype=torch.float64), 3)
+    matrices = stream.gate(torch.randn(2, 5, n_streams, 16, dtype=torch.float64), 3)
     assert matrices.shape == (2, 5, n_streams, n_streams) and (matrices >= 0).all()
     assert (matrices.sum(-1) - 1).abs().max() < 1e-12
     assert (matrices.sum(-2) - 1).abs().max() < 1e-12
@@ -167,7 +167,7 @@ def test_mhc_transitions_are_doubly_stochastic(n_streams):
 def test_mhc_starts_near_the_identity_and_breaks_the_symmetry_of_its_streams():
     model = build("mhc")
     stream = model.stream
-    start = stream.transition(torch.randn(1, 3, 16, dtype=torch.float64), 0)
+    start = stream.gate(torch.randn(1, 3, 16, dtype=torch.float64), 0)
     assert (start - torch.eye(3)).abs().max() < 0.05
     F.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten()).backward()
     assert len(stream.writes.grad[2].unique()) == 3
@@ -191,7 +191,7 @@ def test_all_that_a_stream_learns_gets_a_gradient_where_it_matters(residual):
         (lambda: LMConfig(residual="multihead", depth_heads=3), "depth_heads is 3"),
         (lambda: SlidingWindow(4, 8, window=-1), "window is -1"),
         (lambda: HyperConnections(4, 8, n_streams=0), "n_streams is 0"),
-        (lambda: MultiheadAttnRes(4, 8, n_heads=0), "depth_heads is 0"),
+        (lambda: Multihead(4, 8, n_heads=0), "depth_heads is 0"),
     ],
 )
 def test_arguments_that_do_not_fit(build_it, message):

@@ -19,10 +19,10 @@ def router_statistics(model: nn.Module, tokens: Tensor) -> dict[str, list]:
                     1 means that the router has no preference
     top_weight      weight of a token's first expert among its k, averaged; 1 / k is even
     """
-    inputs = trace(model, tokens).inputs
-    mixtures = [(h, f) for h, f in zip(inputs, model.layers) if isinstance(f, MoE)]
     found = dict(expert_load=[], load_variation=[], router_entropy=[], top_weight=[])
-    for h, layer in mixtures:
+    for h, layer in zip(trace(model, tokens).inputs, model.layers):
+        if not isinstance(layer, MoE):
+            continue
         x = layer.norm(h).flatten(0, 1)
         share = layer.scores(x)
         share = share / share.sum(-1, keepdim=True)                   # [B T, E]
@@ -30,12 +30,8 @@ def router_statistics(model: nn.Module, tokens: Tensor) -> dict[str, list]:
         entropy /= math.log(max(2, share.shape[1]))
         _, weights = layer.route(x)
         found["expert_load"].append(layer.load.tolist())
-        found["load_variation"].append(variation(layer.load))
+        variation = layer.load.std(correction=0) / layer.load.mean()
+        found["load_variation"].append(variation.item())
         found["router_entropy"].append(entropy.item())
         found["top_weight"].append(weights.amax(-1).mean().item())
     return found
-
-
-def variation(load: Tensor) -> float:
-    """Coefficient of variation: standard deviation over mean."""
-    return (load.std(correction=0) / load.mean()).item()

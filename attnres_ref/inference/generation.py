@@ -7,6 +7,7 @@ lives for one step and is dropped.
 
 import codecs
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,82 +17,67 @@ from attnres_ref.inference.two_phase import TwoPhase
 from attnres_ref.model import LM, Attention, check_tokens
 
 
-class CachedAttention(nn.Module):
-    """An attention layer that is fed a sequence piece by piece: same weights, same
-    outputs, with the keys and values of earlier pieces kept in a buffer.
+class CachedMixer(nn.Module):
+    """A layer that is fed a sequence piece by piece: same weights, same outputs.
 
-    Raises ValueError for a piece that would pass the context, where RoPE ends.
+    advance(h, past) -> output, past says what the layer needs of earlier pieces, None at
+    the start: attention its keys and values, MLA the latents of all tokens, KDA its state
+    and the latest inputs of its convolution.
     """
 
-    def __init__(self, layer: Attention):
+    def __init__(self, layer: nn.Module, advance):
         super().__init__()
-        self.layer = layer
-        self.keys = self.values = None     # [B, heads, context, d_head], made when needed
-        self.length = 0                    # positions filled so far
-
-    def forget(self) -> None:
-        self.keys = self.values = None
-        self.length = 0
-
-    def forward(self, h: Tensor) -> Tensor:
-        layer, context = self.layer, self.layer.rope.cos.shape[0]
-        start, end = self.length, self.length + h.shape[1]
-        if end > context:
-            raise ValueError(
-                f"the cache holds {start} tokens and {h.shape[1]} more pass the context of "
-                f"{context}: forget() and feed the latest {context}"
-            )
-        qkv = layer.qkv(layer.norm(h)).unflatten(-1, (3, layer.n_heads, -1))
-        q, k, v = (x.transpose(1, 2) for x in qkv.unbind(2))         # [B, heads, T, d_head]
-        if self.keys is None:
-            shape = (*k.shape[:2], context, k.shape[3])
-            self.keys, self.values = k.new_empty(shape), v.new_empty(shape)
-        self.keys[:, :, start:end] = layer.rope(k, start)
-        self.values[:, :, start:end] = v
-        self.length = end
-        # One new token sees everything; several see the past and their own left.
-        mask = None
-        if h.shape[1] > 1:
-            mask = torch.ones(h.shape[1], end, dtype=torch.bool, device=h.device)
-            mask = mask.tril(start)
-        keys, values = self.keys[:, :, :end], self.values[:, :, :end]
-        mixed = F.scaled_dot_product_attention(layer.rope(q, start), keys, values, mask)
-        return layer.out(mixed.transpose(1, 2).flatten(2))            # [B, T, d]
-
-
-class CachedMixer(nn.Module):
-    """The same for a layer that says itself what it needs of the past, by a method
-    `advance(h, past) -> output, past`: KDA keeps its state and the latest inputs of its
-    convolution, MLA the latents of all tokens."""
-
-    def __init__(self, layer: nn.Module):
-        super().__init__()
-        self.layer = layer
+        self.layer, self.advance = layer, advance
         self.forget()
 
     def forget(self) -> None:
-        self.past, self.length = None, 0
+        self.past = None
 
     def forward(self, h: Tensor) -> Tensor:
-        output, self.past = self.layer.advance(h, self.past)
-        self.length += h.shape[1]
+        output, self.past = self.advance(h, self.past)
         return output
+
+
+def advance_attention(layer: Attention, h: Tensor, past) -> tuple[Tensor, tuple]:
+    """`layer` on h [B, T, d], which follows the tokens whose keys and values `past` holds,
+    [B, heads, T0, d_head] each: its output, the keys and values of all T0 + T.
+
+    Raises ValueError for a piece that would pass the context, where RoPE ends.
+    """
+    context = len(layer.rope.cos)
+    start = past[0].shape[2] if past else 0
+    if start + h.shape[1] > context:
+        raise ValueError(
+            f"the cache holds {start} tokens and {h.shape[1]} more pass the context of "
+            f"{context}: forget() and feed the latest {context}"
+        )
+    qkv = layer.qkv(layer.norm(h)).unflatten(-1, (3, layer.n_heads, -1))
+    q, k, v = (x.transpose(1, 2) for x in qkv.unbind(2))             # [B, heads, T, d_head]
+    q, k = layer.rope(q, start), layer.rope(k, start)
+    if past:
+        k, v = (torch.cat(pair, dim=2) for pair in zip(past, (k, v)))
+    # One new token sees everything; several see the past and their own left.
+    mask = None
+    if h.shape[1] > 1:
+        shape = h.shape[1], k.shape[2]
+        mask = torch.ones(shape, dtype=torch.bool, device=h.device).tril(start)
+    mixed = F.scaled_dot_product_attention(q, k, v, mask)
+    return layer.out(mixed.transpose(1, 2).flatten(2)), (k, v)        # [B, T, d]
 
 
 def cached(layer: nn.Module) -> nn.Module:
     """The layer with a memory of the past; an MLP, which has no use for one, as it is."""
     if isinstance(layer, Attention):
-        return CachedAttention(layer)
-    return CachedMixer(layer) if hasattr(layer, "advance") else layer
+        return CachedMixer(layer, partial(advance_attention, layer))
+    return CachedMixer(layer, layer.advance) if hasattr(layer, "advance") else layer
 
 
 def with_cache(model: LM, stream: nn.Module | None = None) -> LM:
     """A twin of `model` that shares its weights and continues where it left off.
 
     Call it with the tokens that follow those it has seen: logits for them alone.
-    stream: how depth is read; None means two phases, or PreNorm's own stream.
-    `twin.layers[0].length` counts the tokens seen, where layer 0 mixes tokens (an MLP
-    keeps nothing of the past); `forget(twin)` starts afresh.
+    `forget(twin)` starts afresh. stream: how depth is read; None means two phases, or
+    PreNorm's own stream.
     """
     if stream is None:
         plain = model.config.residual == "prenorm"
@@ -107,7 +93,7 @@ def with_cache(model: LM, stream: nn.Module | None = None) -> LM:
 
 def forget(twin: LM) -> None:
     for layer in twin.layers:
-        if isinstance(layer, CachedAttention | CachedMixer):
+        if isinstance(layer, CachedMixer):
             layer.forget()
 
 
@@ -146,20 +132,19 @@ def generate_tokens(
             f"top_k is {top_k}: choose 1 to the vocabulary's {config.vocab_size}, "
             "or None for all"
         )
-    return _generate(
-        with_cache(model, stream), tokens, n_new, temperature, top_k, generator
-    )
+    draw = partial(sample, temperature=temperature, top_k=top_k, generator=generator)
+    return _generate(with_cache(model, stream), tokens, n_new, draw)
 
 
 @torch.no_grad()
-def _generate(twin, tokens, n_new, temperature, top_k, generator):
+def _generate(twin, tokens, n_new, draw):
     context = twin.config.context
     window = new = tokens[:, -context:]
     for _ in range(n_new):
-        if new is not window and window.shape[1] > context:
+        if window.shape[1] > context:
             forget(twin)                   # the window slides: all positions are new
             window = new = window[:, -context:]
-        drawn = sample(twin(new)[:, -1], temperature, top_k, generator)
+        drawn = draw(twin(new)[:, -1])                                # [B]
         new = drawn.unsqueeze(1)
         window = torch.cat([window, new], dim=1)
         yield drawn
@@ -191,13 +176,4 @@ def generate_text(model: LM, prompt: str, n_new: int, **options) -> Iterator[str
     device = model.head.weight.device
     tokens = torch.tensor([list(prompt.encode())], dtype=torch.int64, device=device)
     drawn = generate_tokens(model, tokens, n_new, **options)
-    return _decode(drawn)
-
-
-def _decode(drawn):
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for token in drawn:
-        if text := decoder.decode(bytes([token.item()])):
-            yield text
-    if text := decoder.decode(b"", final=True):
-        yield text
+    return codecs.iterdecode((bytes(token.tolist()) for token in drawn), "utf-8", "replace")

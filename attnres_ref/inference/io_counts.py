@@ -3,7 +3,7 @@
 Conventions of Table 1 and Appendix B: a source read by attention counts twice, once
 as key and once as value; what phase 1 leaves for phase 2 is written once and read
 once. The additions that keep the partial sum are the layer's own, and not counted;
-neither are the logits and log-sums, a few numbers per token (`scalars`).
+neither are the logits and log-sums, a few numbers per token.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention
 from attnres_ref.inference.two_phase import TwoPhase, phase_one, phase_two
-from attnres_ref.streams import PreNorm, swapped_attend, swapped_stream
+from attnres_ref.streams import PreNorm, swapped, swapped_attend, swapped_stream
 
 
 class Moved(NamedTuple):
@@ -23,11 +23,6 @@ class Moved(NamedTuple):
     phase: int             # 1 or 2; 0 where there are no phases
     reads: int
     writes: int
-    scalars: int = 0       # numbers per token beside the [..., d] tensors, both ways
-
-
-def total(moved: list[Moved]) -> int:
-    return sum(row.reads + row.writes for row in moved)
 
 
 @torch.no_grad()
@@ -37,15 +32,14 @@ def count_prenorm(model: nn.Module, tokens: Tensor) -> list[Moved]:
         raise ValueError(
             f"model has the stream {type(model.stream).__name__}: pass PreNorm's"
         )
-    rows = []
+    rows, add = [], model.stream.write
 
-    class Counting(PreNorm):
-        def write(self, state, layer, output):
-            new = super().write(state, layer, output)
-            rows.append(Moved(layer, 0, state.numel() + output.numel(), new.numel()))
-            return new
+    def write(state, layer, output):
+        new = add(state, layer, output)
+        rows.append(Moved(layer, 0, elements((state, output)), new.numel()))
+        return new
 
-    with swapped_stream(model, Counting(0, 0)):
+    with swapped(model.stream, "write", write):
         model(tokens)
     return rows
 
@@ -71,35 +65,31 @@ def count_two_phase(
 ) -> list[Moved]:
     """AttnRes by Algorithm 1: what each call of the two phases is given and returns."""
     counting = CountingTwoPhase(model.stream, group_size)
+    counting.rows = []
     with swapped_stream(model, counting):
         model(tokens)
     return counting.rows
 
 
 class CountingTwoPhase(TwoPhase):
-    def begin(self, embedding):
-        self.rows, self.layer = [], 0
-        return super().begin(embedding)
+    def open_group(self, depth, first):
+        self.layer = first                 # the layer that a phase serves, or the first one
+        return super().open_group(depth, first)
 
     def read(self, state, layer):
         self.layer = layer
         return super().read(state, layer)
 
-    def write(self, state, layer, output):
-        self.layer = layer + 1             # a group that opens here serves the next layer
-        return super().write(state, layer, output)
-
     def phase_one(self, queries, sources):
         reads = phase_one(queries, sources)
         written = elements(read.mean for read in reads)
-        scalars = elements(read.lse for read in reads)
-        self.rows.append(Moved(self.layer, 1, 2 * elements(sources), written, scalars))
+        self.rows.append(Moved(self.layer, 1, 2 * elements(sources), written))
         return reads
 
     def phase_two(self, first, query, sources):
         h = phase_two(first, query, sources)
-        moved = first.mean.numel() + 2 * elements(sources)
-        self.rows.append(Moved(self.layer, 2, moved, h.numel(), first.lse.numel()))
+        read = first.mean.numel() + 2 * elements(sources)
+        self.rows.append(Moved(self.layer, 2, read, h.numel()))
         return h
 
 

@@ -52,7 +52,7 @@ class Sharded(nn.Module):
 def held_bytes(state) -> int:
     """Bytes of the tensors in a stream's state, however it is nested."""
     if isinstance(state, Tensor):
-        return state.numel() * state.element_size()
+        return state.nbytes
     if isinstance(state, tuple | list):
         return sum(held_bytes(part) for part in state)
     return 0                               # None, a layer's number

@@ -36,9 +36,7 @@ class Read(NamedTuple):
     lse: Tensor            # [..., 1], log of the sum of exponentials
 
 
-def phase_one(
-    queries: Tensor, sources: tuple[Tensor, ...], eps: float = 1e-5
-) -> list[Read]:
+def phase_one(queries: Tensor, sources: tuple[Tensor, ...]) -> list[Read]:
     """Every query over all sources: S reads of [..., d] in float32 or wider.
 
     queries: [S, d], key-norm weight folded in; sources: n tensors [..., d].
@@ -47,7 +45,7 @@ def phase_one(
     """
     values = torch.stack(sources, -2).to(queries.dtype)               # [..., n, d]
     with no_autocast(values):
-        logits = scores(queries, values, eps)                         # [..., n, S]
+        logits = scores(queries, values)                              # [..., n, S]
         weights = logits.softmax(-2)
         means = weights.mT @ values                                   # [..., S, d]
     # The largest weight is exp(largest logit - lse); cheaper than another logsumexp.
@@ -55,9 +53,7 @@ def phase_one(
     return [Read(*read) for read in zip(means.unbind(-2), lses.unbind(-2))]
 
 
-def phase_two(
-    first: Read, query: Tensor, sources: tuple[Tensor, ...], eps: float = 1e-5
-) -> Tensor:
+def phase_two(first: Read, query: Tensor, sources: tuple[Tensor, ...]) -> Tensor:
     """One query's read over the sources behind `first` and these: [..., d].
 
     query: [1, d]; sources: n >= 1 tensors [..., d], the partial sum for Block.
@@ -65,13 +61,13 @@ def phase_two(
     if len(sources) == 1:                                 # a softmax over one is that one
         value = sources[0].to(query.dtype)
         with no_autocast(value):
-            second = Read(value, scores(query, value, eps))
+            second = Read(value, scores(query, value))
     else:
-        (second,) = phase_one(query, sources, eps)
+        (second,) = phase_one(query, sources)
     return torch.lerp(first.mean, second.mean, (second.lse - first.lse).sigmoid())
 
 
-def scores(queries: Tensor, values: Tensor, eps: float) -> Tensor:
+def scores(queries: Tensor, values: Tensor, eps: float = 1e-5) -> Tensor:
     """w . v / rms(v) of every query [S, d] and value [..., d]: [..., S] (Eq. 2)."""
     inverse_rms = (values.square().mean(-1, keepdim=True) + eps).rsqrt()
     return F.linear(values, queries) * inverse_rms

@@ -3,10 +3,13 @@ reference that knows about corpora: the others take any object with their method
 
 import argparse
 import sys
+from dataclasses import fields
 
+from attnres_ref.model import LMConfig
 from attnres_ref.streams import STREAMS
-from attnres_ref.training import Diverged, Run, presets, train
+from attnres_ref.training import Diverged, Run, TrainConfig, train
 from attnres_ref.training.distributed import Processes, process_group
+from attnres_ref.training.presets import PRESETS, current
 from attnres_ref.training.run_directory import CheckpointError
 from tiny_data import load
 from tiny_data.download import DownloadError
@@ -20,8 +23,7 @@ def train_command(arguments: list[str] | None = None) -> None:
     )
     add = parser.add_argument
     add("--residual", choices=sorted(STREAMS), default="block")
-    sizes = sorted(presets.PRESETS)
-    add("--preset", choices=sizes, help="size; default: what the device suits")
+    add("--preset", choices=sorted(PRESETS), help="size; default: what the device suits")
     add("--data", default="python_sources", help="corpus name, or the path of a text file")
     add("--checkpoint-dir", help="folder for checkpoint and metrics; none: keep nothing")
     add("--resume", action="store_true", help="go on from the folder's checkpoint")
@@ -50,18 +52,17 @@ def train_command(arguments: list[str] | None = None) -> None:
 
 
 def train_as(options: dict) -> Run:
-    """The run that the command line's options describe."""
+    """The run that the command line's options describe. One that bears the name of a field
+    of LMConfig or TrainConfig sets that field, if it is given."""
 
-    def given(*names):
-        return {name: options[name] for name in names if options[name] is not None}
+    def given(config) -> dict:
+        names = [field.name for field in fields(config)]
+        return {name: options[name] for name in names if options.get(name) is not None}
 
-    size = presets.preset(options["preset"]) if options["preset"] else presets.current()
+    size = PRESETS[options["preset"]] if options["preset"] else current()
     return train(
-        size.lm(options["residual"], **given("block_size")),
-        size.training(
-            **given("steps", "seed", "batch_size", "checkpoint_every"),
-            **given("lr", "query_lr_scale", "query_weight_decay"),
-        ),
+        size.lm(**given(LMConfig)),
+        size.training(**given(TrainConfig)),
         load(options["data"]),
         checkpoint_dir=options["checkpoint_dir"],
         resume=options["resume"],

@@ -3,19 +3,14 @@
 import signal
 import threading
 from contextlib import contextmanager
-
-
-class StopRequest:
-    """Set by Ctrl-C, looked at between steps."""
-
-    requested = False
+from types import SimpleNamespace
 
 
 @contextmanager
 def finish_step_on_ctrl_c():
-    """Within, the first Ctrl-C only sets the yielded request, so that no step is torn
-    and a checkpoint can be saved; a second one interrupts at once."""
-    stop = StopRequest()
+    """Within, the first Ctrl-C only sets `requested` of what is yielded, so that no step is
+    torn and a checkpoint can be saved; a second one interrupts at once."""
+    stop = SimpleNamespace(requested=False)
     if threading.current_thread() is not threading.main_thread():
         yield stop                     # signals reach the main thread only
         return

@@ -55,17 +55,13 @@ PRESETS = {
 }
 
 
-def preset(name: str) -> Preset:
-    """A preset by name; ValueError names the choices."""
-    if name not in PRESETS:
-        raise ValueError(f"preset is {name!r}: choose one of {sorted(PRESETS)}")
-    return PRESETS[name]
-
-
 def current() -> Preset:
-    """$ATTNRES_PRESET, else what the device at hand finishes in the promised time."""
-    if "ATTNRES_PRESET" in os.environ:
-        return preset(os.environ["ATTNRES_PRESET"])
+    """$ATTNRES_PRESET, else what the device at hand finishes in the promised time.
+    Raises ValueError for a name that is no preset's."""
+    if name := os.environ.get("ATTNRES_PRESET"):
+        if name not in PRESETS:
+            raise ValueError(f"ATTNRES_PRESET is {name!r}: choose one of {sorted(PRESETS)}")
+        return PRESETS[name]
     if not torch.cuda.is_available():
         return PRESETS["cpu"]
     return PRESETS["gpu" if torch.cuda.get_device_capability() >= (8, 0) else "t4"]
