@@ -1,21 +1,24 @@
-"""Figures of the studies, notebooks 04 and 05: layer by layer, and many runs at once."""
+"""Figures of the studies, notebooks 04 to 06: layer by layer, and many runs at once."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+
 from attnres_ref.plots import GREY, STYLES, axes, in_a_row, plain, sheet
 from attnres_ref.study.compare import Difference
-from attnres_ref.study.scaling import Losses, lowest, means, points
+from attnres_ref.study.scaling import Losses, PowerLaw, lowest, means, points
 
 
-def by_layer(
-    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
-    title: str, ylabel: str, log: bool = False,
-):
-    """A value per layer, one panel per moment. panels: its title -> residual -> one list
-    of values per seed. Lines are means; bands reach from the lowest seed to the highest."""
+def by_layer(panels: Mapping, title: str, ylabel: str, names: Sequence[str] = ()):
+    """A value per layer on a logarithmic scale, one panel per moment or quantity.
+
+    panels: its title -> residual -> one list of values per seed. Lines are means; bands
+    reach from the lowest seed to the highest. names: of the layers, as ticks; a value
+    more than there are names is the final read.
+    """
     figure, grid = in_a_row(panels, (3.0 * len(panels) + 1.2, 3.4), title, ylabel)
     for ax, residuals in zip(grid, panels.values()):
         for name, seeds in residuals.items():
@@ -27,8 +30,10 @@ def by_layer(
             average = [*map(mean, values)]
             ax.plot(layers, average, color=colour, marker=marker, ms=4, label=label)
         ax.set(xlabel="layer", xticks=range(0, len(layers), 4))
-    if log:
-        grid[0].set_yscale("log")
+        if names:
+            labels = [*names, "final"][: len(layers)]
+            ax.set_xticks(layers, labels, rotation=90, fontsize=7)
+    grid[0].set_yscale("log")
     grid[-1].legend(frameon=False)
     return figure
 
@@ -46,6 +51,80 @@ def rate_curves(losses: Mapping[str, Losses], title: str):
     ax.set_xscale("log", base=2)
     ax.set_xticks(list(of_rate), [f"{rate:g}" for rate in of_rate])
     ax.minorticks_off()
+    ax.legend(frameon=False)
+    return figure
+
+
+def laws(sweep: Mapping, fits: Mapping[str, PowerLaw], title: str, live: Mapping = {}):
+    """Losses of every residual by compute, on two logarithmic axes: markers are runs,
+    lines the power laws. sweep: residual -> compute -> one loss per seed; live: residual
+    -> (compute, loss) of one more run, drawn large and open."""
+    figure, ax = axes(title, "compute $C$ (PFLOP/s-days)", "validation loss")
+    for name, losses in sweep.items():
+        label, colour, marker = STYLES[name]
+        law, sizes = fits[name], [*losses, *live.get(name, ())[:1]]
+        ends = min(sizes), max(sizes)
+        draw_runs(ax, losses, name, label=f"{label}: exponent {law.exponent:.3f}")
+        ax.plot(ends, [law(end) for end in ends], color=colour, linewidth=1.2)
+        if name in live:
+            ax.plot(*live[name], marker, mfc="none", mec=colour, ms=14, mew=1.8)
+    ax.set(xscale="log", yscale="log")
+    few_ticks(ax)
+    ax.legend(frameon=False)
+    return figure
+
+
+def draw_runs(ax, losses, name, **look):
+    """A marker for each run of a residual."""
+    label, colour, marker = STYLES[name]
+    look = dict(color=colour, marker=marker, s=22, alpha=0.8, label=label) | look
+    ax.scatter(*zip(*points(losses)), **look)
+
+
+def few_ticks(ax):
+    """Round losses on a logarithmic axis that spans less than a decade; plain numbers
+    below on one that spans little more."""
+    plain_number = FuncFormatter(lambda value, _: f"{value:.3g}")
+    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_formatter(plain_number)
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    left, right = ax.get_xlim()
+    if right < 30 * left:
+        ax.xaxis.set_major_formatter(plain_number)
+        ax.xaxis.set_minor_locator(FixedLocator([0.5, 2, 5]))
+        ax.xaxis.set_minor_formatter(plain_number)
+
+
+def gaps(sweep: Mapping[str, Losses], title: str):
+    """Losses less PreNorm's of the same seed by compute: a marker per seed, lines are
+    their means."""
+    figure, ax = axes(title, "compute $C$ (PFLOP/s-days)", "loss - PreNorm's")
+    ax.axhline(0, color=STYLES["prenorm"][1], linewidth=1)
+    for name, losses in sweep.items():
+        if name == "prenorm":
+            continue
+        paired = {
+            size: [ours - other for ours, other in zip(seeds, sweep["prenorm"][size])]
+            for size, seeds in losses.items()
+        }
+        draw_runs(ax, paired, name, alpha=1)
+        ax.plot(*zip(*means(paired).items()), color=STYLES[name][1])
+    ax.set_xscale("log")
+    ax.legend(frameon=False)
+    return figure
+
+
+def shapes(sweep: Mapping[str, Losses], title: str):
+    """Losses by shape d / L_b: markers are runs, lines their means, the lowest ringed."""
+    figure, ax = axes(title, "width over pairs of layers, $d/L_b$", "validation loss")
+    for name, losses in sweep.items():
+        colour, average, best = STYLES[name][1], means(losses), lowest(losses)
+        draw_runs(ax, losses, name)
+        ax.plot(*zip(*average.items()), color=colour)
+        ax.scatter(best, average[best], s=220, facecolors="none", edgecolors=colour, lw=2)
+    ax.set_xscale("log")
+    ax.set_xticks(list(losses), [f"{size:.3g}" for size in losses])
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.legend(frameon=False)
     return figure
 

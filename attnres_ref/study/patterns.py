@@ -3,7 +3,7 @@ and whether weight says what matters (sec. 6.2, Fig. 8)."""
 
 import math
 from collections.abc import Sequence
-from statistics import correlation, mean
+from statistics import correlation
 from typing import NamedTuple
 
 import torch
@@ -60,22 +60,6 @@ def relative(rows: Sequence[Sequence[float]]) -> list[list[float]]:
     return [[weight * len(row) for weight in row] for row in rows]
 
 
-def attention_reads(reads: Sequence) -> list:
-    """The reads of attention layers: even ones, without the final read."""
-    return list(reads[:-1][0::2])
-
-
-def mlp_reads(reads: Sequence) -> list:
-    """The reads of MLPs: odd ones, without the final read."""
-    return list(reads[:-1][1::2])
-
-
-def column_means(rows: Sequence[Sequence[float]]) -> list[float]:
-    """For each source the mean over the reads that have it: a sink stands out."""
-    n_sources = max(map(len, rows))
-    return [mean(row[i] for row in rows if len(row) > i) for i in range(n_sources)]
-
-
 class Lost(NamedTuple):
     """One source taken from one read."""
 
@@ -102,11 +86,6 @@ def agreement(lost: Sequence[Lost], what: str) -> float:
     it orders the sources as the increase does."""
     values, increases = [getattr(x, what) for x in lost], [x.increase for x in lost]
     return correlation(ranks(values), ranks(increases))
-
-
-def averaged(seeds: Sequence[Sequence[Lost]]) -> list[Lost]:
-    """The mean over seeds, entry by entry."""
-    return [Lost(*map(mean, zip(*entries))) for entries in zip(*seeds, strict=True)]
 
 
 def ranks(values: Sequence[float]) -> list[int]:
