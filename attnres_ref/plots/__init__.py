@@ -97,11 +97,10 @@ def learning_curves(curves: Mapping[str, Sequence], title: str, first_step: int 
         seeds = [[point for point in seed if point[0] >= first_step] for seed in seeds]
         for seed in seeds:
             ax.plot(*zip(*seed), color=colour, linewidth=0.7, alpha=0.5)
-        average = [
-            (points[0][0], mean(loss for _, loss in points)) for points in zip(*seeds)
-        ]
+        steps = [step for step, _ in seeds[0]]
+        average = [mean(loss for _, loss in points) for points in zip(*seeds)]
         counted = f"{label} ({len(seeds)} seeds)" if len(seeds) > 1 else label
-        ax.plot(*zip(*average), color=colour, marker=marker, label=counted)
+        ax.plot(steps, average, color=colour, marker=marker, label=counted)
     ax.legend(frameon=False)
     return figure
 

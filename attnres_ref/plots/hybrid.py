@@ -59,24 +59,21 @@ def by_hops(panels: Mapping, title: str, chance: float | None = None):
         else:
             ax.axhline(0, color="black", linewidth=0.8)
         for i, (name, points) in enumerate(residuals.items()):
+            label, colour, marker = STYLES[name]
             aside = 0.08 * (i - (len(residuals) - 1) / 2)  # so that intervals stay apart
-            draw_intervals(ax, name, [k + aside for k in range(1, len(points) + 1)], points)
+            hops = [k + aside for k in range(1, len(points) + 1)]
+            ax.plot(hops, [p.mean for p in points], color=colour, linewidth=1)
+            for k, point in zip(hops, points):
+                fill = "white" if point.verdict == "cannot tell" else colour
+                ax.errorbar(
+                    k, point.mean, yerr=point.half_width, color=colour, marker=marker,
+                    markerfacecolor=fill, ms=6, capsize=3, label=label,
+                )
+                label = None           # one entry in the legend
         ax.set(xlabel="hops k", xticks=range(1, len(points) + 1))
     entries = figure.axes[-1].get_legend_handles_labels()
     figure.legend(*entries, loc="outside lower center", ncols=4, frameon=False)
     return figure
-
-
-def draw_intervals(ax, name: str, hops, points) -> None:
-    label, colour, marker = STYLES[name]
-    ax.plot(hops, [p.mean for p in points], color=colour, linewidth=1)
-    for k, point in zip(hops, points):
-        fill = "white" if point.verdict == "cannot tell" else colour
-        ax.errorbar(
-            k, point.mean, yerr=point.half_width, color=colour, marker=marker,
-            markerfacecolor=fill, ms=6, capsize=3, label=label,
-        )
-        label = None                   # one entry in the legend
 
 
 def describe(panels: Mapping) -> str:

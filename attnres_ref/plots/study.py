@@ -69,7 +69,16 @@ def laws(sweep: Mapping, fits: Mapping[str, PowerLaw], title: str, live: Mapping
         if name in live:
             ax.plot(*live[name], marker, mfc="none", mec=colour, ms=14, mew=1.8)
     ax.set(xscale="log", yscale="log")
-    few_ticks(ax)
+    # The losses span less than a decade, the paper's compute little more.
+    number = FuncFormatter(lambda value, _: f"{value:.3g}")
+    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_formatter(number)
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    left, right = ax.get_xlim()
+    if right < 30 * left:
+        ax.xaxis.set_major_formatter(number)
+        ax.xaxis.set_minor_locator(FixedLocator([0.5, 2, 5]))
+        ax.xaxis.set_minor_formatter(number)
     ax.legend(frameon=False)
     return figure
 
@@ -79,20 +88,6 @@ def draw_runs(ax, losses, name, **look):
     label, colour, marker = STYLES[name]
     look = dict(color=colour, marker=marker, s=22, alpha=0.8, label=label) | look
     ax.scatter(*zip(*points(losses)), **look)
-
-
-def few_ticks(ax):
-    """Round losses on a logarithmic axis that spans less than a decade; plain numbers
-    below on one that spans little more."""
-    plain_number = FuncFormatter(lambda value, _: f"{value:.3g}")
-    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    ax.yaxis.set_major_formatter(plain_number)
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    left, right = ax.get_xlim()
-    if right < 30 * left:
-        ax.xaxis.set_major_formatter(plain_number)
-        ax.xaxis.set_minor_locator(FixedLocator([0.5, 2, 5]))
-        ax.xaxis.set_minor_formatter(plain_number)
 
 
 def gaps(sweep: Mapping[str, Losses], title: str):
@@ -146,9 +141,8 @@ def forest(rows: Sequence[ForestRow], title: str, limit: float | None = None):
     others. Where a row has the paper's difference, a second panel shows it, to its own
     scale.
     """
-    beside = any(row.paper is not None for row in rows)
     figure = sheet(7.6, 0.3 * len(rows) + 1.5, title)
-    widths = [2, 1] if beside else [1]
+    widths = [2, 1] if any(row.paper is not None for row in rows) else [1]
     grid = figure.subplots(
         1, len(widths), sharey=True, squeeze=False, width_ratios=widths
     )[0]

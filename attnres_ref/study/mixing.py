@@ -66,8 +66,7 @@ def blind_to_marks(model: nn.Module):
     with ExitStack() as stack:
         for name, blind in (("attend", blind_attend), ("gate", blind_gate)):
             if hasattr(stream, name):
-                look = blind(getattr(stream, name))
-                stack.enter_context(swapped(stream, name, look))
+                stack.enter_context(swapped(stream, name, blind(getattr(stream, name))))
         yield
 
 
