@@ -59,8 +59,9 @@ def test_a_share_is_the_part_of_the_read():
 
 
 def test_relative_weights():
-    rows = relative([[1.0], [0.25, 0.75], [0.5, 0.2, 0.3]])
-    assert rows == [[1.0], [0.5, 1.5], pytest.approx([1.5, 0.6, 0.9])]
+    rows = [[1.0], [0.25, 0.75], [0.5, 0.2, 0.3]]
+    found = relative([dict(weights=row) for row in rows])
+    assert found == [[1.0], [0.5, 1.5], pytest.approx([1.5, 0.6, 0.9])]
 
 
 def test_lost_sources():

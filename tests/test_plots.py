@@ -5,7 +5,7 @@ import math
 import pytest
 
 from attnres_ref import plots
-from attnres_ref.plots import hybrid, mixing, study
+from attnres_ref.plots import mixing, study
 from attnres_ref.study.compare import Difference
 from attnres_ref.study.puzzles import gains, intervals
 from attnres_ref.study.scaling import PowerLaw
@@ -141,14 +141,14 @@ def test_labels_tell_all_runs_of_the_gallery_apart():
 
 def test_memories_are_told_apart_not_by_colour_alone():
     errors = {"sums": [1.7, 1.6, 1.8], "corrects": [0.0, 0.4, 0.9]}
-    ax, = hybrid.recall(errors, "title").axes
+    ax, = study.recall(errors, "title").axes
     assert y_of(ax.lines[1:]) == [*errors.values()]
     assert len({line.get_linestyle() for line in ax.lines[1:]}) == 2
 
 
 def test_equal_loads_are_white_and_none_is_not_infinite():
     loads = [[0.25, 0.25, 0.25, 0.25], [0.5, 0.125, 0.375, 0.0]]
-    ax = hybrid.expert_loads({"a": loads, "b": loads}, [1, 3], "title").axes[0]
+    ax = plots.expert_loads({"a": loads, "b": loads}, [1, 3], "title").axes[0]
     grid = ax.images[0].get_array()
     assert grid[0].tolist() == [0, 0, 0, 0]
     assert grid[1, :2].tolist() == [1, -1] and math.isfinite(grid[1, 3]) and grid[1, 3] < -3
@@ -164,7 +164,7 @@ def test_layers_are_named_and_the_last_read_is_final():
 
 def test_accuracies_have_students_intervals():
     accuracies = {title: intervals(found) for title, found in DEPTHS.items()}
-    figure = hybrid.by_hops(accuracies, "t", chance=0.25)
+    figure = study.by_hops(accuracies, "t", chance=0.25)
     first, second = figure.axes
     assert [ax.get_title() for ax in (first, second)] == ["L = 4", "L = 8"]
     spread = T_2 * 0.05                # of two values 0.1 apart: t times half of it
@@ -176,14 +176,14 @@ def test_accuracies_have_students_intervals():
     assert y_of([first.lines[0], second.lines[0]]) == [[0.25, 0.25]] * 2
     entries = [text.get_text() for text in figure.legends[0].get_texts()]
     assert entries == ["chance", "PreNorm", "Full AttnRes"]
-    words = hybrid.describe(accuracies)
+    words = study.describe(accuracies)
     assert "L = 4, PreNorm: 0.95, 0.25; L = 4, Full AttnRes: 1.05, 0.60;" in words
 
 
 def test_gains_are_paired_by_seed_and_hollow_where_zero_lies_inside():
     gained = {title: gains(found) for title, found in DEPTHS.items()}
     assert list(gained["L = 4"]) == ["full"]
-    first, second = hybrid.by_hops(gained, "t").axes
+    first, second = study.by_hops(gained, "t").axes
     assert markers_with_bars(first, axis=1) == [
         pytest.approx([1, 0.1, 0, False], abs=1e-6),
         pytest.approx([2, 0.35, T_2 * 0.05, True], abs=1e-6),

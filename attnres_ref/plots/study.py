@@ -1,4 +1,4 @@
-"""Figures of the studies, notebooks 04 to 06: layer by layer, and many runs at once."""
+"""Figures of the studies, notebooks 04 to 06 and 11: by layer, and many runs at once."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -177,3 +177,60 @@ def draw_difference(ax, y: float, row: ForestRow, limit: float | None) -> None:
         row.gap.mean, y, xerr=row.gap.half_width, color=colour, marker=marker,
         markerfacecolor=fill, markersize=7, capsize=3,
     )
+
+
+MEMORIES = ((GREY, ":"), ("#56B4E9", "--"), ("#D55E00", "-"))      # no residual's colours
+
+
+def recall(errors: Mapping[str, Sequence[float]], title: str):
+    """Error of reading a pair back by its age in writes, one line for each of up to
+    three memories; 1 is what an empty memory gives."""
+    figure, ax = axes(title, "writes since the pair was stored", "error / size of value")
+    ax.axhline(1, color="black", linewidth=0.8)
+    for (name, values), (colour, line) in zip(errors.items(), MEMORIES):
+        ax.plot(values, color=colour, linestyle=line, linewidth=2, label=name)
+    ax.text(0.99 * len(values), 0.98, "an empty memory", ha="right", va="top", fontsize=9)
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def by_hops(panels: Mapping, title: str, chance: float | None = None):
+    """Accuracies by number of hops, or gains over PreNorm where there is no `chance`, the
+    accuracy of a guess. panels: title -> residual -> a Difference for each k, drawn with
+    its interval, hollow if zero lies inside."""
+    size = max(2.6 * len(panels) + 0.8, 5.4), 3.6
+    ylabel = "accuracy on unseen puzzles" if chance else "gain in accuracy over PreNorm"
+    figure, grid = in_a_row(panels, size, title, ylabel)
+    for ax, residuals in zip(grid, panels.values()):
+        if chance:
+            ax.axhline(chance, color=GREY, linestyle="--", linewidth=1, label="chance")
+            ax.set_ylim(0, 1.03)
+        else:
+            ax.axhline(0, color="black", linewidth=0.8)
+        for i, (name, found) in enumerate(residuals.items()):
+            label, colour, marker = STYLES[name]
+            aside = 0.08 * (i - (len(residuals) - 1) / 2)  # so that intervals stay apart
+            hops = [k + aside for k in range(1, len(found) + 1)]
+            ax.plot(hops, [p.mean for p in found], color=colour, linewidth=1)
+            for k, point in zip(hops, found):
+                fill = "white" if point.verdict == "cannot tell" else colour
+                ax.errorbar(
+                    k, point.mean, yerr=point.half_width, color=colour, marker=marker,
+                    markerfacecolor=fill, ms=6, capsize=3, label=label,
+                )
+                label = None           # one entry in the legend
+        ax.set(xlabel="hops k", xticks=range(1, len(found) + 1))
+    entries = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def describe(panels: Mapping) -> str:
+    """The alt text of `by_hops`: every mean."""
+    parts = [
+        f"{panel}, {STYLES[name][0]}: " + ", ".join(f"{x.mean:.2f}" for x in found)
+        for panel, residuals in panels.items()
+        for name, found in residuals.items()
+    ]
+    return "Accuracy by number of hops, from 1 up. " + "; ".join(parts) + "."

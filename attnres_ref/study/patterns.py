@@ -55,8 +55,9 @@ def reads(model: nn.Module, tokens: Tensor) -> list[dict]:
     return at_every_read(model, tokens, look)
 
 
-def relative(rows: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Weights in units of the plain mean 1/n of their read."""
+def relative(reads: Sequence[dict]) -> list[list[float]]:
+    """The weights of `reads`, in units of the plain mean 1/n of their read."""
+    rows = [read["weights"] for read in reads]
     return [[weight * len(row) for weight in row] for row in rows]
 
 
@@ -73,7 +74,7 @@ class Lost(NamedTuple):
 def lost_sources(reads: Sequence[dict], increases: Sequence[Sequence[float]]) -> list[Lost]:
     """`reads` and `mixing.source_ablation` of one model, entry by entry; a read with one
     source, which it cannot lose, is left out."""
-    rows = relative([read["weights"] for read in reads])
+    rows = relative(reads)
     return [
         Lost(layer, source, rows[layer][source], read["shares"][source], float(increase))
         for layer, (read, row) in enumerate(zip(reads, increases)) if len(row) > 1

@@ -230,8 +230,7 @@ def matrices() -> Iterator[Row]:
     )
 
     seeds = [run["reads"] for run in select(runs, residual="full")]
-    late = [[read["weights"] for read in reads[2:]] for reads in seeds]
-    weights = list(map(patterns.relative, late))
+    weights = [patterns.relative(reads[2:]) for reads in seeds]
 
     def spread(reads):
         return mean(read["spread"] for read in reads)
