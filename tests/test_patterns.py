@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from attnres_ref.streams import STREAMS
-from attnres_ref.study.mixing import mixing_matrix, semiseparable_rank
-from attnres_ref.study.patterns import (
+from attnres_ref.study.mixing import (
     Lost,
     agreement,
     lost_sources,
+    mixing_matrix,
     rank_bound,
     ranks,
     reads,
     relative,
+    semiseparable_rank,
 )
 from attnres_ref.study.probes import depth_weights, trace
 from test_variants import TOKENS, build

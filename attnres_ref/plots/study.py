@@ -147,7 +147,14 @@ def forest(rows: Sequence[ForestRow], title: str, limit: float | None = None):
         1, len(widths), sharey=True, squeeze=False, width_ratios=widths
     )[0]
     for y, row in enumerate(rows):
-        draw_difference(grid[0], y, row, limit)
+        gap = row.gap
+        if limit and abs(gap.mean) > limit:
+            at, side = math.copysign(limit, gap.mean), "right" if gap.mean > 0 else "left"
+            look = dict(color=STYLES[row.style][1], ha=side, va="center")
+            grid[0].text(at, y, f" off the scale: {gap.mean:+.2f} ", **look)
+        else:
+            bar = dict(xerr=gap.half_width, markersize=7)
+            draw_difference(grid[0], gap.mean, y, gap, row.style, **bar)
         if row.paper is not None:
             grid[1].plot(row.paper, y, color=GREY, marker=STYLES[row.style][2], ms=7)
     for ax in grid:
@@ -163,23 +170,12 @@ def forest(rows: Sequence[ForestRow], title: str, limit: float | None = None):
     return figure
 
 
-def draw_difference(ax, y: float, row: ForestRow, limit: float | None) -> None:
-    """One row of `forest`."""
-    _, colour, marker = STYLES[row.style]
-    if limit and abs(row.gap.mean) > limit:
-        side = "right" if row.gap.mean > 0 else "left"
-        words = f" off the scale: {row.gap.mean:+.2f} "
-        at = math.copysign(limit, row.gap.mean)
-        ax.text(at, y, words, color=colour, ha=side, va="center")
-        return
-    fill = "white" if row.gap.verdict == "cannot tell" else colour
-    ax.errorbar(
-        row.gap.mean, y, xerr=row.gap.half_width, color=colour, marker=marker,
-        markerfacecolor=fill, markersize=7, capsize=3,
-    )
-
-
-MEMORIES = ((GREY, ":"), ("#56B4E9", "--"), ("#D55E00", "-"))      # no residual's colours
+def draw_difference(ax, x, y, difference, name, **look):
+    """A marker with its interval, hollow where zero lies inside."""
+    _, colour, marker = STYLES[name]
+    fill = "white" if difference.verdict == "cannot tell" else colour
+    look |= dict(color=colour, marker=marker, markerfacecolor=fill, capsize=3)
+    ax.errorbar(x, y, **look)
 
 
 def recall(errors: Mapping[str, Sequence[float]], title: str):
@@ -187,7 +183,8 @@ def recall(errors: Mapping[str, Sequence[float]], title: str):
     three memories; 1 is what an empty memory gives."""
     figure, ax = axes(title, "writes since the pair was stored", "error / size of value")
     ax.axhline(1, color="black", linewidth=0.8)
-    for (name, values), (colour, line) in zip(errors.items(), MEMORIES):
+    looks = (GREY, ":"), ("#56B4E9", "--"), ("#D55E00", "-")
+    for (name, values), (colour, line) in zip(errors.items(), looks):
         ax.plot(values, color=colour, linestyle=line, linewidth=2, label=name)
     ax.text(0.99 * len(values), 0.98, "an empty memory", ha="right", va="top", fontsize=9)
     ax.set_ylim(bottom=0)
@@ -209,16 +206,13 @@ def by_hops(panels: Mapping, title: str, chance: float | None = None):
         else:
             ax.axhline(0, color="black", linewidth=0.8)
         for i, (name, found) in enumerate(residuals.items()):
-            label, colour, marker = STYLES[name]
+            label, colour, _ = STYLES[name]
             aside = 0.08 * (i - (len(residuals) - 1) / 2)  # so that intervals stay apart
             hops = [k + aside for k in range(1, len(found) + 1)]
             ax.plot(hops, [p.mean for p in found], color=colour, linewidth=1)
             for k, point in zip(hops, found):
-                fill = "white" if point.verdict == "cannot tell" else colour
-                ax.errorbar(
-                    k, point.mean, yerr=point.half_width, color=colour, marker=marker,
-                    markerfacecolor=fill, ms=6, capsize=3, label=label,
-                )
+                bar = dict(yerr=point.half_width, markersize=6, label=label)
+                draw_difference(ax, k, point.mean, point, name, **bar)
                 label = None           # one entry in the legend
         ax.set(xlabel="hops k", xticks=range(1, len(found) + 1))
     entries = figure.axes[-1].get_legend_handles_labels()

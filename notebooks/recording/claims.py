@@ -15,7 +15,7 @@ from attnres_ref import LM, LMConfig
 from attnres_ref.inference import io_counts
 from attnres_ref.notebook import recorded
 from attnres_ref.plots import STYLES
-from attnres_ref.study import paper, patterns, scaling
+from attnres_ref.study import mixing, paper, scaling
 from attnres_ref.study.compare import (
     final_losses,
     loss_difference,
@@ -230,7 +230,7 @@ def matrices() -> Iterator[Row]:
     )
 
     seeds = [run["reads"] for run in select(runs, residual="full")]
-    weights = [patterns.relative(reads[2:]) for reads in seeds]
+    weights = [mixing.relative(reads[2:]) for reads in seeds]
 
     def spread(reads):
         return mean(read["spread"] for read in reads)
