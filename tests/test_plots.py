@@ -5,8 +5,9 @@ import math
 import pytest
 
 from attnres_ref import plots
-from attnres_ref.plots import hybrid, mixing, puzzles, scaling, study
+from attnres_ref.plots import mixing, study
 from attnres_ref.study.compare import Difference
+from attnres_ref.study.puzzles import gains, intervals
 from attnres_ref.study.scaling import PowerLaw
 
 T_2 = 12.706                           # Student's t for two seeds
@@ -61,7 +62,7 @@ def test_heat_map_is_white_at_the_mean_and_leaves_cells_without_a_source_empty()
 def test_by_layer_draws_means_inside_bands_on_one_scale():
     start, end = {"full": [[1, 2], [3, 6]]}, {"full": [[1, 1]], "block": [[9, 9]]}
     panels = {"start": start, "end": end}
-    first, second = study.by_layer(panels, "t", "y", log=True).axes
+    first, second = study.by_layer(panels, "t", "y").axes
     assert y_of(first.lines) == [[2, 4]] and len(second.lines) == 2
     band = first.collections[0].get_paths()[0].vertices
     assert {tuple(point) for point in band} == {(0, 1), (0, 3), (1, 2), (1, 6)}
@@ -100,7 +101,7 @@ def test_forest_writes_what_is_off_the_scale():
 
 def test_a_law_reaches_as_far_as_the_live_run():
     sweep, laws = {"full": {1.0: [2.0], 10.0: [1.5]}}, {"full": PowerLaw(2.0, 0.125)}
-    ax = scaling.laws(sweep, laws, "made up", {"full": (100.0, 1.1)}).axes[0]
+    ax = study.laws(sweep, laws, "made up", {"full": (100.0, 1.1)}).axes[0]
     line, marker = ax.lines
     assert list(line.get_xdata()) == [1.0, 100.0]
     assert marker.get_xydata().tolist() == [[100.0, 1.1]]
@@ -109,7 +110,7 @@ def test_a_law_reaches_as_far_as_the_live_run():
 
 def test_gaps_are_paired():
     sweep = {"prenorm": {1.0: [2.0, 3.0]}, "full": {1.0: [1.9, 2.5]}}
-    ax = scaling.gaps(sweep, "prenorm", "made up").axes[0]
+    ax = study.gaps(sweep, "made up").axes[0]
     points = ax.collections[0].get_offsets()
     assert points.tolist() == [[1.0, pytest.approx(-0.1)], [1.0, pytest.approx(-0.5)]]
     assert y_of(ax.lines[1:]) == [[pytest.approx(-0.3)]]
@@ -117,7 +118,7 @@ def test_gaps_are_paired():
 
 def test_the_lowest_mean_is_ringed():
     sweep = {"full": {4.0: [1.0, 1.4], 8.0: [1.1, 1.1], 16.0: [1.3, 1.3]}}
-    ring = scaling.shapes(sweep, "made up").axes[0].collections[1]
+    ring = study.shapes(sweep, "made up").axes[0].collections[1]
     assert ring.get_offsets().tolist() == [[8.0, pytest.approx(1.1)]]
 
 
@@ -140,14 +141,14 @@ def test_labels_tell_all_runs_of_the_gallery_apart():
 
 def test_memories_are_told_apart_not_by_colour_alone():
     errors = {"sums": [1.7, 1.6, 1.8], "corrects": [0.0, 0.4, 0.9]}
-    ax, = hybrid.recall(errors, "title").axes
+    ax, = study.recall(errors, "title").axes
     assert y_of(ax.lines[1:]) == [*errors.values()]
     assert len({line.get_linestyle() for line in ax.lines[1:]}) == 2
 
 
 def test_equal_loads_are_white_and_none_is_not_infinite():
     loads = [[0.25, 0.25, 0.25, 0.25], [0.5, 0.125, 0.375, 0.0]]
-    ax = hybrid.expert_loads({"a": loads, "b": loads}, [1, 3], "title").axes[0]
+    ax = plots.expert_loads({"a": loads, "b": loads}, [1, 3], "title").axes[0]
     grid = ax.images[0].get_array()
     assert grid[0].tolist() == [0, 0, 0, 0]
     assert grid[1, :2].tolist() == [1, -1] and math.isfinite(grid[1, 3]) and grid[1, 3] < -3
@@ -156,31 +157,33 @@ def test_equal_loads_are_white_and_none_is_not_infinite():
 
 def test_layers_are_named_and_the_last_read_is_final():
     panels = {"read": {"prenorm": [[1.0, 2.0, 3.0]]}, "written": {"prenorm": [[1.0, 2.0]]}}
-    figure = hybrid.by_layer_name(panels, ["kda", "moe"], "title", "RMS")
+    figure = study.by_layer(panels, "title", "RMS", ["kda", "moe"])
     names = [[t.get_text() for t in ax.get_xticklabels()] for ax in figure.axes]
     assert names == [["kda", "moe", "final"], ["kda", "moe"]]
 
 
 def test_accuracies_have_students_intervals():
-    figure = puzzles.accuracy_by_hops(DEPTHS, "t", chance=0.25)
+    accuracies = {title: intervals(found) for title, found in DEPTHS.items()}
+    figure = study.by_hops(accuracies, "t", chance=0.25)
     first, second = figure.axes
     assert [ax.get_title() for ax in (first, second)] == ["L = 4", "L = 8"]
     spread = T_2 * 0.05                # of two values 0.1 apart: t times half of it
     expected = [
-        [0.96, 0.95, spread, False], [1.96, 0.25, spread, False],          # PreNorm
-        [1.04, 1.05, spread, False], [2.04, 0.6, 2 * spread, False],       # Full
+        [0.96, 0.95, spread, False], [1.96, 0.25, spread, True],           # PreNorm
+        [1.04, 1.05, spread, False], [2.04, 0.6, 2 * spread, True],        # Full
     ]
     assert markers_with_bars(first, axis=1) == [pytest.approx(row) for row in expected]
     assert y_of([first.lines[0], second.lines[0]]) == [[0.25, 0.25]] * 2
     entries = [text.get_text() for text in figure.legends[0].get_texts()]
     assert entries == ["chance", "PreNorm", "Full AttnRes"]
-    words = puzzles.describe(DEPTHS)
+    words = study.describe(accuracies)
     assert "L = 4, PreNorm: 0.95, 0.25; L = 4, Full AttnRes: 1.05, 0.60;" in words
 
 
 def test_gains_are_paired_by_seed_and_hollow_where_zero_lies_inside():
-    assert list(puzzles.gains(DEPTHS["L = 4"])) == ["full"]
-    first, second = puzzles.gain_by_hops(DEPTHS, "t").axes
+    gained = {title: gains(found) for title, found in DEPTHS.items()}
+    assert list(gained["L = 4"]) == ["full"]
+    first, second = study.by_hops(gained, "t").axes
     assert markers_with_bars(first, axis=1) == [
         pytest.approx([1, 0.1, 0, False], abs=1e-6),
         pytest.approx([2, 0.35, T_2 * 0.05, True], abs=1e-6),

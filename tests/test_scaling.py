@@ -12,7 +12,6 @@ from attnres_ref.study import paper
 from attnres_ref.study.scaling import (
     PFLOP_S_DAY,
     PowerLaw,
-    best_sizes,
     bootstrap,
     compute,
     fit,
@@ -124,12 +123,6 @@ def test_bootstrap_refuses_unpaired_or_single_seeds():
         bootstrap({"full": {1.0: [1.0, 1.1]}, "prenorm": runs}, len)
     with pytest.raises(ValueError, match="two or more"):
         bootstrap({"full": {1.0: [1.0]}}, len)
-
-
-def test_the_best_shape_wins_as_often_as_seeds_allow():
-    assert best_sizes({24.0: [1.2, 1.3], 8.0: [1.0, 1.1], 4.0: [1.4, 1.5]}) == {8.0: 1.0}
-    shares = best_sizes({24.0: [1.0, 1.2], 8.0: [1.01, 1.21]})
-    assert 0.5 < shares[24.0] < 0.9 and sum(shares.values()) == pytest.approx(1)
 
 
 def record(residual, seed, loss, d_model=24, n_layers=6):

@@ -3,7 +3,6 @@
 Ratios are medians of paired rounds.
 """
 
-import statistics
 from functools import partial
 
 import torch
@@ -35,13 +34,7 @@ def measure(rounds: int, batch: int = 8, tokens: int = 512, **size) -> dict:
         (BLOCK, step_case("block", batch, config, device)),
     ]
     seconds = timing.interleaved(steps, rounds, partial(timing.now, device))
-    return {
-        name: dict(
-            time_ms=1e3 * statistics.median(times),
-            time_ratio=timing.paired_ratio(times, seconds[BASES.get(name, name)]),
-        )
-        for name, times in seconds.items()
-    }
+    return timing.compared(seconds, BASES)
 
 
 def kda_case(kda, tokens: int, config: dict, device):

@@ -48,6 +48,18 @@ def paired_ratio(ours: Sequence[float], base: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(ours, base))
 
 
+def compared(seconds: Mapping[str, list[float]], bases: Mapping[str, str]) -> dict:
+    """Rows {time_ms, time_ratio} by name, medians over the rounds. bases: name -> what its
+    ratio is against, if not itself."""
+    return {
+        name: dict(
+            time_ms=1e3 * statistics.median(times),
+            time_ratio=paired_ratio(times, seconds[bases.get(name, name)]),
+        )
+        for name, times in seconds.items()
+    }
+
+
 def table(rows: Mapping[str, dict], columns: Sequence[tuple[str, str]]) -> str:
     """A line of titles, and a line for each of `rows`, name -> values by key.
 

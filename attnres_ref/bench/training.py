@@ -3,7 +3,6 @@
 Forward + backward of the whole model, ratios are medians of paired rounds.
 """
 
-import statistics
 from functools import partial
 
 import torch
@@ -40,15 +39,10 @@ def measure(rounds: int, batch: int = 4, **size) -> dict:
         steps.append((None, model.zero_grad))
         steps.append((name, lambda model=model: loss(model).backward()))
     seconds = timing.interleaved(steps, rounds, partial(timing.now, device))
-    return {
-        name: dict(
-            time_ms=1e3 * statistics.median(times),
-            time_ratio=timing.paired_ratio(times, seconds["PreNorm"]),
-            saved_bytes=saved[name],
-            saved_ratio=saved[name] / saved["PreNorm"],
-        )
-        for name, times in seconds.items()
-    }
+    rows = timing.compared(seconds, dict.fromkeys(CASES, "PreNorm"))
+    for name, row in rows.items():
+        row |= dict(saved_bytes=saved[name], saved_ratio=saved[name] / saved["PreNorm"])
+    return rows
 
 
 def table(rows: dict) -> str:

@@ -8,7 +8,7 @@ notebook together with its alt text.
 import base64
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from matplotlib import colormaps
@@ -77,10 +77,7 @@ def axes(title: str, xlabel: str, ylabel: str, width: float = 6.4, height: float
     return figure, ax
 
 
-def in_a_row(
-    names: Iterable[str], size: tuple[float, float], title: str, ylabel: str,
-    fontsize: int = 10, loc: str = "center",
-):
+def in_a_row(names, size, title: str, ylabel: str, fontsize=10, loc="center"):
     """A figure and plain axes beside each other on one scale, each under its name."""
     figure, names = sheet(*size, title), list(names)
     grid = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
@@ -91,9 +88,7 @@ def in_a_row(
     return figure, grid
 
 
-def learning_curves(
-    curves: Mapping[str, Sequence[Sequence]], title: str, first_step: int = 0
-):
+def learning_curves(curves: Mapping[str, Sequence], title: str, first_step: int = 0):
     """Validation loss by step. curves: residual -> one list of [step, loss] per seed;
     thin lines are seeds, the thick one their mean."""
     figure, ax = axes(title, "step", "validation loss (nats per byte)")
@@ -102,11 +97,10 @@ def learning_curves(
         seeds = [[point for point in seed if point[0] >= first_step] for seed in seeds]
         for seed in seeds:
             ax.plot(*zip(*seed), color=colour, linewidth=0.7, alpha=0.5)
-        average = [
-            (points[0][0], mean(loss for _, loss in points)) for points in zip(*seeds)
-        ]
+        steps = [step for step, _ in seeds[0]]
+        average = [mean(loss for _, loss in points) for points in zip(*seeds)]
         counted = f"{label} ({len(seeds)} seeds)" if len(seeds) > 1 else label
-        ax.plot(*zip(*average), color=colour, marker=marker, label=counted)
+        ax.plot(steps, average, color=colour, marker=marker, label=counted)
     ax.legend(frameon=False)
     return figure
 
@@ -125,20 +119,28 @@ def final_losses(losses: Mapping[str, Sequence[float]], title: str):
     return figure
 
 
-def mixing_matrix(rows: Sequence[Sequence[float]], title: str):
-    """What each layer reads of each source, Fig. 9: row = reading layer (the last is
-    the final read), column = source. Colour is the weight itself, from 0 to 1."""
-    figure, ax, image = triangle(rows, title, colours="cividis", vmin=0, vmax=1)
-    figure.colorbar(image, ax=ax, label="weight", shrink=0.8)
+def depth_heat_map(rows: Sequence[Sequence[float]], title: str):
+    """Weights of every read, Fig. 8, as a `triangle` coloured by weight times number of
+    sources on a logarithmic scale: white is the plain mean, which every read is at
+    initialisation; purple is more, orange less."""
+    figure, ax, image = triangle([*map(log_share, rows)], title)
+    log_colour_bar(figure, image, ax, "weight / plain mean", shrink=0.8)
     return figure
 
 
-def depth_heat_map(rows: Sequence[Sequence[float]], title: str):
-    """Weights of every read, Fig. 8, as `mixing_matrix` but coloured by weight times
-    number of sources on a logarithmic scale: white is the plain mean, which every read
-    is at initialisation; purple is more, orange less."""
-    figure, ax, image = triangle([*map(log_share, rows)], title)
-    log_colour_bar(figure, image, ax, "weight / plain mean", shrink=0.8)
+def expert_loads(panels: Mapping, layers: Sequence[int], title: str):
+    """Each expert's share of the tokens beside the equal share, on a logarithmic scale:
+    white is equal, purple more, orange less. panels: title -> [MoE layers][E];
+    layers: the MoE layers' numbers."""
+    figure = sheet(2.1 * len(panels) + 1.6, 3.3, title)
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (panel, loads) in zip(grid, panels.items()):
+        image = heat_map(ax, [*map(log_share, loads)], aspect="auto")
+        ax.set_title(panel, fontsize=10)
+        ax.set(xlabel="expert", xticks=range(len(loads[0])))
+    grid[0].set(ylabel="MoE in layer")
+    grid[0].set_yticks(range(len(layers)), layers)
+    log_colour_bar(figure, image, list(grid), "load / equal load")
     return figure
 
 
@@ -148,7 +150,8 @@ def log_share(row: Sequence[float]) -> list[float]:
 
 
 def triangle(rows, title, **look):
-    """A `heat_map` of what layers read, with a row for each of them."""
+    """A `heat_map` of what layers read, Fig. 9: row = reading layer (the last is the
+    final read), column = source. Returns the figure, its axes and the image."""
     figure = sheet(0.22 * max(map(len, rows)) + 2.4, 0.22 * len(rows) + 1.2)
     ax = figure.subplots()
     image = heat_map(ax, rows, **look)

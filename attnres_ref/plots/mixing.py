@@ -26,7 +26,7 @@ def label(record: dict) -> str:
     return name if usual else f"{name}, S={model['block_size']}"
 
 
-def gallery(matrices: Mapping[str, Sequence[Sequence[float]]], columns: int = 4):
+def gallery(matrices: Mapping[str, Sequence[Sequence[float]]], columns: int):
     """Small multiples of mixing matrices, Fig. 9: row = reading layer, column = source."""
     n_rows = math.ceil(len(matrices) / columns)
     figure = sheet(2.1 * columns + 1, 2.1 * n_rows)

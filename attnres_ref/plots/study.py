@@ -1,21 +1,24 @@
-"""Figures of the studies, notebooks 04 and 05: layer by layer, and many runs at once."""
+"""Figures of the studies, notebooks 04 to 06 and 11: by layer, and many runs at once."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+
 from attnres_ref.plots import GREY, STYLES, axes, in_a_row, plain, sheet
 from attnres_ref.study.compare import Difference
-from attnres_ref.study.scaling import Losses, lowest, means, points
+from attnres_ref.study.scaling import Losses, PowerLaw, lowest, means, points
 
 
-def by_layer(
-    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
-    title: str, ylabel: str, log: bool = False,
-):
-    """A value per layer, one panel per moment. panels: its title -> residual -> one list
-    of values per seed. Lines are means; bands reach from the lowest seed to the highest."""
+def by_layer(panels: Mapping, title: str, ylabel: str, names: Sequence[str] = ()):
+    """A value per layer on a logarithmic scale, one panel per moment or quantity.
+
+    panels: its title -> residual -> one list of values per seed. Lines are means; bands
+    reach from the lowest seed to the highest. names: of the layers, as ticks; a value
+    more than there are names is the final read.
+    """
     figure, grid = in_a_row(panels, (3.0 * len(panels) + 1.2, 3.4), title, ylabel)
     for ax, residuals in zip(grid, panels.values()):
         for name, seeds in residuals.items():
@@ -27,8 +30,10 @@ def by_layer(
             average = [*map(mean, values)]
             ax.plot(layers, average, color=colour, marker=marker, ms=4, label=label)
         ax.set(xlabel="layer", xticks=range(0, len(layers), 4))
-    if log:
-        grid[0].set_yscale("log")
+        if names:
+            labels = [*names, "final"][: len(layers)]
+            ax.set_xticks(layers, labels, rotation=90, fontsize=7)
+    grid[0].set_yscale("log")
     grid[-1].legend(frameon=False)
     return figure
 
@@ -50,6 +55,75 @@ def rate_curves(losses: Mapping[str, Losses], title: str):
     return figure
 
 
+def laws(sweep: Mapping, fits: Mapping[str, PowerLaw], title: str, live: Mapping = {}):
+    """Losses of every residual by compute, on two logarithmic axes: markers are runs,
+    lines the power laws. sweep: residual -> compute -> one loss per seed; live: residual
+    -> (compute, loss) of one more run, drawn large and open."""
+    figure, ax = axes(title, "compute $C$ (PFLOP/s-days)", "validation loss")
+    for name, losses in sweep.items():
+        label, colour, marker = STYLES[name]
+        law, sizes = fits[name], [*losses, *live.get(name, ())[:1]]
+        ends = min(sizes), max(sizes)
+        draw_runs(ax, losses, name, label=f"{label}: exponent {law.exponent:.3f}")
+        ax.plot(ends, [law(end) for end in ends], color=colour, linewidth=1.2)
+        if name in live:
+            ax.plot(*live[name], marker, mfc="none", mec=colour, ms=14, mew=1.8)
+    ax.set(xscale="log", yscale="log")
+    # The losses span less than a decade, the paper's compute little more.
+    number = FuncFormatter(lambda value, _: f"{value:.3g}")
+    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_formatter(number)
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    left, right = ax.get_xlim()
+    if right < 30 * left:
+        ax.xaxis.set_major_formatter(number)
+        ax.xaxis.set_minor_locator(FixedLocator([0.5, 2, 5]))
+        ax.xaxis.set_minor_formatter(number)
+    ax.legend(frameon=False)
+    return figure
+
+
+def draw_runs(ax, losses, name, **look):
+    """A marker for each run of a residual."""
+    label, colour, marker = STYLES[name]
+    look = dict(color=colour, marker=marker, s=22, alpha=0.8, label=label) | look
+    ax.scatter(*zip(*points(losses)), **look)
+
+
+def gaps(sweep: Mapping[str, Losses], title: str):
+    """Losses less PreNorm's of the same seed by compute: a marker per seed, lines are
+    their means."""
+    figure, ax = axes(title, "compute $C$ (PFLOP/s-days)", "loss - PreNorm's")
+    ax.axhline(0, color=STYLES["prenorm"][1], linewidth=1)
+    for name, losses in sweep.items():
+        if name == "prenorm":
+            continue
+        paired = {
+            size: [ours - other for ours, other in zip(seeds, sweep["prenorm"][size])]
+            for size, seeds in losses.items()
+        }
+        draw_runs(ax, paired, name, alpha=1)
+        ax.plot(*zip(*means(paired).items()), color=STYLES[name][1])
+    ax.set_xscale("log")
+    ax.legend(frameon=False)
+    return figure
+
+
+def shapes(sweep: Mapping[str, Losses], title: str):
+    """Losses by shape d / L_b: markers are runs, lines their means, the lowest ringed."""
+    figure, ax = axes(title, "width over pairs of layers, $d/L_b$", "validation loss")
+    for name, losses in sweep.items():
+        colour, average, best = STYLES[name][1], means(losses), lowest(losses)
+        draw_runs(ax, losses, name)
+        ax.plot(*zip(*average.items()), color=colour)
+        ax.scatter(best, average[best], s=220, facecolors="none", edgecolors=colour, lw=2)
+    ax.set_xscale("log")
+    ax.set_xticks(list(losses), [f"{size:.3g}" for size in losses])
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.legend(frameon=False)
+    return figure
+
+
 @dataclass(frozen=True)
 class ForestRow:
     """A line of a forest plot."""
@@ -67,14 +141,20 @@ def forest(rows: Sequence[ForestRow], title: str, limit: float | None = None):
     others. Where a row has the paper's difference, a second panel shows it, to its own
     scale.
     """
-    beside = any(row.paper is not None for row in rows)
     figure = sheet(7.6, 0.3 * len(rows) + 1.5, title)
-    widths = [2, 1] if beside else [1]
+    widths = [2, 1] if any(row.paper is not None for row in rows) else [1]
     grid = figure.subplots(
         1, len(widths), sharey=True, squeeze=False, width_ratios=widths
     )[0]
     for y, row in enumerate(rows):
-        draw_difference(grid[0], y, row, limit)
+        gap = row.gap
+        if limit and abs(gap.mean) > limit:
+            at, side = math.copysign(limit, gap.mean), "right" if gap.mean > 0 else "left"
+            look = dict(color=STYLES[row.style][1], ha=side, va="center")
+            grid[0].text(at, y, f" off the scale: {gap.mean:+.2f} ", **look)
+        else:
+            bar = dict(xerr=gap.half_width, markersize=7)
+            draw_difference(grid[0], gap.mean, y, gap, row.style, **bar)
         if row.paper is not None:
             grid[1].plot(row.paper, y, color=GREY, marker=STYLES[row.style][2], ms=7)
     for ax in grid:
@@ -90,17 +170,61 @@ def forest(rows: Sequence[ForestRow], title: str, limit: float | None = None):
     return figure
 
 
-def draw_difference(ax, y: float, row: ForestRow, limit: float | None) -> None:
-    """One row of `forest`."""
-    _, colour, marker = STYLES[row.style]
-    if limit and abs(row.gap.mean) > limit:
-        side = "right" if row.gap.mean > 0 else "left"
-        words = f" off the scale: {row.gap.mean:+.2f} "
-        at = math.copysign(limit, row.gap.mean)
-        ax.text(at, y, words, color=colour, ha=side, va="center")
-        return
-    fill = "white" if row.gap.verdict == "cannot tell" else colour
-    ax.errorbar(
-        row.gap.mean, y, xerr=row.gap.half_width, color=colour, marker=marker,
-        markerfacecolor=fill, markersize=7, capsize=3,
-    )
+def draw_difference(ax, x, y, difference, name, **look):
+    """A marker with its interval, hollow where zero lies inside."""
+    _, colour, marker = STYLES[name]
+    fill = "white" if difference.verdict == "cannot tell" else colour
+    look |= dict(color=colour, marker=marker, markerfacecolor=fill, capsize=3)
+    ax.errorbar(x, y, **look)
+
+
+def recall(errors: Mapping[str, Sequence[float]], title: str):
+    """Error of reading a pair back by its age in writes, one line for each of up to
+    three memories; 1 is what an empty memory gives."""
+    figure, ax = axes(title, "writes since the pair was stored", "error / size of value")
+    ax.axhline(1, color="black", linewidth=0.8)
+    looks = (GREY, ":"), ("#56B4E9", "--"), ("#D55E00", "-")
+    for (name, values), (colour, line) in zip(errors.items(), looks):
+        ax.plot(values, color=colour, linestyle=line, linewidth=2, label=name)
+    ax.text(0.99 * len(values), 0.98, "an empty memory", ha="right", va="top", fontsize=9)
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def by_hops(panels: Mapping, title: str, chance: float | None = None):
+    """Accuracies by number of hops, or gains over PreNorm where there is no `chance`, the
+    accuracy of a guess. panels: title -> residual -> a Difference for each k, drawn with
+    its interval, hollow if zero lies inside."""
+    size = max(2.6 * len(panels) + 0.8, 5.4), 3.6
+    ylabel = "accuracy on unseen puzzles" if chance else "gain in accuracy over PreNorm"
+    figure, grid = in_a_row(panels, size, title, ylabel)
+    for ax, residuals in zip(grid, panels.values()):
+        if chance:
+            ax.axhline(chance, color=GREY, linestyle="--", linewidth=1, label="chance")
+            ax.set_ylim(0, 1.03)
+        else:
+            ax.axhline(0, color="black", linewidth=0.8)
+        for i, (name, found) in enumerate(residuals.items()):
+            label, colour, _ = STYLES[name]
+            aside = 0.08 * (i - (len(residuals) - 1) / 2)  # so that intervals stay apart
+            hops = [k + aside for k in range(1, len(found) + 1)]
+            ax.plot(hops, [p.mean for p in found], color=colour, linewidth=1)
+            for k, point in zip(hops, found):
+                bar = dict(yerr=point.half_width, markersize=6, label=label)
+                draw_difference(ax, k, point.mean, point, name, **bar)
+                label = None           # one entry in the legend
+        ax.set(xlabel="hops k", xticks=range(1, len(found) + 1))
+    entries = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def describe(panels: Mapping) -> str:
+    """The alt text of `by_hops`: every mean."""
+    parts = [
+        f"{panel}, {STYLES[name][0]}: " + ", ".join(f"{x.mean:.2f}" for x in found)
+        for panel, residuals in panels.items()
+        for name, found in residuals.items()
+    ]
+    return "Accuracy by number of hops, from 1 up. " + "; ".join(parts) + "."

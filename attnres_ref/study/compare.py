@@ -2,11 +2,10 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from statistics import mean, stdev
-from typing import Any
 
 # Two-sided 95 % quantile of Student's t with n - 1 degrees of freedom, n = 2, 3, ...
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -73,10 +72,7 @@ def loss_difference(ours: Sequence[dict], baseline: Sequence[dict]) -> Differenc
     return paired_difference(*losses)
 
 
-def grouped(
-    records: Sequence[dict], key: Callable[[dict], Hashable],
-    value: Callable[[dict], Any] = lambda record: record,
-) -> dict[Hashable, list]:
+def grouped(records: Sequence[dict], key: Callable, value: Callable = lambda r: r) -> dict:
     """key(record) -> value(record) of each of its records, in the order of the seeds."""
     groups = defaultdict(list)
     for record in sorted(records, key=seed):

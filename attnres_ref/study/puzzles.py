@@ -1,11 +1,11 @@
 """How often a model answers a puzzle, by the number of steps that the answer takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from attnres_ref.study.compare import grouped, residual
+from attnres_ref.study.compare import Difference, grouped, paired_difference, residual
 
 
 @torch.no_grad()
@@ -42,9 +42,28 @@ def accuracy_observer(task, n_windows: int = 256) -> Callable[[nn.Module], dict]
 
 def final_accuracies(records: Sequence[dict]) -> dict[int, dict[str, list[list[float]]]]:
     """Recorded accuracies by n_layers, then residual: one list per seed, in the seeds'
-    order. What plots.puzzles draws."""
+    order."""
     depths = grouped(records, lambda record: record["model"]["n_layers"])
     return {
         depth: grouped(depths[depth], residual, lambda r: r["observed"][-1][1]["accuracy"])
         for depth in sorted(depths)
+    }
+
+
+def intervals(residuals: Mapping[str, Sequence]) -> dict[str, list[Difference]]:
+    """By residual, the mean accuracy of each k with its interval over 2 to 10 seeds."""
+    return {
+        name: [paired_difference(values, [0.0] * len(values)) for values in zip(*seeds)]
+        for name, seeds in residuals.items()
+    }
+
+
+def gains(residuals: Mapping[str, Sequence]) -> dict[str, list[Difference]]:
+    """By residual but PreNorm, the paired difference of accuracies of each k: above zero
+    is better, other than for losses."""
+    baseline = residuals["prenorm"]
+    return {
+        name: [paired_difference(*pair) for pair in zip(zip(*seeds), zip(*baseline))]
+        for name, seeds in residuals.items()
+        if name != "prenorm"
     }

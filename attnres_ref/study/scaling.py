@@ -6,7 +6,6 @@ sweep varies, here the compute C in PFLOP/s-days or the shape d / L_b.
 
 import math
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -101,13 +100,6 @@ def resampled(sweep: Mapping[str, Losses], n: int, seed: int) -> Iterator[dict[s
 def widened(seeds: Sequence[float]) -> list[float]:
     centre, n = mean(seeds), len(seeds)
     return [centre + (loss - centre) * math.sqrt(n / (n - 1)) for loss in seeds]
-
-
-def best_sizes(losses: Losses, resamples: int = 1000, seed: int = 0) -> dict[float, float]:
-    """Sizes of lowest mean loss and how often each wins when seeds are resampled."""
-    again = resampled({"": losses}, resamples, seed)
-    wins = Counter(lowest(of_one[""]) for of_one in again)
-    return {size: count / resamples for size, count in wins.most_common()}
 
 
 def lowest(losses: Losses) -> float:

@@ -14,9 +14,24 @@ def provenance(device: torch.device) -> dict:
         python=platform.python_version(),
         torch=torch.__version__,
         commit=git("rev-parse", "--short", "HEAD"),    # None outside a git checkout
-        # Whether a Python file of the checkout differs from its commit, or is new.
-        dirty=bool(git("status", "--porcelain", "--", ":/*.py")),
+        dirty=bool(uncommitted()),
     )
+
+
+def require_clean() -> None:
+    """Raise RuntimeError if code differs from the commit: a record made by it would name
+    a commit that did not make it."""
+    if changed := uncommitted():
+        raise RuntimeError(
+            f"{', '.join(changed)}: not committed. A record names the commit that made "
+            "it, so commit first"
+        )
+
+
+def uncommitted() -> list[str]:
+    """Python files of the checkout that differ from its commit, new ones among them."""
+    lines = git("status", "--porcelain", "--", ":/*.py") or ""
+    return [line.split(maxsplit=1)[1] for line in lines.splitlines()]
 
 
 def device_name(device: torch.device) -> str:

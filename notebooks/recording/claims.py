@@ -11,7 +11,7 @@ from attnres_ref import LM, LMConfig
 from attnres_ref.inference import io_counts
 from attnres_ref.notebook import recorded
 from attnres_ref.plots import STYLES
-from attnres_ref.study import paper, patterns, scaling
+from attnres_ref.study import mixing, paper, scaling
 from attnres_ref.study.compare import final_losses, select
 from attnres_ref.study.probes import unevenness
 from judging import FAILS, HOLDS, OPEN, Claim, between, gaps, judged, verdict
@@ -185,11 +185,10 @@ def matrices() -> Iterator[Claim]:
     )
 
     seeds = [run["reads"] for run in select(runs, residual="full")]
-    late = [[read["weights"] for read in reads[2:]] for reads in seeds]
-    weights = list(map(patterns.relative, late))
+    weights = [mixing.relative(reads[2:]) for reads in seeds]
 
     def entropy(reads):
-        return mean(read["spread"] for read in reads[1:])
+        return mean(read["spread"] for read in reads)
 
     yield judged(
         "the newest source dominates (Fig. 8)", "weight over plain mean",
@@ -203,8 +202,7 @@ def matrices() -> Iterator[Claim]:
     yield judged(
         "reads before MLPs are sharper than before attention (Fig. 8)",
         "entropy, MLP less attention",
-        [entropy(patterns.mlp_reads(r)) - entropy(patterns.attention_reads(r))
-         for r in seeds],
+        [entropy(reads[3:-1:2]) - entropy(reads[2:-1:2]) for reads in seeds],
     )
 
 

@@ -14,8 +14,13 @@ from dataclasses import asdict
 import torch
 
 from attnres_ref import LM
-from attnres_ref.study.mixing import mixing_matrix, semiseparable_rank, source_ablation
-from attnres_ref.study.patterns import rank_bound, reads
+from attnres_ref.study.mixing import (
+    mixing_matrix,
+    rank_bound,
+    reads,
+    semiseparable_rank,
+    source_ablation,
+)
 from attnres_ref.study.sweep import Trial
 from attnres_ref.training.provenance import provenance, require_clean
 from attnres_ref.training.run_directory import load_checkpoint
