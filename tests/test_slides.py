@@ -13,6 +13,8 @@ PATHS = cells.notebooks()
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     """A folder with the deck of notebook 03."""
+    for package in ("sphinx_revealjs", "mathjax"):
+        pytest.importorskip(package, reason="make slides installs the extra `site`")
     folder = tmp_path_factory.mktemp("slides")
     slides.BUILD, before = folder, slides.BUILD
     slides.main([PATHS[3].name[:2]])

@@ -53,7 +53,9 @@ def launch(function, n_ranks: int, *arguments, timeout: float = 300.0) -> list:
                 raise RankFailed(f"no result from ranks {silent} within {timeout:g} s")
             return [pickle.loads(result.read_bytes()) for result in results]
         except ProcessException as error:
-            raise RankFailed(f"rank {error.error_index} failed: {error}") from None
+            raise RankFailed(
+                f"rank {error.error_index} failed; the other ranks were stopped: {error}"
+            ) from None
         finally:
             for process in ranks.processes:
                 process.kill()

@@ -22,14 +22,11 @@ import pages
 
 SITE = cells.ROOT / "notebooks" / "site"
 BUILD = cells.ROOT / "build" / "slides"
-REVEAL = files("sphinx_revealjs") / "_static/revealjs"
-ASSETS = {
-    REVEAL / "dist/reveal.js": "reveal/dist",
-    REVEAL / "dist/reveal.css": "reveal/dist",
-    files("mathjax") / "static/mathjax/es5/tex-svg.js": "mathjax",
-    SITE / "deck/course.css": "reveal/dist/theme",
-    SITE / "deck/deck.js": ".",
-    SITE / "static/icon.svg": ".",
+OURS = {"deck/course.css": "reveal/dist/theme", "deck/deck.js": ".", "static/icon.svg": "."}
+THEIRS = {                             # package (of the extra `site`), file -> folder
+    ("sphinx_revealjs", "_static/revealjs/dist/reveal.js"): "reveal/dist",
+    ("sphinx_revealjs", "_static/revealjs/dist/reveal.css"): "reveal/dist",
+    ("mathjax", "static/mathjax/es5/tex-svg.js"): "mathjax",
 }
 # Lines of the opening that are not for a room: badge, neighbours, minutes.
 NOT_SHOWN = re.compile(
@@ -75,7 +72,9 @@ def index(paths: list[Path]) -> str:
 
 
 def main(numbers: list[str]) -> None:
-    for source, folder in ASSETS.items():
+    assets = {SITE / name: folder for name, folder in OURS.items()}
+    assets |= {files(package) / name: folder for (package, name), folder in THEIRS.items()}
+    for source, folder in assets.items():
         (BUILD / folder).mkdir(parents=True, exist_ok=True)
         shutil.copy(source, BUILD / folder)
     for path in cells.notebooks(numbers=numbers):
