@@ -1,4 +1,4 @@
-"""What the first cell of a notebook calls: the banner, recorded runs, the cache."""
+"""What the cells of a notebook call: the banner, trained models, recorded runs."""
 
 import hashlib
 import json

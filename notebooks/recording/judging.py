@@ -1,6 +1,6 @@
-"""When a claim holds: if the whole 95 % interval lies on its side of zero (or one). It does
-not hold at this scale if the whole interval lies on the other, and else the seeds cannot
-tell."""
+"""The verdict on a claim. It holds if the whole 95 % interval lies on the claimed side of
+the limit (zero, or one for a ratio); it does not hold at this scale if the whole interval
+lies on the other side; otherwise the seeds cannot tell."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple

@@ -2,7 +2,7 @@
 
     python notebooks/recording/record.py ablations
     python notebooks/recording/record.py ablations --part 0/2  # half of the runs
-    python notebooks/recording/record.py depth_weights  # what `residuals` then read
+    python notebooks/recording/record.py depth_weights         # of the runs of residuals
 
 sweeps.py says what each sweep is for. A sweep goes on where it stopped; its JSON is
 written once all its runs are there. Commit first: a record names the code that made it.

@@ -2,9 +2,9 @@
 
     python notebooks/tools/handout.py      # what `make handout` does
 
-build/handout/ holds the notebooks, README.md with the map and the notation, and course/,
-the code they run on, where their bootstrap cell finds it: the folder runs wherever it is
-copied, without a network. build/handout.zip is the same folder in one file. Hints,
+build/handout/ holds the notebooks, README.md with the map, the notation and the ledger, and
+course/, the code they run on, where their bootstrap cell finds it: the folder runs wherever
+it is copied, without a network. build/handout.zip is the same folder in one file. Hints,
 stubs and checks stay. A link to a file that is not handed out leads to the public one.
 """
 
