@@ -21,7 +21,8 @@ from torch.autograd.function import once_differentiable
 
 def stacked_depth_attention(query, sources, norm_weight=None, eps=1e-5):
     """The read as the equations are written: stack, normalise, score, mix. Autograd keeps
-    several copies of all sources for it. Arguments as `depth_attention`'s first four."""
+    several copies of all sources for it. Arguments as for `depth_attention`, all of one
+    dtype, and not checked."""
     values = torch.stack(tuple(sources))                          # [n, ..., d]
     keys = F.rms_norm(values, values.shape[-1:], norm_weight, eps)
     weights = (keys @ query).softmax(0)                           # [n, ...]

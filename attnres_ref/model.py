@@ -64,7 +64,7 @@ class LMConfig:
                 f"layers is {self.layers!r} and n_layers {self.n_layers}: without one of "
                 f"{sorted(MIXERS)} no token sees another, so add one"
             )
-        if not 1 <= self.experts_per_token <= self.n_experts:
+        if "moe" in names and not 1 <= self.experts_per_token <= self.n_experts:
             raise ValueError(
                 f"experts_per_token is {self.experts_per_token}: choose 1 to "
                 f"n_experts = {self.n_experts}"

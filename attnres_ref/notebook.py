@@ -18,10 +18,10 @@ TRAINED_CODE = ("*.py", "training/*.py", "hybrid/*.py")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def start(minutes: Mapping[str, float]) -> Preset:
+def start(minutes: Mapping[str, float] | None = None) -> Preset:
     """Print one line about the device and the preset in force, and return the preset.
 
-    `minutes` says how long the notebook takes, for each preset.
+    `minutes` says how long the notebook takes, by name of preset.
     """
     preset = current()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,8 +31,9 @@ def start(minutes: Mapping[str, float]) -> Preset:
         f"torch {torch.__version__}",
         str(dtype).removeprefix("torch."),
         f"preset {preset.name}",
-        f"about {minutes[preset.name]:g} min",
     ]
+    if minutes and preset.name in minutes:
+        parts.append(f"about {minutes[preset.name]:g} min")
     print(" | ".join(parts))
     return preset
 

@@ -138,10 +138,14 @@ def swapped_attend(model: nn.Module, attend):
 
 @contextmanager
 def swapped(owner: nn.Module, name: str, value):
-    """Within, the attribute `name` of `owner` is `value`."""
+    """Within, the attribute `name` of `owner` is `value`: a part of it, or a method."""
+    is_part = name in vars(owner) or name in dict(owner.named_children())
     original = getattr(owner, name)
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, original)
+        if is_part:
+            setattr(owner, name, original)
+        else:
+            delattr(owner, name)       # what hid the method of the class

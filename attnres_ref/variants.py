@@ -36,10 +36,11 @@ def mix(weights, sources) -> Tensor:
 # ---- AttnRes with one thing changed (Table 4) ------------------------------------------
 
 
-def sigmoid_attention(query, sources, norm_weight=1.0, return_weights=False):
+def sigmoid_attention(query, sources, norm_weight=None, return_weights=False):
     """`depth_attention` with a sigmoid for each source instead of the softmax over all:
     sources no longer compete, and a read may grow."""
-    query = (query * norm_weight).to(score_dtype(sources[0]))
+    query = query if norm_weight is None else query * norm_weight
+    query = query.to(score_dtype(sources[0]))
     with no_autocast(query):
         logits, _ = score(query, sources, eps=1e-5)
     weights = logits.sigmoid()                                        # [n, ...]
@@ -47,10 +48,11 @@ def sigmoid_attention(query, sources, norm_weight=1.0, return_weights=False):
     return (mixed, weights) if return_weights else mixed
 
 
-def raw_key_attention(query, sources, norm_weight=1.0, return_weights=False):
+def raw_key_attention(query, sources, norm_weight=None, return_weights=False):
     """`depth_attention` without the keys' RMSNorm: a large output scores high or low
     because it is large. norm_weight still weighs the channels."""
-    query = (query * norm_weight).to(score_dtype(sources[0]))
+    query = query if norm_weight is None else query * norm_weight
+    query = query.to(score_dtype(sources[0]))
     with no_autocast(query):
         logits = [torch.linalg.vecdot(v.to(query.dtype), query) for v in sources]
     weights = torch.stack(logits).softmax(0)                          # [n, ...]
@@ -153,12 +155,14 @@ class LayerScale(PreNorm):
         return state + self.scale[layer] * output
 
 
-class ReZero(LayerScale):
+class ReZero(PreNorm):
     """LayerScale with one number for all channels, which starts at zero."""
 
     def __init__(self, n_layers: int, d_model: int):
         super().__init__(n_layers, d_model)
         self.scale = nn.Parameter(torch.zeros(n_layers))
+
+    write = LayerScale.write
 
 
 class Highway(PreNorm):

@@ -440,3 +440,7 @@ BAD_LAYERS = {
 def test_bad_layers_are_named(message):
     with pytest.raises(ValueError, match=message):
         LMConfig(**{**SIZE, **BAD_LAYERS[message]})
+
+
+def test_a_model_without_experts_does_not_mind_their_number():
+    assert LMConfig(**{**SIZE, "layers": "kda,mlp", "experts_per_token": 9}).n_layers == 8

@@ -14,6 +14,14 @@ from attnres_ref.study.probes import depth_weights, trace
 from test_variants import TOKENS, build
 
 
+@pytest.mark.parametrize("residual", ["prenorm", "full", "highway", "input_query"])
+def test_a_probe_leaves_the_stream_as_it_was(residual):
+    model = build(residual)
+    stream, before = model.stream, set(vars(model.stream))
+    mixing_matrix(model, TOKENS)
+    assert model.stream is stream and set(vars(stream)) == before
+
+
 @pytest.mark.parametrize("residual", sorted(STREAMS))
 def test_a_read_is_its_row_of_the_matrix_times_the_sources(residual):
     model = build(residual, 0.5)

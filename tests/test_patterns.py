@@ -12,7 +12,7 @@ from attnres_ref.study.mixing import (
     lost_sources,
     mixing_matrix,
     rank_bound,
-    ranks,
+    rank_order,
     reads,
     relative,
     semiseparable_rank,
@@ -79,7 +79,7 @@ def test_agreement():
 
 
 def test_agreement_is_of_ranks_not_of_values():
-    assert ranks([0.3, 0.1, 0.2]) == [2, 0, 1]
+    assert rank_order([0.3, 0.1, 0.2]) == [2, 0, 1]
     shares = torch.rand(30, generator=torch.Generator().manual_seed(0)).tolist()
     lost = [Lost(1, 0, -share, share, share**3) for share in shares]
     assert agreement(lost, "share") == pytest.approx(1)

@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(benchmark.table(rows))
     if options.json:
         facts = dict(rounds=options.rounds, size=benchmark.SIZE)
-        record = dict(rows=rows, **facts, **provenance(default_device()))
+        device = getattr(benchmark, "DEVICE", default_device())
+        record = dict(rows=rows, **facts, **provenance(device))
         options.json.write_text(json.dumps(record, indent=1) + "\n")
 
 

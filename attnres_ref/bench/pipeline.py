@@ -23,6 +23,7 @@ from attnres_ref.pipeline.launch import launch
 from attnres_ref.pipeline.layout import MODES, Layout
 from attnres_ref.pipeline.simulate import simulate
 
+DEVICE = torch.device("cpu")           # of `launch`
 SIZE = dict(
     n_ranks=4, n_virtual=2, n_layers=16, block_size=4, n_microbatches=8,
     forward=0.03, backward=0.06, per_tensor=0.04,            # seconds

@@ -31,9 +31,9 @@ def interleaved(
     name that comes several times has their sum; a step named None is not timed.
     """
     seconds = {name: [0.0] * rounds for name, _ in steps if name is not None}
-    one_bar = dist.is_initialized() and dist.get_rank() > 0            # not one per rank
+    silent = dist.is_initialized() and dist.get_rank() > 0          # one bar, on rank 0
     for round_ in tqdm(
-        range(-WARM_UP, rounds), desc="rounds", mininterval=1.0, disable=one_bar
+        range(-WARM_UP, rounds), desc="rounds", mininterval=1.0, disable=silent
     ):
         for name, run in steps:
             began = clock()

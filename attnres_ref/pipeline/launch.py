@@ -34,7 +34,7 @@ def launch(function, n_ranks: int, *arguments, timeout: float = 300.0) -> list:
     """
     if n_ranks < 1:
         raise ValueError(f"n_ranks is {n_ranks}: it must be at least 1")
-    deadline = time.monotonic() + timeout
+    deadline, ended = time.monotonic() + timeout, False
     # A fork of this process could inherit locks of OpenMP threads and hang. The fork
     # server is a clean process with torch loaded: slow to start once, fast thereafter.
     multiprocessing.set_forkserver_preload(["torch", "torch.distributed.pipelining"])
@@ -45,10 +45,11 @@ def launch(function, n_ranks: int, *arguments, timeout: float = 300.0) -> list:
             join=False, daemon=True, start_method="forkserver",
         )
         try:
-            while (left := deadline - time.monotonic()) > 0:
-                if ranks.join(left, grace_period=0.5):
-                    break
+            while not ended and (left := deadline - time.monotonic()) > 0:
+                ended = ranks.join(left, grace_period=0.5)
             silent = [rank for rank in range(n_ranks) if not results[rank].exists()]
+            if silent and ended:
+                raise RankFailed(f"ranks {silent} ended without a result")
             if silent:
                 raise RankFailed(f"no result from ranks {silent} within {timeout:g} s")
             return [pickle.loads(result.read_bytes()) for result in results]
@@ -76,12 +77,12 @@ def run_rank(rank: int, results: list[Path], timeout: float, function, arguments
         dist.barrier()                             # nobody leaves while others still talk
         dist.destroy_process_group()
         results[rank].write_bytes(pickle.dumps(result))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         # Once this rank has gone, the others' connections break, and they fail as well.
         # Each waits before it goes: so the first to fail is the first to be seen.
         time.sleep(1.0)
-        if isinstance(error, SystemExit):          # its code may be 0, for success
-            raise RuntimeError(f"sys.exit({error.code!r}) instead of a result") from error
+        if not isinstance(error, Exception):       # sys.exit(0) would look like success
+            raise RuntimeError(f"{error!r} instead of a result") from error
         raise
 
 

@@ -89,10 +89,10 @@ def blind_attend(attend):
 def blind_gate(gate):
     """`gate`, computed from the content of its first argument: a tensor, or several."""
 
-    def gate_of_content(seen, *weights):
+    def gate_of_content(seen, layer):
         several = isinstance(seen, tuple)
         content = tuple(source[0] for source in seen) if several else seen[0]
-        return gate(content, *weights)
+        return gate(content, layer)
 
     return gate_of_content
 
@@ -202,7 +202,7 @@ class Lost(NamedTuple):
 
 
 def lost_sources(reads: Sequence[dict], increases: Sequence[Sequence[float]]) -> list[Lost]:
-    """`reads` and `mixing.source_ablation` of one model, entry by entry; a read with one
+    """`reads` and `source_ablation` of one model, entry by entry; a read with one
     source, which it cannot lose, is left out."""
     rows = relative(reads)
     return [
@@ -216,10 +216,10 @@ def agreement(lost: Sequence[Lost], what: str) -> float:
     """Spearman's rank correlation of the loss increase with "weight" or "share": 1 if
     it orders the sources as the increase does."""
     values, increases = [getattr(x, what) for x in lost], [x.increase for x in lost]
-    return correlation(ranks(values), ranks(increases))
+    return correlation(rank_order(values), rank_order(increases))
 
 
-def ranks(values: Sequence[float]) -> list[int]:
+def rank_order(values: Sequence[float]) -> list[int]:
     """The rank of each value, 0 for the smallest, where no two are alike. (Python 3.12
     has statistics.correlation(method="ranked"); the course runs on 3.11.)"""
     ordered = sorted(values)

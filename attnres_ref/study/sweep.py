@@ -13,7 +13,7 @@ from attnres_ref.training import TrainConfig, train
 class Trial:
     """One run of a sweep."""
 
-    name: str                      # of its folder, unique in the sweep
+    name: str                      # in the record, unique in the sweep
     model: LMConfig
     train: TrainConfig
 

@@ -112,12 +112,15 @@ def on_rank_0(name: str):
 
 class SharedDirectory:
     """A RunDirectory on rank 0, which alone touches the disk. What it reads there, or the
-    error it meets, every process gets: none goes on where another one stopped."""
+    error it meets, is broadcast to every process: none goes on where another stopped."""
 
-    restore, save = on_rank_0("restore"), on_rank_0("save")
-    append, read_metrics = on_rank_0("append"), on_rank_0("read_metrics")
-    write_result, read_result = on_rank_0("write_result"), on_rank_0("read_result")
+    restore = on_rank_0("restore")
+    read_metrics = on_rank_0("read_metrics")
+    read_result = on_rank_0("read_result")
     last_good = on_rank_0("last_good")
+    append = on_rank_0("append")
+    save = on_rank_0("save")
+    write_result = on_rank_0("write_result")
 
     def __init__(self, folder: str | Path, identity: dict, resume: bool):
         self.disk = from_rank_0(lambda: RunDirectory(folder, identity, resume))

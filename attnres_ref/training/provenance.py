@@ -14,7 +14,7 @@ def provenance(device: torch.device) -> dict:
         python=platform.python_version(),
         torch=torch.__version__,
         commit=git("rev-parse", "--short", "HEAD"),    # None outside a git checkout
-        dirty=bool(uncommitted()),
+        dirty=None if git("rev-parse") is None else bool(uncommitted()),
     )
 
 

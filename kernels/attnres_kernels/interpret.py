@@ -3,8 +3,8 @@
 The kernel files take `triton` and `tl` from here. Where no CUDA device is in sight the
 interpreter is switched on, which runs the same kernels on CPU tensors, slowly. Triton
 decides that when it is first imported, so this module must come before `import triton`
-(torch.compile imports it too; attnres_ref does not, so it may come before or after). An
-environment variable TRITON_INTERPRET=0 or 1 that is set already stays as it is.
+(torch.compile and attnres_ref.pipeline import it too, the rest of attnres_ref does not).
+An environment variable TRITON_INTERPRET=0 or 1 that is set already stays as it is.
 """
 
 import os

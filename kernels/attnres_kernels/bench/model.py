@@ -1,6 +1,6 @@
 """Whole models on the kernels, relative to PreNorm: a training step, and inference."""
 
-import statistics
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from attnres_kernels.depth import depth_attention
 from attnres_kernels.phases import phase_one, phase_two
 from attnres_ref import LM, LMConfig
-from attnres_ref.bench.timing import now
+from attnres_ref.bench.timing import interleaved, now, paired_ratio
 from attnres_ref.inference.two_phase import TwoPhase
 from attnres_ref.streams import swapped_stream
 from attnres_ref.training import half_precision
@@ -61,16 +61,9 @@ def model_ratios(rounds, device, batch=8, attend=depth_attention, **size) -> dic
         "PreNorm inference": lambda: infer(models["prenorm"]),
         "Block inference, two phases": lambda: infer_in_two_phases(models["block"]),
     }
-    seconds = {name: [] for name in cases}
-    for round_ in range(-2, rounds):                                 # 2 warm up
-        for name, call in cases.items():
-            began = now(device)
-            call()
-            if round_ >= 0:
-                seconds[name].append(now(device) - began)
+    seconds = interleaved([*cases.items()], rounds, partial(now, device))
     return {
-        name: statistics.median(a / b for a, b in zip(seconds[name], seconds[base]))
-        for name, base in BASES.items()
+        name: paired_ratio(seconds[name], seconds[base]) for name, base in BASES.items()
     }
 
 
