@@ -17,6 +17,7 @@ from torch.distributed.pipelining.schedules import ScheduleInterleavedZeroBubble
 from attnres_ref import LM, LMConfig, train
 from attnres_ref.pipeline import Layout
 from attnres_ref.pipeline.engine import Pipeline
+from attnres_ref.pipeline.store import RankStore
 from attnres_ref.training import TrainConfig, Trainer, distributed, make_optimizer
 from attnres_ref.training.run_directory import CheckpointError
 from tiny_data import Corpus
@@ -192,3 +193,10 @@ def odd_ends():
     except RuntimeError as error:
         found["diverged"] = str(error)
     return found
+
+
+class Asked(RankStore):
+    """Says that it has been asked whether anything is left."""
+
+    def check_empty(self):
+        raise RuntimeError("asked")

@@ -102,3 +102,9 @@ def test_the_command_measures_training_and_writes_what_a_record_needs(
     assert record["rounds"] == 1 and record["size"] == SIZE
     assert {"device", "torch", "python", "commit"} < set(record)
     assert training.table(record["rows"]) in capsys.readouterr().out
+
+
+def test_a_dirty_tree_is_not_recorded(monkeypatch):
+    monkeypatch.setattr("attnres_ref.training.provenance.uncommitted", lambda: ["x.py"])
+    with pytest.raises(RuntimeError, match="x.py: not committed"):
+        command.main(["--json", "x.json"])

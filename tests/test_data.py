@@ -196,6 +196,8 @@ def test_text_file_keeps_every_byte(tmp_path):
 def test_text_file_errors_name_the_path(tmp_path):
     with pytest.raises(FileNotFoundError, match="cannot read .*absent.txt .*: give"):
         text_file(tmp_path / "absent.txt")
+    with pytest.raises(OSError, match="cannot read .*: give"):
+        text_file(tmp_path)
     (tmp_path / "empty.txt").touch()
     with pytest.raises(ValueError, match="empty.txt is empty"):
         text_file(tmp_path / "empty.txt")
@@ -274,7 +276,8 @@ def test_a_download_fills_the_cache_from_a_temporary_file(places, server, monkey
 def test_a_failed_download_leaves_nothing(places, server, monkeypatch, page, cause):
     url = server.url + page if page.startswith("/") else "http://127.0.0.1:9/input.txt"
     monkeypatch.setattr(sources, "TINYSHAKESPEARE_URL", url)
-    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.2)
+    if page == "/stall":
+        monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.2)
     with pytest.raises(download.DownloadError) as error:
         tiny_data.tinyshakespeare()
     for part in (url, cause, "ATTNRES_DATA_DIR", str(places[1]), "python_sources"):
@@ -282,6 +285,13 @@ def test_a_failed_download_leaves_nothing(places, server, monkeypatch, page, cau
     assert error.value.__suppress_context__  # one message, no chain of tracebacks
     assert os.listdir(places[1].parent) == []
     assert socket.getdefaulttimeout() is None
+
+
+def test_the_cache_follows_the_environment(places, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("ATTNRES_DATA_DIR", "")         # as if it were not set
+    write_files(tmp_path, {"xdg/attnres/tinyshakespeare/input.txt": GOOD})
+    assert text_of(tiny_data.tinyshakespeare()) == GOOD
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["ATTNRES_DATA_DIR", "cache"])

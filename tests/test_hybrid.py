@@ -231,6 +231,13 @@ def test_the_bias_chooses_and_does_not_weigh():
     assert (sparse.route(sparse.norm(h).flatten(0, 1))[0] == 0).any(-1).all()
 
 
+def test_a_head_forgets_at_its_own_speed():
+    gate = build().layers[0].forget
+    forgotten = -gate(torch.zeros(1, 1, 16))[0, 0]
+    speed = gate.A.exp().repeat_interleave(8)
+    torch.testing.assert_close(forgotten, speed * F.softplus(gate.bias))
+
+
 def test_balancing_favours_the_idle():
     layer = mixture()
     layer.bias.zero_()

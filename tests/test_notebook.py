@@ -107,3 +107,8 @@ def test_trained_leaves_a_run_that_later_notebooks_load(tmp_path, monkeypatch):
         assert torch.equal(ours, theirs)
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         notebook.trained(size, "block", corpus, block_size=2)
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        notebook.trained(size, "block", Corpus("others", 255 - corpus.tokens), block_size=1)
+    monkeypatch.setattr(notebook, "TRAINED_CODE", ("model.py",))       # as if edited
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        notebook.trained(size, "block", corpus, block_size=1)

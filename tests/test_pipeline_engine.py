@@ -16,7 +16,7 @@ from attnres_ref.pipeline.comparison import (
     gradient_differences,
 )
 from attnres_ref.pipeline.engine import Pipeline
-from attnres_ref.pipeline.launch import launch
+from attnres_ref.pipeline.launch import RankFailed, launch
 from attnres_ref.pipeline.layout import MODES
 from attnres_ref.pipeline.store import RankStore
 
@@ -122,3 +122,9 @@ def test_the_demo_under_torchrun():
         assert name == mode and max(loss, gradient) <= 1e-12
         assert counts == [layout.n_tensors(chunk) for chunk in layout.transitions]
         assert total == layout.total()
+
+
+def test_a_step_ends_with_a_look_at_the_store():
+    case = dict(layout=Layout(2, 2, 8, 2), n_microbatches=4, store=ranks.Asked, **SMALL)
+    with pytest.raises(RankFailed, match="(?s)RuntimeError: asked"):
+        launch(comparisons, 2, [case])

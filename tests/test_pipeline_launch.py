@@ -45,7 +45,10 @@ def test_a_rank_waits_for_others_no_longer_than_the_call_does():
         (partial(time.sleep, 60), r"no result from ranks \[0, 1, 2\] within 3 s", 3),
         (partial(signal.raise_signal, signal.SIGSTOP), r"ranks \[0, 1, 2\] within 3 s", 3),
     ],
-    ids=["raises", "exits", "is interrupted", "exits at once", "is killed", "hangs", "is stopped"],
+    ids=[
+        "raises", "exits", "is interrupted", "exits at once", "is killed", "hangs",
+        "is stopped",
+    ],
 )
 def test_a_rank_that_ends_early_is_named_and_takes_the_others_with_it(
     tmp_path, end, message, timeout
@@ -54,6 +57,7 @@ def test_a_rank_that_ends_early_is_named_and_takes_the_others_with_it(
     with pytest.raises(RankFailed, match=message):
         launch(ranks.rank_one_ends, 3, str(tmp_path), end, timeout=timeout)
     assert time.monotonic() - began < 10
+    assert len([*tmp_path.iterdir()]) == 3, "a rank had not begun"
     assert [is_held(path) for path in tmp_path.iterdir()] == [False] * 3
 
 

@@ -101,3 +101,13 @@ def test_a_python_of_another_version_is_refused(tmp_path):
     code, said = make(tmp_path, "bench", "PYTHON=false")
     assert code != 0 and "Python 3.11 to 3.13 is needed" in said
     assert ".venv" not in os.listdir(tmp_path)
+
+
+@needs_make
+def test_lint_comes_before_the_tests_and_help_names_the_targets(tmp_path):
+    assert "make colab-check " in make(tmp_path)[1]
+    commands = make(tmp_path, "-n", "test")[1]
+    steps = ["ruff check", "tools/lint.py", "-m pytest"]
+    places = [commands.index(step) for step in steps]
+    assert places == sorted(places)
+    assert "pip" not in make(tmp_path, "-n", "clean")[1]

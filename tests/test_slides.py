@@ -13,7 +13,7 @@ PATHS = cells.notebooks()
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     """A folder with the deck of notebook 03."""
-    for package in ("sphinx_revealjs", "mathjax"):
+    for package in ("sphinx_revealjs", "mathjax", "a11y_pygments"):
         pytest.importorskip(package, reason="make slides installs the extra `site`")
     folder = tmp_path_factory.mktemp("slides")
     slides.BUILD, before = folder, slides.BUILD
@@ -46,6 +46,14 @@ def test_set_up_badges_and_solutions_are_left_out_and_figures_described(build):
     assert text.count("<summary>Code of the figure") == len(drawing) > 3
     pictures = [out for cell in drawing for out in cell.outputs if "metadata" in out]
     assert all(f'alt="{out.metadata["image/png"]["alt"]}"' in text for out in pictures)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name[:2])
+def test_the_opening_of_a_deck_has_no_badge_and_no_minutes(path):
+    opening = "\n\n".join(cell.source for cell in cells.read(path).cells[:4])
+    assert "colab-badge" in opening and "**Minutes**" in opening
+    shown = slides.NOT_SHOWN.sub("", opening)
+    assert "colab-badge" not in shown and "Minutes" not in shown and "Map" not in shown
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name[:2])

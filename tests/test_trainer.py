@@ -8,9 +8,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import small
-from attnres_ref.training import Diverged, Trainer, train
+from attnres_ref import LM
+from attnres_ref.training import (
+    Diverged,
+    Trainer,
+    learning_rate,
+    make_optimizer,
+    train,
+)
 from attnres_ref.training.run_directory import load_checkpoint
 from small import MODEL, RECIPE, corpus
 
@@ -25,6 +33,50 @@ def test_metrics_have_a_line_per_step_and_the_result_says_what_ran():
     assert run.result["data"] == corpus().fingerprint
     assert run.result["train"]["lr"] == RECIPE.lr
     assert {"device", "torch", "python", "commit"} <= run.result.keys()
+
+
+def test_the_run_is_that_of_a_loop_by_hand():
+    """Schedule, clipping, and a validation loss that counts each window once."""
+    run, data = small.whole_run()[0], corpus()
+    torch.manual_seed(RECIPE.seed)
+    model = LM(MODEL)
+    optimizer = make_optimizer(model, RECIPE)
+
+    def loss(inputs, targets):
+        return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+
+    for step, line in enumerate(run.metrics):
+        lr = learning_rate(step, RECIPE)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        now = loss(*data.batch(RECIPE.seed, step, RECIPE.batch_size, MODEL.context))
+        optimizer.zero_grad()
+        now.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), RECIPE.clip)
+        optimizer.step()
+        said = [line["loss"], line["lr"], line["grad_norm"]]
+        assert said == pytest.approx([now.item(), lr, norm.item()], rel=1e-5)
+    with torch.no_grad():                              # three windows, in batches of two
+        expected = loss(*data.validation_windows(3, MODEL.context)).item()
+    assert run.val_loss == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_the_optimizer_sees_clipped_gradients(dtype, monkeypatch):
+    half = "attnres_ref.training.trainer.half_precision"
+    monkeypatch.setattr(half, lambda device: dtype)
+    trainer, norms = Trainer(MODEL, replace(RECIPE, clip=0.1), corpus()), []
+    weights = [*trainer.model.parameters()]
+
+    def measure(*_):
+        gradients = [p.grad.flatten() for p in weights if p.grad is not None]
+        norms.append(torch.cat(gradients).norm().item())
+
+    trainer.optimizer.register_step_pre_hook(measure)
+    line = trainer.step()
+    while line["grad_norm"] is None:                   # fp16 skips a step that overflows
+        line = trainer.step()
+    assert line["grad_norm"] > 1 and norms[-1] == pytest.approx(0.1, rel=1e-3)
 
 
 def test_seeds_pair_initialisation_and_batches_across_residuals():
@@ -55,6 +107,15 @@ def test_killed_around_a_save_and_resumed_is_the_same_run(step, tmp_path):
     small.assert_resumes_as_the_whole_run(tmp_path)
 
 
+@pytest.fixture
+def sigint():
+    """Python's own handler, where the tests were started with interrupts ignored, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize("presses, saved", [(1, 7), (2, 4)])
 def test_ctrl_c_finishes_the_step_and_saves_but_twice_stops(presses, saved, tmp_path):
     def interrupt():

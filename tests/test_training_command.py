@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import pytest
 import torch
 
-from attnres_ref.training import presets
+from attnres_ref.training import Diverged, presets
 from attnres_ref.training.__main__ import train_command
 
 
@@ -23,10 +24,26 @@ def start(folder, *options):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
 
 
+def test_every_option_reaches_the_run(monkeypatch):
+    asked = dict(steps=7, seed=5, batch_size=3, checkpoint_every=2, lr=0.5, block_size=2,
+                 query_lr_scale=0.25, query_weight_decay=0.125, checkpoint_dir="x")
+    words = [w for n, v in asked.items() for w in (f"--{n.replace('_', '-')}", str(v))]
+    seen = {}
+
+    def stand_in(model, recipe, corpus, **rest):
+        seen.update(asdict(model) | asdict(recipe) | rest)
+        raise Diverged("here")
+
+    monkeypatch.setattr("attnres_ref.training.__main__.train", stand_in)
+    with pytest.raises(SystemExit, match="^error: here$"):
+        train_command(["--data", __file__, "--compile", "--resume", *words])
+    assert (asked | dict(compile=True, resume=True)).items() <= seen.items()
+
+
 def test_sigkill_then_two_processes_at_once_make_the_same_run(tmp_path):
     victim, whole = start(tmp_path / "killed"), start(tmp_path / "whole")
     metrics = tmp_path / "killed" / "metrics.jsonl"
-    while not metrics.exists() or metrics.read_text().count("\n") < 8:
+    while not metrics.exists() or metrics.read_text().count("\n") < 6:
         assert victim.poll() is None
         time.sleep(0.01)
     victim.kill()
