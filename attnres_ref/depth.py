@@ -175,9 +175,6 @@ def merge(first: Stats, second: Stats) -> Stats:
     return o, m, scale1 * l1 + scale2 * l2
 
 
-# ---- Error messages --------------------------------------------------------------------
-
-
 def check_sources(sources: Sequence[Tensor], **vectors: Tensor | None) -> None:
     """Raise ValueError unless the sources agree and every vector ends in their width."""
     if len(sources) == 0:
