@@ -61,8 +61,9 @@ def raw_key_attention(query, sources, norm_weight=None, return_weights=False):
 
 
 class OtherAttnRes(BlockAttnRes):
-    """Block AttnRes, Full with blocks of one, read by some other function than depth
-    attention: a class of its own, which two phases and the pipeline refuse."""
+    """Block AttnRes (Full with blocks of one) whose `attend` is no softmax over depth. A
+    class of its own, because two phases and the pipeline cannot schedule it: they look at
+    the class, and refuse this one."""
 
 
 class SlidingWindow(FullAttnRes):

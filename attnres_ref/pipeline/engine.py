@@ -93,13 +93,15 @@ class Pipeline:
         check_model(model, layout)
         check_group(layout)
         order(layout.n_ranks, layout.n_virtual, n_microbatches, schedule)  # or ValueError
-        self.device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+        self.device = torch.device("cpu")
+        if dist.get_backend() == "nccl":
+            self.device = torch.device("cuda", torch.cuda.current_device())
         self.n_microbatches = n_microbatches
         self.store = store()
         self.traffic = Traffic()
         self.chunks, self.stages = [], []
         for index in range(dist.get_rank(), layout.n_chunks, layout.n_ranks):
-            chunk = Chunk(model, layout, index, self.store)
+            chunk = Chunk(model, layout, index, self.store).to(self.device)
             wires = wire_shapes(model, chunk, shape)
             self.chunks.append(chunk)
             self.stages.append(stage(chunk, index, layout.n_chunks, self.device, *wires))
