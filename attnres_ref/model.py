@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention
+from attnres_ref.fields import check_bounds, check_types
 from attnres_ref.streams import STREAMS
 
 
@@ -40,9 +41,9 @@ class LMConfig:
     experts_per_token: int = 2     # k, how many of them a token uses ("moe")
 
     def __post_init__(self):
-        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "context"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        check_types(self)
+        check_bounds(self, ("vocab_size", "d_model", "n_layers", "n_heads", "context"), 1)
+        check_bounds(self, ("rope_base",), 0, above=True)
         if self.d_model % self.n_heads or self.d_head % 2:
             raise ValueError(
                 f"d_model {self.d_model} over n_heads {self.n_heads} gives heads of width "

@@ -11,11 +11,14 @@ import pytest
 from attnres_ref import notebook
 
 ROOT = Path(__file__).resolve().parents[1]
-CORE = ("depth.py", "streams.py", "model.py", "training/recipe.py", "training/trainer.py")
+CORE = (
+    "fields.py", "depth.py", "streams.py", "model.py", "training/recipe.py",
+    "training/trainer.py",
+)
 # Each room may use those before it.
 ROOMS = (
-    "depth", "streams", "model", "training", "variants", "adapter", "inference", "pipeline",
-    "study", "hybrid", "plots", "bench", "notebook", "__init__",
+    "fields", "depth", "streams", "model", "training", "variants", "adapter", "inference",
+    "pipeline", "study", "hybrid", "plots", "bench", "notebook", "__init__",
 )
 
 
@@ -134,7 +137,7 @@ def test_a_trained_models_cache_key_covers_all_that_it_is_made_by():
 
 
 MADE_UP = {
-    "depth.py": "", "streams.py": "import attnres_ref.depth",
+    "fields.py": "", "depth.py": "", "streams.py": "import attnres_ref.depth",
     "model.py": "from attnres_ref.streams import PreNorm",
     "training/__init__.py": "", "training/recipe.py": "",
     "training/trainer.py": "from attnres_ref.training import recipe",

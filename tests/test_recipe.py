@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from attnres_ref import LM
+from attnres_ref import LM, LMConfig
 from attnres_ref.training import TrainConfig, half_precision, learning_rate, make_optimizer
 from small import MODEL, RECIPE
 
@@ -18,11 +19,25 @@ from small import MODEL, RECIPE
         (dict(lr=float("nan")), "lr is nan"),
         (dict(clip=0.0), "clip is 0.0: it must be above 0"),
         (dict(query_lr_scale=-1.0), "query_lr_scale is -1.0: it must be at least 0"),
+        (dict(seed=-1), "seed is -1: it must be at least 0"),
+        (dict(steps=2.5), "steps is 2.5: it must be a whole number"),
+        (dict(steps=True), "steps is True: it must be a whole number"),
+        (dict(batch_size=None), "batch_size is None: it must be a whole number"),
+        (dict(lr="1e-3"), "lr is '1e-3': it must be a finite number"),
+        (dict(weight_decay=float("inf")), "weight_decay is inf: it must be a finite number"),
     ],
 )
 def test_a_bad_recipe_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**change)
+
+
+def test_numpy_scalars_become_plain_ones():
+    """A checkpoint holds the configuration, and is loaded as plain data."""
+    recipe = TrainConfig(steps=np.int64(3), lr=np.logspace(-3, -2, 2)[0])
+    assert (type(recipe.steps), type(recipe.lr)) == (int, float)
+    assert type(LMConfig(tied_head=np.bool_(True)).tied_head) is bool
+    assert type(LMConfig(residual=np.str_("full")).residual) is str
 
 
 def test_matrices_decay_and_what_the_stream_learns_has_a_decay_and_rate_of_its_own():

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from attnres_ref.fields import check_bounds, check_types
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -26,17 +28,13 @@ class TrainConfig:
     checkpoint_every: int = 50     # steps between checkpoints, where a folder is given
 
     def __post_init__(self):
+        check_types(self)
         whole = ("steps", "batch_size", "eval_every", "eval_windows", "checkpoint_every")
         decays = ("weight_decay", "query_weight_decay")
-        factors = ("query_lr_scale", "warmup_steps", "final_lr", *decays)
-        self._require("at least 1", lambda x: x >= 1, whole)
-        self._require("above 0", lambda x: x > 0, ("lr", "clip"))
-        self._require("at least 0", lambda x: x >= 0, factors)
-
-    def _require(self, rule, holds, names):
-        for name in names:
-            if not holds(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be {rule}")
+        factors = ("query_lr_scale", "warmup_steps", "final_lr", "seed", *decays)
+        check_bounds(self, whole, 1)
+        check_bounds(self, ("lr", "clip"), 0, above=True)
+        check_bounds(self, factors, 0)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
