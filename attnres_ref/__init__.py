@@ -8,8 +8,8 @@ of a run). Every other file uses them. This one gathers names from everywhere.
 
 # Importing these two is what adds their layers to LAYERS and their streams to STREAMS.
 from attnres_ref import hybrid, variants
-from attnres_ref.depth import attend_with_stats, depth_attention, merge
-from attnres_ref.inference.two_phase import two_phase_forward
+from attnres_ref.depth import depth_attention
+from attnres_ref.inference.two_phase import attend_with_stats, merge, two_phase_forward
 from attnres_ref.model import LM, LMConfig
 from attnres_ref.streams import BlockAttnRes, FullAttnRes, PreNorm
 from attnres_ref.training import train

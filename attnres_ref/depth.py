@@ -1,4 +1,4 @@
-"""Attention over depth: the operator of Eq. 2-4 and its online-softmax parts.
+"""Attention over depth: the operator of Eq. 2-4.
 
     h = sum_i alpha_i v_i        alpha = softmax_i( w . RMSNorm(v_i) )
 
@@ -11,12 +11,13 @@ The operator stands here twice: `stacked_depth_attention` as the equations are w
 of half-precision sources the second is more exact, because it works in float32.
 """
 
+import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def stacked_depth_attention(query, sources, norm_weight=None, eps=1e-5):
@@ -43,43 +44,51 @@ def depth_attention(
     norm_weight: [d], weight of the keys' RMSNorm; None means ones
     Returns [..., d] in the sources' dtype, with `return_weights` also the
     weights alpha [n, ...]. Scores, softmax and mix are computed in float32, in
-    float64 for float64 sources. Differentiable once in every tensor argument.
-    Raises ValueError for empty or mixed sources and for a query or norm_weight
-    that does not match them.
+    float64 for float64 sources. Differentiable in every tensor argument, twice as well,
+    and fit for torch.func and torch.compile.
+    Raises ValueError for empty or mixed sources, for a query or norm_weight that does
+    not match them, and for what is no tensor or no eps.
     """
-    check_sources(sources, query=query, norm_weight=norm_weight)
-    # Weight and query only ever meet as a product: fold them here, and autograd
-    # shares the gradient out between the two.
-    folded = query if norm_weight is None else query * norm_weight
+    check_sources(sources, eps, query=query, norm_weight=norm_weight)
+    folded = fold(query, norm_weight, score_dtype(sources[0]))
+    read = LeanDepthAttention.apply if torch.is_grad_enabled() else lean_read
     with no_autocast(folded):
-        mixed, weights = LeanDepthAttention.apply(folded, eps, *sources)
+        mixed, weights, *_ = read(folded, eps, *sources)
     return (mixed, weights) if return_weights else mixed
 
 
+def lean_read(query, eps, *sources):
+    """Eq. 2-4 as loops over the sources, never a stacked [n, ..., d] copy. Returns the read
+    [..., d], its weights, and what they were made of: [n, ...] each, in query's dtype."""
+    logits, inverse_rms = score(query, sources, eps)
+    weights = logits.softmax(0)
+    mixed = weights[0].unsqueeze(-1) * sources[0].to(query.dtype)
+    for weight, source in zip(weights[1:], sources[1:]):
+        mixed.addcmul_(weight.unsqueeze(-1), source.to(query.dtype))
+    return mixed.to(sources[0].dtype), weights, logits, inverse_rms
+
+
 class LeanDepthAttention(torch.autograd.Function):
-    """Eq. 2-4 as loops over the sources, never a stacked [n, ..., d] copy.
+    """`lean_read`, whose backward needs the sources, which the model holds anyway, and
+    three numbers per token and source."""
 
-    Backward needs the sources, which the model holds anyway, and three numbers
-    per token and source.
-    """
+    generate_vmap_rule = True              # for torch.func.vmap: per-sample gradients
+    forward = staticmethod(lean_read)
 
     @staticmethod
-    def forward(ctx, query, eps, *sources):
-        dtype = score_dtype(sources[0])
-        query = query.to(dtype)
-        logits, inverse_rms = score(query, sources, eps)             # [n, ...] each
-        weights = logits.softmax(0)
-        mixed = weights[0].unsqueeze(-1) * sources[0].to(dtype)      # [..., d]
-        for weight, source in zip(weights[1:], sources[1:]):
-            mixed.addcmul_(weight.unsqueeze(-1), source.to(dtype))
-        ctx.save_for_backward(query, logits, inverse_rms, weights, *sources)
+    def setup_context(ctx, inputs, output):
+        query, ctx.eps, *sources = inputs
+        _, weights, logits, inverse_rms = output
+        ctx.mark_non_differentiable(logits, inverse_rms)
         ctx.set_materialize_grads(False)      # an unused output has gradient None
-        return mixed.to(sources[0].dtype), weights
+        ctx.save_for_backward(query, weights, logits, inverse_rms, *sources)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, d_mixed, d_weights_outside):
-        query, logits, inverse_rms, weights, *sources = ctx.saved_tensors
+    def backward(ctx, d_mixed, d_weights_outside, *_):
+        query, weights, logits, inverse_rms, *sources = ctx.saved_tensors
+        if torch.is_grad_enabled():        # for a second derivative: with their history
+            logits, inverse_rms = score(query, sources, ctx.eps)
+            weights = logits.softmax(0)
         d_mixed = torch.zeros_like(sources[0]) if d_mixed is None else d_mixed
         d_mixed = d_mixed.to(query.dtype)
 
@@ -109,6 +118,13 @@ class LeanDepthAttention(torch.autograd.Function):
         return d_query.reshape(-1, len(query)).sum(0), None, *d_sources
 
 
+def fold(query: Tensor, norm_weight: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Query and norm weight only ever meet as a product, here taken in `dtype`; autograd
+    shares its gradient out between the two."""
+    query = query.to(dtype)
+    return query if norm_weight is None else query * norm_weight.to(dtype)
+
+
 def score(query, sources, eps):
     """Logits w . v_i / rms(v_i) and 1 / rms(v_i), [n, ...] each, in query's dtype."""
     # vector_norm widens as it reduces, so no wide copy of a half-precision source is made.
@@ -124,78 +140,53 @@ def score_dtype(source: Tensor) -> torch.dtype:
     return torch.promote_types(source.dtype, torch.float32)
 
 
+def widened(tensor: Tensor) -> Tensor:
+    """In float32, or in float64 where that is what it has."""
+    return tensor.to(score_dtype(tensor))
+
+
 def no_autocast(tensor: Tensor):
     """Autocast would compute the dot products in half precision, however wide we made
-    their operands."""
-    return torch.autocast(tensor.device.type, enabled=False)
+    their operands. On the meta device there is none."""
+    device = tensor.device.type
+    if not torch.amp.is_autocast_available(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
-# ---- The same with the softmax left open, for two-phase inference (notebook 08) --------
-
-
-def attend_with_stats(
-    queries: Tensor,
-    sources: Sequence[Tensor],
-    norm_weights: Tensor | None = None,
-    eps: float = 1e-5,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Several queries over the same sources, softmax left open (Alg. 1, phase 1).
-
-    queries: [S, d]; sources as in `depth_attention`; norm_weights: [S, d] or None
-    Returns o [S, ..., d] = sum_i exp(s_i - m) v_i, m [S, ...] = max_i s_i and
-    l [S, ...] = sum_i exp(s_i - m), in float32 or wider. The read is o / l.
-    Raises ValueError as `depth_attention` does.
-    """
-    check_sources(sources, queries=queries, norm_weights=norm_weights)
-    dtype = score_dtype(sources[0])
-    folded = (queries if norm_weights is None else queries * norm_weights).to(dtype)
-    with no_autocast(folded):
-        logits = torch.stack([score(query, sources, eps)[0] for query in folded])
-    m = logits.amax(1)                                   # [S, ...] of [S, n, ...]
-    unnormalised = (logits - m.unsqueeze(1)).exp()
-    o = sum(
-        weight.unsqueeze(-1) * source.to(dtype)                      # [S, ..., d]
-        for weight, source in zip(unnormalised.unbind(1), sources)
-    )
-    return o, m, unnormalised.sum(1)
-
-
-Stats = tuple[Tensor, Tensor, Tensor]      # o, m, l of `attend_with_stats`
-
-
-def merge(first: Stats, second: Stats) -> Stats:
-    """Online softmax: the stats over the union of two sets of sources (Alg. 1).
-
-    Both are brought to the larger maximum, so no exponential exceeds one.
-    """
-    (o1, m1, l1), (o2, m2, l2) = first, second
-    m = torch.maximum(m1, m2)
-    scale1, scale2 = (m1 - m).exp(), (m2 - m).exp()
-    o = scale1.unsqueeze(-1) * o1 + scale2.unsqueeze(-1) * o2
-    return o, m, scale1 * l1 + scale2 * l2
-
-
-def check_sources(sources: Sequence[Tensor], **vectors: Tensor | None) -> None:
-    """Raise ValueError unless the sources agree and every vector ends in their width."""
-    if len(sources) == 0:
-        raise ValueError("sources is empty: pass at least one tensor of shape [..., d]")
-    first = sources[0]
-    if first.dim() == 0 or not first.is_floating_point():
+def check_sources(
+    sources: Sequence[Tensor], eps: float = 1e-5, **vectors: Tensor | None
+) -> None:
+    """Raise ValueError unless the sources agree, every vector ends in their width, and
+    eps can stand under a root."""
+    if not isinstance(sources, list | tuple):
         raise ValueError(
-            f"sources[0] has shape {tuple(first.shape)} and dtype {first.dtype}: "
-            "pass floating-point tensors of shape [..., d]"
+            f"sources is a {type(sources).__name__}: pass a list or tuple of tensors"
         )
-    for i, source in enumerate(sources[1:], start=1):
+    if not sources:
+        raise ValueError("sources is empty: pass at least one tensor of shape [..., d]")
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"eps is {eps}: it must be a finite number, at least 0")
+    named = {f"sources[{i}]": source for i, source in enumerate(sources)}
+    given = {name: vector for name, vector in vectors.items() if vector is not None}
+    for name, tensor in (named | given).items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} is a {type(tensor).__name__}: pass a tensor")
+        if tensor.dim() == 0 or not tensor.is_floating_point():
+            raise ValueError(
+                f"{name} has shape {list(tensor.shape)} and dtype {tensor.dtype}: "
+                "pass floating-point tensors whose last dimension is d"
+            )
+    first = sources[0]
+    for name, source in named.items():
         for attribute in ("shape", "dtype", "device"):
             got, expected = getattr(source, attribute), getattr(first, attribute)
             if got != expected:
                 raise ValueError(
-                    f"sources[{i}] has {attribute} {got}, sources[0] has {expected}: "
+                    f"{name} has {attribute} {got}, sources[0] has {expected}: "
                     f"bring all sources to one {attribute}"
                 )
-    for name, vector in vectors.items():
-        if vector is None:
-            continue
+    for name, vector in given.items():
         rank = 2 if name in ("queries", "norm_weights") else 1
         if vector.dim() != rank or vector.shape[-1] != first.shape[-1]:
             expected = f"[{first.shape[-1]}]" if rank == 1 else f"[S, {first.shape[-1]}]"

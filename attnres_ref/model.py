@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.depth import depth_attention
+from attnres_ref.depth import depth_attention, score_dtype
 from attnres_ref.fields import check_bounds, check_types
 from attnres_ref.streams import STREAMS
 
@@ -139,7 +139,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: LMConfig):
         super().__init__()
-        self.n_heads = config.n_heads
+        self.n_heads, self.context = config.n_heads, config.context
         self.norm = RMSNorm(config.d_model)
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
         self.rope = RoPE(config)
@@ -147,10 +147,9 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(h)).unflatten(-1, (3, self.n_heads, -1))
-        q, k, v = (x.transpose(1, 2) for x in qkv.unbind(2))         # [B, heads, T, d_head]
-        mixed = F.scaled_dot_product_attention(
-            self.rope(q), self.rope(k), v, is_causal=True
-        )
+        qkv = qkv.permute(2, 0, 3, 1, 4)                      # [3, B, heads, T, d_head]
+        q, k = self.rope(qkv[:2])
+        mixed = F.scaled_dot_product_attention(q, k, qkv[2], is_causal=True)
         return self.out(mixed.transpose(1, 2).flatten(2))             # [B, T, d]
 
 
@@ -166,20 +165,22 @@ class RMSNorm(nn.RMSNorm):
 
 class RoPE(nn.Module):
     """Rotary positions: channels j and j + d_head / 2 turn together, at position t by the
-    angle t / base^(2j / d_head)."""
+    angle t / base^(2j / d_head). Angles are made anew at each call, in float32 or wider: a
+    table would be rounded by `model.bfloat16()` and left empty by `model.to_empty()`."""
 
     def __init__(self, config: LMConfig):
         super().__init__()
-        frequency = config.rope_base ** -(torch.arange(0, config.d_head, 2) / config.d_head)
-        angle = torch.outer(torch.arange(config.context), frequency)  # [context, d_head/2]
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        self.base = config.rope_base
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """x [..., T, d_head] at the positions start, start + 1, ...: turned."""
-        here = slice(start, start + x.shape[-2])
-        cos, sin = (table[here].to(x.dtype) for table in (self.cos, self.sin))
-        first, second = x.chunk(2, dim=-1)                            # [..., T, d_head / 2]
+        T, d_head = x.shape[-2:]
+        kind = dict(device=x.device, dtype=score_dtype(x))
+        frequency = self.base ** -(torch.arange(0, d_head, 2, **kind) / d_head)
+        positions = torch.arange(start, start + T, **kind)
+        angle = torch.outer(positions, frequency)                     # [T, d_head / 2]
+        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        first, second = x.chunk(2, dim=-1)
         return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
@@ -217,13 +218,21 @@ def check_tokens(tokens: Tensor, config: LMConfig) -> None:
         )
     # On a GPU this check would wait for all the work in the queue; there the embedding's
     # own assertion catches a bad token.
-    if tokens.device.type == "cpu" and tokens.numel() and not torch.compiler.is_compiling():
-        low, high = (bound.item() for bound in tokens.aminmax())
+    if tokens.device.type == "cpu" and tokens.numel():
+        low, high = numbers(torch.stack(tokens.aminmax())) or (0, 0)
         if low < 0 or high >= config.vocab_size:
             raise ValueError(
                 f"tokens holds values from {low} to {high}: "
                 f"a vocabulary of {config.vocab_size} needs 0 to {config.vocab_size - 1}"
             )
+
+
+def numbers(tensor: Tensor) -> list | None:
+    """What a tensor holds; None where it cannot say: compiling, meta, fake, under vmap."""
+    try:
+        return None if torch.compiler.is_compiling() else tensor.tolist()
+    except RuntimeError:
+        return None
 
 
 @torch.no_grad()

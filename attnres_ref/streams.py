@@ -11,13 +11,12 @@ values: they can be kept, compared, or shipped to another process. Other residua
 connections join STREAMS from attnres_ref.variants.
 """
 
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from attnres_ref.depth import depth_attention
+from attnres_ref.depth import depth_attention, widened
 
 
 class PreNorm(nn.Module):
@@ -49,13 +48,22 @@ class Depth(NamedTuple):
         return self.completed if self.partial is None else (*self.completed, self.partial)
 
 
+def sources_of(state: Depth) -> tuple[Tensor, ...]:
+    """`state.sources`. Raises ValueError for a state that is a Depth no more."""
+    if not isinstance(state, Depth):
+        raise ValueError(
+            f"state is a {type(state).__name__} in the place of a Depth: activation "
+            "checkpointing needs use_reentrant=False, or gradients of the sources are lost"
+        )
+    return state.sources
+
+
 def in_layer_dtype(embedding: Tensor) -> Tensor:
     """The embedding in the dtype that layers write. Under autocast that is half precision,
     while the embedding is float32, and all sources of a read must share one dtype."""
     device = embedding.device.type
-    if not torch.is_autocast_enabled(device):
-        return embedding
-    return embedding.to(torch.get_autocast_dtype(device))
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return embedding.to(torch.get_autocast_dtype(device)) if on else embedding
 
 
 class BlockAttnRes(nn.Module):
@@ -92,8 +100,8 @@ class BlockAttnRes(nn.Module):
         return Depth(completed=(in_layer_dtype(embedding),))
 
     def read(self, state: Depth, layer: int) -> Tensor:
-        norm_weight = 1 + self.queries_norm[layer]
-        return self.attend(self.queries[layer], state.sources, norm_weight)
+        norm_weight = 1 + widened(self.queries_norm[layer])     # 1 + x would lose x in bf16
+        return self.attend(self.queries[layer], sources_of(state), norm_weight)
 
     def write(self, state: Depth, layer: int, output: Tensor) -> Depth:
         block = output if state.partial is None else state.partial + output
@@ -115,37 +123,3 @@ STREAMS = {
     "full": lambda c, attend: FullAttnRes(c.n_layers, c.d_model, attend),
     "block": lambda c, attend: BlockAttnRes(c.n_layers, c.d_model, c.block_size, attend),
 }
-
-
-# ---- For probes and schedules, which look at a model by putting something in its place --
-
-
-def swapped_stream(model: nn.Module, stream: nn.Module):
-    """Context: within, the model reads from and writes to `stream`."""
-    return swapped(model, "stream", stream)
-
-
-def swapped_attend(model: nn.Module, attend):
-    """Context: within, the model's depth reads call `attend(query, sources, norm_weight)`.
-    Raises ValueError for a model whose stream has no depth attention."""
-    if not hasattr(model.stream, "attend"):
-        raise ValueError(
-            f"model has the stream {type(model.stream).__name__}, which has no depth "
-            "attention: pass one with residual 'full' or 'block'"
-        )
-    return swapped(model.stream, "attend", attend)
-
-
-@contextmanager
-def swapped(owner: nn.Module, name: str, value):
-    """Within, the attribute `name` of `owner` is `value`: a part of it, or a method."""
-    is_part = name in vars(owner) or name in dict(owner.named_children())
-    original = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if is_part:
-            setattr(owner, name, original)
-        else:
-            delattr(owner, name)       # what hid the method of the class

@@ -12,7 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.depth import depth_attention, no_autocast, score, score_dtype
+from attnres_ref.depth import (
+    depth_attention,
+    fold,
+    no_autocast,
+    score,
+    score_dtype,
+    widened,
+)
 from attnres_ref.streams import (
     STREAMS,
     BlockAttnRes,
@@ -20,6 +27,7 @@ from attnres_ref.streams import (
     FullAttnRes,
     PreNorm,
     in_layer_dtype,
+    sources_of,
 )
 
 
@@ -27,9 +35,10 @@ def mix(weights, sources) -> Tensor:
     """sum_i weights[i] v_i, in the sources' dtype. weights: n tensors that broadcast
     against [...], scalars among them; sources: n tensors [..., d]."""
     dtype = score_dtype(sources[0])
-    mixed = weights[0].unsqueeze(-1) * sources[0].to(dtype)           # [..., d]
+    weights = [weight.to(dtype).unsqueeze(-1) for weight in weights]
+    mixed = weights[0] * sources[0].to(dtype)                         # [..., d]
     for weight, source in zip(weights[1:], sources[1:]):
-        mixed = mixed.addcmul(weight.unsqueeze(-1), source.to(dtype))
+        mixed.addcmul_(weight, source.to(dtype))
     return mixed.to(sources[0].dtype)
 
 
@@ -39,8 +48,7 @@ def mix(weights, sources) -> Tensor:
 def sigmoid_attention(query, sources, norm_weight=None, return_weights=False):
     """`depth_attention` with a sigmoid for each source instead of the softmax over all:
     sources no longer compete, and a read may grow."""
-    query = query if norm_weight is None else query * norm_weight
-    query = query.to(score_dtype(sources[0]))
+    query = fold(query, norm_weight, score_dtype(sources[0]))
     with no_autocast(query):
         logits, _ = score(query, sources, eps=1e-5)
     weights = logits.sigmoid()                                        # [n, ...]
@@ -51,8 +59,7 @@ def sigmoid_attention(query, sources, norm_weight=None, return_weights=False):
 def raw_key_attention(query, sources, norm_weight=None, return_weights=False):
     """`depth_attention` without the keys' RMSNorm: a large output scores high or low
     because it is large. norm_weight still weighs the channels."""
-    query = query if norm_weight is None else query * norm_weight
-    query = query.to(score_dtype(sources[0]))
+    query = fold(query, norm_weight, score_dtype(sources[0]))
     with no_autocast(query):
         logits = [torch.linalg.vecdot(v.to(query.dtype), query) for v in sources]
     weights = torch.stack(logits).softmax(0)                          # [n, ...]
@@ -76,7 +83,7 @@ class SlidingWindow(FullAttnRes):
         self.window = window
 
     def read(self, state, layer):
-        embedding, *outputs = state.sources
+        embedding, *outputs = sources_of(state)
         return super().read(Depth((embedding, *outputs[-self.window :])), layer)
 
 
@@ -91,7 +98,8 @@ class Multihead(FullAttnRes):
         self.n_heads = n_heads
 
     def read(self, state, layer):
-        vectors = self.queries[layer], 1 + self.queries_norm[layer], *state.sources
+        norm_weight = 1 + widened(self.queries_norm[layer])
+        vectors = self.queries[layer], norm_weight, *sources_of(state)
         heads = zip(*(x.chunk(self.n_heads, dim=-1) for x in vectors))     # [..., d / H]
         reads = [self.attend(query, sources, norm) for query, norm, *sources in heads]
         return torch.cat(reads, dim=-1)                               # [..., d]
@@ -108,13 +116,14 @@ class InputDependentQuery(FullAttnRes):
     def gate(self, sources: tuple[Tensor, ...], layer: int) -> Tensor:
         """Softmax weights [n, ...] of n sources [..., d]."""
         with no_autocast(self.queries):
-            keys = [F.rms_norm(v.to(score_dtype(v)), v.shape[-1:]) for v in sources]
-            query = self.queries[layer] + keys[-1] @ self.projections[layer].T
-            query = query * (1 + self.queries_norm[layer])            # [..., d]
+            keys = [F.rms_norm(widened(v), v.shape[-1:]) for v in sources]
+            own = keys[-1] @ widened(self.projections[layer]).T       # [..., d]
+            query = (self.queries[layer] + own) * (1 + widened(self.queries_norm[layer]))
             return torch.stack([torch.linalg.vecdot(key, query) for key in keys]).softmax(0)
 
     def read(self, state, layer):
-        return mix(self.gate(state.sources, layer), state.sources)
+        sources = sources_of(state)
+        return mix(self.gate(sources, layer), sources)
 
 
 class StaticMixing(nn.Module):
@@ -125,13 +134,18 @@ class StaticMixing(nn.Module):
         self.logits = nn.Parameter(torch.zeros(n_layers + 1, n_layers + 1))
 
     def begin(self, embedding):
-        return (in_layer_dtype(embedding),)
+        return Depth((in_layer_dtype(embedding),))
 
-    def read(self, sources, layer):
-        return mix(self.logits[layer, : len(sources)].softmax(0), sources)
+    def weights(self, layer: int, n: int) -> Tensor:
+        """Of n sources [n], the same for every token."""
+        return widened(self.logits[layer, :n]).softmax(0)
 
-    def write(self, sources, layer, output):
-        return (*sources, output)
+    def read(self, state, layer):
+        sources = sources_of(state)
+        return mix(self.weights(layer, len(sources)), sources)
+
+    def write(self, state, layer, output):
+        return Depth((*state.completed, output))
 
 
 # ---- Other residual connections (Table 5) ----------------------------------------------
@@ -141,8 +155,8 @@ class DenseFormer(StaticMixing):
     """A learned weight per read and source, not normalised; all ones is PreNorm.
     Kept as distances from one, so that it starts at zero like the rest."""
 
-    def read(self, sources, layer):
-        return mix(1 + self.logits[layer, : len(sources)], sources)
+    def weights(self, layer, n):
+        return 1 + widened(self.logits[layer, :n])
 
 
 class LayerScale(PreNorm):
@@ -153,7 +167,7 @@ class LayerScale(PreNorm):
         self.scale = nn.Parameter(torch.full((n_layers, d_model), 0.1))
 
     def write(self, state, layer, output):
-        return state + self.scale[layer] * output
+        return state + self.scale[layer].to(output.dtype) * output
 
 
 class ReZero(PreNorm):
@@ -179,8 +193,8 @@ class Highway(PreNorm):
     def gate(self, state: Tensor, layer: int) -> Tensor:
         """How much of a layer's output enters, for each token: [..., 1], from 0 to 1."""
         with no_autocast(state):
-            content = F.rms_norm(state.to(score_dtype(state)), state.shape[-1:])
-            logit = content @ self.gates[layer] + self.bias[layer]
+            content = F.rms_norm(widened(state), state.shape[-1:])    # [..., d]
+            logit = content @ widened(self.gates[layer]) + self.bias[layer]
             return logit.sigmoid().unsqueeze(-1)
 
     def write(self, state, layer, output):
@@ -202,8 +216,10 @@ class HyperConnections(nn.Module):
         if not 1 <= n_streams <= 6:
             raise ValueError(f"n_streams is {n_streams}: choose 1 to 6")
         self.n_streams, m = n_streams, n_streams
-        orders = torch.tensor(list(permutations(range(m))))           # [m!, m]
-        self.register_buffer("permutations", torch.eye(m)[orders], persistent=False)
+        # An index may stay on the CPU. (On "meta", fake tensors could not take it.)
+        orders = torch.tensor(list(permutations(range(m))), device="cpu")     # [m!, m]
+        # In checkpoints too: a model made on the meta device knows only what it loads.
+        self.register_buffer("permutations", torch.eye(m)[orders])
         # The first permutation is the identity: it starts with nearly all the weight.
         self.mixing_bias = nn.Parameter(torch.zeros(n_layers, len(orders)))
         self.mixing_bias.data[:, 0] = 6.0
@@ -222,10 +238,10 @@ class HyperConnections(nn.Module):
         """A convex combination of the permutations for each token's streams [..., m, d]:
         [..., m, m], whose rows and columns sum to one."""
         with no_autocast(state):
-            mean = state.to(score_dtype(state)).mean(-2)              # [..., d]
-            logits = F.rms_norm(mean, mean.shape[-1:]) @ self.mixing[layer]
-            weights = (logits + self.mixing_bias[layer]).softmax(-1)  # [..., m!]
-            return torch.tensordot(weights, self.permutations, dims=1)
+            content = F.rms_norm(widened(state).mean(-2), state.shape[-1:])   # [..., d]
+            logits = content @ widened(self.mixing[layer]) + self.mixing_bias[layer]
+            weights = logits.softmax(-1)                              # [..., m!]
+            return torch.tensordot(weights, self.permutations.to(weights), dims=1)
 
     def write(self, state, layer, output):
         strength = self.writes[layer].to(state.dtype).unsqueeze(-1)   # [m, 1]

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.func import grad, jacrev, vmap
 
 from attnres_ref import attend_with_stats, depth_attention, merge
 from attnres_ref.depth import stacked_depth_attention as stacked
@@ -102,6 +103,41 @@ def test_gradcheck_for_query_norm_weight_and_every_source(n):
         return depth_attention(query, sources, weight, return_weights=True)
 
     assert torch.autograd.gradcheck(read, inputs)
+
+
+def test_a_second_derivative_is_right():
+    query, sources, weight = draw(1, 3, 4, batch=(2,))
+    inputs = [x.requires_grad_() for x in (query, weight, *sources)]
+
+    def read(query, weight, *sources):
+        return depth_attention(query, sources, weight, return_weights=True)
+
+    assert torch.autograd.gradgradcheck(read, inputs)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_torch_func_differentiates_and_maps_it():
+    query, sources, _ = draw(3, 3, 8, batch=(5, 2))
+
+    def loss(query, *sources):
+        return depth_attention(query, sources).square().sum()
+
+    whole = grad(loss)(query, *sources)
+    each = vmap(grad(loss), (None, 0, 0, 0))(query, *sources)           # 5 samples
+    torch.testing.assert_close(each.sum(0), whole)
+    hessian = jacrev(jacrev(loss))(query, *sources)
+    exact = torch.autograd.functional.hessian(
+        lambda query: stacked(query, sources).square().sum(), query
+    )
+    torch.testing.assert_close(hessian, exact, rtol=1e-4, atol=1e-4)    # eps differs
+
+
+def test_the_product_of_query_and_norm_weight_is_not_rounded():
+    query, sources, weight = draw(4, 3, 64, dtype=torch.bfloat16)
+    wide = depth_attention(query.float(), [v.float() for v in sources], weight.float())
+    assert torch.equal(depth_attention(query, sources, weight), wide.bfloat16())
+    o, m, l = attend_with_stats(query[None], sources, weight[None])
+    torch.testing.assert_close((o / l.unsqueeze(-1))[0], wide)
 
 
 def test_gradients_equal_autograd_of_the_stacked_form():
@@ -224,6 +260,13 @@ BAD_INPUTS = {
     r"query has shape \[1, 4\]": (torch.zeros(1, 4), [GOOD], None),
     "query is on meta": (torch.zeros(4, device="meta"), [GOOD], None),
     r"norm_weight has shape \[3\]": (torch.zeros(4), [GOOD], torch.ones(3)),
+    "sources is a Tensor: pass a list": (torch.zeros(4), GOOD, None),
+    "sources is a generator": (torch.zeros(4), (x for x in [GOOD]), None),
+    r"sources\[1\] is a NoneType": (torch.zeros(4), [GOOD, None], None),
+    r"sources\[0\] is a ndarray": (torch.zeros(4), [GOOD.numpy()], None),
+    "query is a list": ([0.0] * 4, [GOOD], None),
+    "query has .* dtype torch.complex64": (torch.zeros(4) * 1j, [GOOD], None),
+    "norm_weight has .* dtype torch.int64": (torch.zeros(4), [GOOD], torch.ones(4).long()),
 }
 
 
@@ -232,6 +275,12 @@ def test_bad_input_is_named(message):
     query, sources, weight = BAD_INPUTS[message]
     with pytest.raises(ValueError, match=message):
         depth_attention(query, sources, weight)
+
+
+@pytest.mark.parametrize("eps", [-1.0, math.nan, math.inf])
+def test_an_eps_that_is_none_is_named(eps):
+    with pytest.raises(ValueError, match=f"eps is {eps}: it must be a finite number"):
+        depth_attention(torch.zeros(4), [GOOD], eps=eps)
 
 
 def test_bad_input_of_several_queries_is_named():

@@ -1,5 +1,7 @@
 """Cached, two-phase generation equals the plain model token by token; sharded prefill."""
 
+import copy
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from attnres_ref.inference.prefill import (
 )
 from attnres_ref.inference.two_phase import TwoPhase
 from attnres_ref.model import RoPE
+from attnres_ref.streams import STREAMS
 from test_streams import build
 from test_two_phase import model_of, tokens_of
 
@@ -87,6 +90,38 @@ def test_the_twin_shares_weights_and_leaves_the_model_alone():
     assert {p.data_ptr() for p in twin.parameters()} <= own
     assert list(model.state_dict()) == names
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("S", [0, 3])
+def test_the_twin_follows_its_model(S):
+    """Through training and loading: it keeps nothing that was made of old weights."""
+    model, later = model_of(6, S), model_of(6, S, seed=5)
+    twin = with_cache(model)
+    copied = copy.deepcopy(twin)
+    with torch.no_grad():
+        before = model(tokens_of(5))
+        twin(tokens_of(5))
+        model.load_state_dict(later.state_dict())
+        forget(twin)
+        for ours, right in ((twin, later(tokens_of(5))), (copied, before)):
+            torch.testing.assert_close(ours(tokens_of(5)), right, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("residual", sorted(STREAMS))
+def test_every_residual_generates_the_plain_models_tokens(residual):
+    model, prompt = build(residual, context=10), tokens_of(4)
+    drawn = torch.stack(list(generate_tokens(model, prompt, 3, temperature=0)), dim=1)
+    assert torch.equal(drawn, plain(model, prompt, 3, 0, None))
+
+
+def test_another_batch_needs_a_fresh_cache():
+    twin = with_cache(model_of(6, 3))
+    with torch.no_grad():
+        twin(tokens_of(3))
+        with pytest.raises(ValueError, match=r"has 1 sequences, the cache holds 2: forget"):
+            twin(tokens_of(1, batch=1))
+        forget(twin)
+        assert len(twin(tokens_of(1, batch=1))) == 1
 
 
 def test_a_full_cache_says_so():

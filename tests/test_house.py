@@ -17,8 +17,8 @@ CORE = (
 )
 # Each room may use those before it.
 ROOMS = (
-    "fields", "depth", "streams", "model", "training", "variants", "adapter", "inference",
-    "pipeline", "study", "hybrid", "plots", "bench", "notebook", "__init__",
+    "fields", "depth", "streams", "model", "training", "views", "variants", "adapter",
+    "inference", "pipeline", "study", "hybrid", "plots", "bench", "notebook", "__init__",
 )
 
 

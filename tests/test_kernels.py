@@ -18,7 +18,7 @@ from attnres_kernels.depth import read_op
 from attnres_kernels.phases import phase_one_op, phase_two_op
 from attnres_ref import LM, LMConfig
 from attnres_ref.inference import two_phase
-from attnres_ref.streams import swapped_stream
+from attnres_ref.views import with_parts
 
 pytest.importorskip("triton")
 
@@ -83,19 +83,24 @@ def assert_close(ours, exact, tolerance=TOLERANCE, scale=None):
 @example(0, 33, 257, 7, 0.1, True, False)
 @example(1, 9, 64, 7, 0.1, False, True)
 @example(0, 2, 1, 1, 1.0, False, False)
+@example(629, 2, 257, 1, 1.0, False, False)
 def test_forward_and_every_gradient_equal_float64(seed, n, d, T, noise, gain, contiguous):
     gain = gain and d > 1                  # RMSNorm of one number is its sign
     inputs = draw(seed, n, d, T, noise, gain, contiguous)
     ours = results(fused, *inputs, torch.float32)
     exact = results(composed, *inputs, torch.float64)
+    plain = results(composed, *inputs, torch.float32)
     largest = max((x.abs().max() for x in exact[1:] if x.numel()), default=0)
-    for a, b in zip(ours, exact, strict=True):
+    for a, b, c in zip(ours, exact, plain, strict=True):
         if b.numel() and b.abs().max() < 1e-9 * largest:      # zero but for its rounding
             assert a.abs().max() <= 1e-6 * largest
         else:
             # A key of one number is its sign: what its score learns is what eps leaves of a
             # difference of equal numbers, and no float32 has its digits (2.7e-4 seen).
-            assert_close(a, b, scale=largest if d == 1 else None)
+            scale = largest if d == 1 else b.abs().max() if b.numel() else 1
+            # Where the softmax saturates, float32 itself keeps fewer digits.
+            lost = (c.double() - b).abs().max() if b.numel() else 0
+            assert_close(a, b, max(TOLERANCE, lost / scale), scale)
 
 
 def test_one_source_is_returned_and_scores_learn_nothing():
@@ -226,11 +231,11 @@ def test_phase_two_updates_the_partial_sum_and_norms_what_it_read():
 @pytest.mark.parametrize("residual", ["block", "full"])
 def test_swapped_into_two_phase_inference(residual):
     model, tokens = tiny(residual), torch.randint(16, (1, 4), device=DEVICE)
-    with swapped_stream(model, KernelPhases(model.stream)):
-        with torch.no_grad():
-            scheduled = model(tokens)
-        with pytest.raises(RuntimeError, match="requires a gradient"):
-            model(tokens)
+    fused = with_parts(model, stream=KernelPhases(model.stream))
+    with torch.no_grad():
+        scheduled = fused(tokens)
+    with pytest.raises(RuntimeError, match="requires a gradient"):
+        fused(tokens)
     torch.testing.assert_close(scheduled, model(tokens), rtol=1e-4, atol=1e-4)
 
 

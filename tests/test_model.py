@@ -142,6 +142,11 @@ BAD_CONFIGS = {
     "residual is 'postnorm': choose one of .*'prenorm'": dict(residual="postnorm"),
     "block_size is 0": dict(block_size=0),
     "block_size is 6.*n_layers = 5": dict(block_size=6),
+    "block_size is 2.5: it must be a whole number": dict(block_size=2.5),
+    "block_size is '4'": dict(block_size="4"),
+    "rope_base is 0.0: it must be above 0": dict(rope_base=0),
+    "tied_head is 1: it must be True or False": dict(tied_head=1),
+    "residual is None: it must be a string": dict(residual=None),
 }
 
 

@@ -5,17 +5,19 @@ import math
 import pytest
 import torch
 
-from attnres_ref import LM, LMConfig, depth_attention
+from attnres_ref import LM, LMConfig, depth_attention, two_phase_forward
+from attnres_ref.inference.io_counts import count_layer_wise
+from attnres_ref.study.mixing import mixing_matrix, reads, source_ablation
 from attnres_ref.study.probes import (
     depth_weights,
     gradient_norms,
     magnitudes,
     rms,
     saved_bytes,
-    swapped_attend,
     trace,
     unevenness,
 )
+from attnres_ref.variants import raw_key_attention, sigmoid_attention
 
 SIZE = dict(vocab_size=17, d_model=16, n_layers=5, n_heads=2, context=8, block_size=2)
 TOKENS = torch.randint(17, (2, 8), generator=torch.Generator().manual_seed(1))
@@ -99,11 +101,61 @@ def test_depth_weights_need_depth_attention():
         depth_weights(build("prenorm"), TOKENS)
 
 
-def test_attend_is_put_back_after_an_error():
+@pytest.mark.parametrize("look", [
+    two_phase_forward, depth_weights, magnitudes, mixing_matrix, count_layer_wise,
+])
+def test_others_may_use_the_model_meanwhile(look):
+    """A thread that comes in the middle meets the model as it is."""
+    model, seen = build("block"), []
+    right, stream, attend = model(TOKENS), model.stream, model.stream.attend
+
+    def come_in_the_middle(layer, inputs):
+        if not seen:
+            seen.append(None)
+            seen[0] = model(TOKENS)
+
+    model.layers[1].register_forward_pre_hook(come_in_the_middle)
+    look(model, TOKENS)
+    assert torch.equal(seen[0], right)
+    assert model.stream is stream and stream.attend is attend
+
+
+def test_a_compiled_model_can_be_looked_at():
     model = build("full")
-    with pytest.raises(RuntimeError), swapped_attend(model, None):
-        raise RuntimeError
-    assert model.stream.attend is depth_attention
+    compiled = torch.compile(model, backend="eager")
+    for one, other in zip(depth_weights(compiled, TOKENS), depth_weights(model, TOKENS)):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("residual, attend", [
+    ("sigmoid", sigmoid_attention), ("raw_keys", raw_key_attention),
+])
+def test_weights_are_those_that_the_model_reads_with(residual, attend):
+    model = build(residual)
+    sources = [model.embedding(TOKENS), trace(model, TOKENS).outputs[0]]
+    query, weight = model.stream.queries[1], 1 + model.stream.queries_norm[1]
+    _, expected = attend(query, sources, weight, return_weights=True)
+    torch.testing.assert_close(depth_weights(model, TOKENS)[1], expected.mean((1, 2)))
+    assert all(0 <= read["spread"] <= 1.000001 for read in reads(model, TOKENS)[1:])
+
+
+@pytest.mark.parametrize("residual, calls", [("multihead", 24), ("input_query", 0)])
+def test_reads_without_one_row_of_weights_are_refused(residual, calls):
+    message = f"calls attend {calls} times for 6 reads"
+    for look in (depth_weights, reads, lambda *both: source_ablation(*both, TOKENS)):
+        with pytest.raises(ValueError, match=message):
+            look(build(residual), TOKENS)
+
+
+def test_gradients_that_are_there_stay():
+    model, targets = build("block"), TOKENS.roll(-1, 1)
+    clean = gradient_norms(model, TOKENS, targets)
+    model.head.weight.requires_grad_(False)
+    model(TOKENS).sum().backward()
+    mine = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+    assert gradient_norms(model, TOKENS, targets) == clean
+    for parameter, gradient in zip(model.parameters(), mine):
+        assert gradient is None or torch.equal(parameter.grad, gradient)
 
 
 def test_saved_bytes_count_each_storage_once():

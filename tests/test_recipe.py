@@ -24,7 +24,7 @@ from small import MODEL, RECIPE
         (dict(steps=True), "steps is True: it must be a whole number"),
         (dict(batch_size=None), "batch_size is None: it must be a whole number"),
         (dict(lr="1e-3"), "lr is '1e-3': it must be a finite number"),
-        (dict(weight_decay=float("inf")), "weight_decay is inf: it must be a finite number"),
+        (dict(clip=float("inf")), "clip is inf: it must be a finite number"),
     ],
 )
 def test_a_bad_recipe_is_named(change, message):

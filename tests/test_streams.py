@@ -173,6 +173,17 @@ def test_all_parameters_but_the_queries_are_prenorms():
         assert added and all((parameters[name] == 0).all() for name in added)
 
 
+@pytest.mark.parametrize("residual", ["block", "full"])
+def test_a_small_norm_weight_is_felt_in_half_precision(residual):
+    """Kept as its distance from one; in bfloat16, 1 + 0.001 is 1."""
+    stream = build(residual).bfloat16().stream
+    seen = []
+    stream.attend = lambda query, sources, norm_weight: seen.append(norm_weight)
+    stream.queries_norm.data.fill_(0.001)
+    stream.read(Depth((torch.zeros(2, 5, 8),)), 0)
+    assert (seen[0] - 1 - 0.001).abs().max() < 1e-5
+
+
 def test_write_leaves_earlier_states_alone():
     stream = BlockAttnRes(4, 8, block_size=2)
     embedding, output = torch.ones(1, 1, 8), torch.ones(1, 1, 8)

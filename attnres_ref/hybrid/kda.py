@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.depth import no_autocast, score_dtype
+from attnres_ref.depth import no_autocast, widened
 from attnres_ref.model import LMConfig, RMSNorm
 
 WIDTH = 4                              # tokens that the short convolution sees
@@ -158,8 +158,9 @@ class ForgetGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logit = self.low_rank(x)
         with no_autocast(x):
-            rate = F.softplus(logit.to(score_dtype(logit)) + self.bias)
-            speed = self.A.exp().repeat_interleave(x.shape[-1] // len(self.A))
+            rate = F.softplus(widened(logit) + self.bias)
+            per_head = x.shape[-1] // len(self.A)
+            speed = widened(self.A).exp().repeat_interleave(per_head)
             return -speed * rate
 
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.depth import no_autocast, score_dtype
+from attnres_ref.depth import no_autocast, widened
 from attnres_ref.hybrid.kda import KDA
-from attnres_ref.model import LAYERS, MIXERS, LMConfig, RMSNorm
+from attnres_ref.model import LAYERS, MIXERS, LMConfig, RMSNorm, numbers
 from attnres_ref.training.distributed import Processes
 
 NUDGE = 0.01                           # how far a balancing bias moves after each step
@@ -77,11 +77,13 @@ class MoE(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         x = self.norm(h).flatten(0, 1)                                # [B T, d]
         chosen, weights = self.route(x)                               # [B T, k] each
+        counts = counted(chosen, len(self.experts))                   # [E]
+        self.load = counts / chosen.numel()
+        if (sizes := numbers(counts)) is None:
+            return all_experts(self, x, chosen, weights).view_as(h)
         order = chosen.flatten().argsort(stable=True)                 # by expert
-        counts = chosen.flatten().bincount(minlength=len(self.experts))
-        self.load = counts / counts.sum()
         token = order // self.n_chosen                                # [B T k]
-        pieces = x[token].split(counts.tolist())
+        pieces = x[token].split(sizes)
         y = torch.cat([f(piece) for f, piece in zip(self.experts, pieces)])
         y = y * weights.flatten()[order].unsqueeze(-1).to(y.dtype)
         return self.shared(x).index_add(0, token, y).view_as(h)       # [B, T, d]
@@ -96,7 +98,7 @@ class MoE(nn.Module):
     def scores(self, x: Tensor) -> Tensor:
         """Of normalised x [B T, d], between 0 and 1, in float32 or wider: [B T, E]."""
         with no_autocast(x):
-            return self.router(x.to(score_dtype(x))).sigmoid()
+            return F.linear(widened(x), widened(self.router.weight)).sigmoid()
 
     @torch.no_grad()
     def balance(self) -> None:
@@ -104,6 +106,22 @@ class MoE(nn.Module):
         chosen a little less. All processes count as one."""
         load = Processes().mean(self.load)
         self.bias += NUDGE * (load.mean() - load).sign()
+
+
+def counted(chosen: Tensor, n_experts: int) -> Tensor:
+    """How many of the choices [B T, k] fell on each expert: [E]."""
+    experts = torch.arange(n_experts, device=chosen.device)
+    return (chosen.unsqueeze(-1) == experts).sum((0, 1))
+
+
+def all_experts(layer: MoE, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    """What the layer gives for normalised x [B T, d], by every expert on every token: E / k
+    times the work, but no shape depends on the routes, as torch.compile needs it."""
+    share = weights.new_zeros(len(x), len(layer.experts)).scatter(1, chosen, weights)
+    y = layer.shared(x)
+    for f, weight in zip(layer.experts, share.to(y.dtype).split(1, dim=1)):
+        y = y + weight * f(x)
+    return y
 
 
 class Expert(nn.Module):

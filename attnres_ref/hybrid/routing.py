@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from attnres_ref.hybrid.layers import MoE
+from attnres_ref.hybrid.layers import MoE, counted
 from attnres_ref.study.probes import trace
 
 
@@ -28,9 +28,10 @@ def router_statistics(model: nn.Module, tokens: Tensor) -> dict[str, list]:
         share = share / share.sum(-1, keepdim=True)                   # [B T, E]
         entropy = torch.special.entr(share).sum(-1).mean()
         entropy /= math.log(max(2, share.shape[1]))
-        _, weights = layer.route(x)
-        found["expert_load"].append(layer.load.tolist())
-        variation = layer.load.std(correction=0) / layer.load.mean()
+        chosen, weights = layer.route(x)
+        load = counted(chosen, len(layer.experts)) / chosen.numel()   # [E]
+        found["expert_load"].append(load.tolist())
+        variation = load.std(correction=0) / load.mean()
         found["load_variation"].append(variation.item())
         found["router_entropy"].append(entropy.item())
         found["top_weight"].append(weights.amax(-1).mean().item())

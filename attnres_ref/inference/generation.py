@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.inference.two_phase import TwoPhase
+from attnres_ref.inference.two_phase import TwoPhase, can_schedule
 from attnres_ref.model import LM, Attention, check_tokens
+from attnres_ref.views import with_parts
 
 
 class CachedMixer(nn.Module):
@@ -22,7 +23,8 @@ class CachedMixer(nn.Module):
 
     advance(h, past) -> output, past says what the layer needs of earlier pieces, None at
     the start: attention its keys and values, MLA the latents of all tokens, KDA its state
-    and the latest inputs of its convolution.
+    and the latest inputs of its convolution. Raises ValueError for a piece of another batch
+    size than those before it.
     """
 
     def __init__(self, layer: nn.Module, advance):
@@ -31,10 +33,16 @@ class CachedMixer(nn.Module):
         self.forget()
 
     def forget(self) -> None:
-        self.past = None
+        self.past, self.batch_size = None, None
 
     def forward(self, h: Tensor) -> Tensor:
+        if self.batch_size not in (None, len(h)):
+            raise ValueError(
+                f"the batch has {len(h)} sequences, the cache holds {self.batch_size}: "
+                "forget() before another batch"
+            )
         output, self.past = self.advance(h, self.past)
+        self.batch_size = len(h)
         return output
 
 
@@ -44,7 +52,7 @@ def advance_attention(layer: Attention, h: Tensor, past) -> tuple[Tensor, tuple]
 
     Raises ValueError for a piece that would pass the context, where RoPE ends.
     """
-    context = len(layer.rope.cos)
+    context = layer.context
     start = past[0].shape[2] if past else 0
     if start + h.shape[1] > context:
         raise ValueError(
@@ -52,8 +60,8 @@ def advance_attention(layer: Attention, h: Tensor, past) -> tuple[Tensor, tuple]
             f"{context}: forget() and feed the latest {context}"
         )
     qkv = layer.qkv(layer.norm(h)).unflatten(-1, (3, layer.n_heads, -1))
-    q, k, v = (x.transpose(1, 2) for x in qkv.unbind(2))             # [B, heads, T, d_head]
-    q, k = layer.rope(q, start), layer.rope(k, start)
+    qkv = qkv.permute(2, 0, 3, 1, 4)                          # [3, B, heads, T, d_head]
+    (q, k), v = layer.rope(qkv[:2], start), qkv[2]
     if past:
         k, v = (torch.cat(pair, dim=2) for pair in zip(past, (k, v)))
     # One new token sees everything; several see the past and their own left.
@@ -76,19 +84,14 @@ def with_cache(model: LM, stream: nn.Module | None = None) -> LM:
     """A twin of `model` that shares its weights and continues where it left off.
 
     Call it with the tokens that follow those it has seen: logits for them alone.
-    `forget(twin)` starts afresh. stream: how depth is read; None means two phases, or
-    PreNorm's own stream.
+    `forget(twin)` starts afresh. stream: how depth is read; None means two phases where
+    they can be scheduled, else the model's own stream.
     """
     if stream is None:
-        plain = model.config.residual == "prenorm"
-        stream = model.stream if plain else TwoPhase(model.stream)
-    with torch.device("meta"):
-        twin = LM(model.config)            # the loop alone: its weights take no memory
-    twin.embedding, twin.norm, twin.head, twin.stream = (
-        model.embedding, model.norm, model.head, stream
-    )
-    twin.layers = nn.ModuleList(cached(layer) for layer in model.layers)
-    return twin
+        own = model.stream
+        stream = TwoPhase(own) if can_schedule(own) else own
+    layers = nn.ModuleList(cached(layer) for layer in model.layers)
+    return with_parts(model, layers=layers, stream=stream)
 
 
 def forget(twin: LM) -> None:

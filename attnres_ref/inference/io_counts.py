@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention
 from attnres_ref.inference.two_phase import TwoPhase, phase_one, phase_two
-from attnres_ref.streams import PreNorm, swapped, swapped_attend, swapped_stream
+from attnres_ref.streams import PreNorm
+from attnres_ref.views import with_attend, with_parts
 
 
 class Moved(NamedTuple):
@@ -39,8 +40,7 @@ def count_prenorm(model: nn.Module, tokens: Tensor) -> list[Moved]:
         rows.append(Moved(layer, 0, elements((state, output)), new.numel()))
         return new
 
-    with swapped(model.stream, "write", write):
-        model(tokens)
+    with_parts(model, stream=with_parts(model.stream, write=write))(tokens)
     return rows
 
 
@@ -54,8 +54,7 @@ def count_layer_wise(model: nn.Module, tokens: Tensor) -> list[Moved]:
         rows.append(Moved(len(rows), 0, 2 * elements(sources), h.numel()))
         return h
 
-    with swapped_attend(model, attend):
-        model(tokens)
+    with_attend(model, attend)(tokens)
     return rows
 
 
@@ -66,15 +65,14 @@ def count_two_phase(
     """AttnRes by Algorithm 1: what each call of the two phases is given and returns."""
     counting = CountingTwoPhase(model.stream, group_size)
     counting.rows = []
-    with swapped_stream(model, counting):
-        model(tokens)
+    with_parts(model, stream=counting)(tokens)
     return counting.rows
 
 
 class CountingTwoPhase(TwoPhase):
-    def open_group(self, depth, first):
+    def open_group(self, depth, queries, first):
         self.layer = first                 # the layer that a phase serves, or the first one
-        return super().open_group(depth, first)
+        return super().open_group(depth, queries, first)
 
     def read(self, state, layer):
         self.layer = layer

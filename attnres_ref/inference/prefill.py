@@ -50,9 +50,10 @@ class Sharded(nn.Module):
 
 
 def held_bytes(state) -> int:
-    """Bytes of the tensors in a stream's state, however it is nested."""
+    """Bytes of the tensors in a stream's state, however it is nested. Two-phase queries
+    [L + 1, d] belong to no token, and do not count."""
     if isinstance(state, Tensor):
-        return state.nbytes
+        return state.nbytes if state.dim() > 2 else 0
     if isinstance(state, tuple | list):
         return sum(held_bytes(part) for part in state)
     return 0                               # None, a layer's number

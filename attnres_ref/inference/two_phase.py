@@ -12,21 +12,30 @@ its mean and the logarithm of its sum of exponentials:
     mean = sum_i exp(s_i) v_i / sum_i exp(s_i)      lse = log sum_i exp(s_i)
     joint mean = (1 - g) mean_1 + g mean_2          g = sigmoid(lse_2 - lse_1)
 
-This is `merge` of attnres_ref.depth after its division: mean = o / l and
+This is `merge`, below, after its division: mean = o / l and
 lse = m + log l. Algorithm 1 as printed has two slips: line 10 must read the partial
 sum b_n^{i-1}, which is all that exists when layer i reads; and what phase 1 returns
 must hold (o, m, l), or their two-number form here, because line 12 uses them apart.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.depth import no_autocast, score_dtype
-from attnres_ref.streams import BlockAttnRes, Depth, FullAttnRes, swapped_stream
+from attnres_ref.depth import (
+    check_sources,
+    fold,
+    no_autocast,
+    score,
+    score_dtype,
+    widened,
+)
+from attnres_ref.streams import BlockAttnRes, Depth, FullAttnRes
+from attnres_ref.views import with_parts
 
 
 class Read(NamedTuple):
@@ -77,16 +86,23 @@ class Scheduled(NamedTuple):
     """The wrapped stream's state, and the phase-1 results of the group under way."""
 
     depth: Depth
+    queries: Tensor                    # [L + 1, d], key-norm weights folded in
     first: int                         # the group's first layer
     n_seen: int                        # phase 1 has read the first n_seen sources
     reads: list[Read]                  # for layers first, first + 1, ...
 
 
+def can_schedule(stream: nn.Module) -> bool:
+    """Whether Algorithm 1 gives this stream's reads. A subclass may read in another way and
+    would be scheduled wrongly, silently; so it is asked for the very class."""
+    return type(stream) in (BlockAttnRes, FullAttnRes)
+
+
 class TwoPhase(nn.Module):
     """An AttnRes stream read by Algorithm 1's schedule: same reads, other order.
 
-    stream: a BlockAttnRes or FullAttnRes; its weights are taken as they are now, and
-    its `attend` is not called; group_size: layers per phase 1, 1 to L, any is exact.
+    stream: a BlockAttnRes or FullAttnRes, whose `attend` is not called; group_size: layers
+    per phase 1, 1 to L, any is exact.
     Default: the block for Block; about sqrt(L) for Full, which moves least (Table 1:
     S + N with S N = L).
     Raises ValueError for another stream or a group_size outside 1..L.
@@ -94,11 +110,11 @@ class TwoPhase(nn.Module):
 
     def __init__(self, stream: BlockAttnRes, group_size: int | None = None):
         super().__init__()
-        # A subclass that reads in another way would be scheduled wrongly, silently.
-        if type(stream) not in (BlockAttnRes, FullAttnRes):
+        if not can_schedule(stream):
             raise ValueError(
                 f"stream is {type(stream).__name__}: two-phase inference schedules the "
-                "reads of BlockAttnRes and FullAttnRes; run any other model as it is"
+                "reads of BlockAttnRes and FullAttnRes; run any other model as it is, and "
+                "generate with stream=model.stream"
             )
         n_layers = len(stream.queries) - 1
         if group_size is None:
@@ -109,31 +125,32 @@ class TwoPhase(nn.Module):
                 f"group_size is {group_size}: choose 1 to n_layers = {n_layers}"
             )
         self.stream, self.group_size = stream, group_size
-        folded = stream.queries * (1 + stream.queries_norm)           # [L + 1, d]
-        self.folded = folded.to(score_dtype(folded))
 
     def begin(self, embedding: Tensor) -> Scheduled:
-        return self.open_group(self.stream.begin(embedding), 0)
+        # Anew in every pass: a module that kept the product would miss a training step.
+        norm_weights = 1 + widened(self.stream.queries_norm)          # [L + 1, d]
+        queries = fold(self.stream.queries, norm_weights, score_dtype(embedding))
+        return self.open_group(self.stream.begin(embedding), queries, 0)
 
     def read(self, state: Scheduled, layer: int) -> Tensor:
         first = state.reads[layer - state.first]
         fresh = state.depth.sources[state.n_seen :]
         if not fresh:
             return first.mean.to(state.depth.completed[0].dtype)
-        h = self.phase_two(first, self.folded[layer : layer + 1], fresh)
+        h = self.phase_two(first, state.queries[layer : layer + 1], fresh)
         return h.to(fresh[0].dtype)
 
     def write(self, state: Scheduled, layer: int, output: Tensor) -> Scheduled:
         depth = self.stream.write(state.depth, layer, output)
         if (layer + 1) % self.group_size == 0:
-            return self.open_group(depth, layer + 1)
+            return self.open_group(depth, state.queries, layer + 1)
         return state._replace(depth=depth)
 
-    def open_group(self, depth: Depth, first: int) -> Scheduled:
+    def open_group(self, depth: Depth, queries: Tensor, first: int) -> Scheduled:
         """Phase 1 for the layers from `first` on; the last group has the final read."""
-        queries = self.folded[first : first + self.group_size]
-        reads = self.phase_one(queries, depth.completed)
-        return Scheduled(depth, first, len(depth.completed), reads)
+        group = queries[first : first + self.group_size]
+        reads = self.phase_one(group, depth.completed)
+        return Scheduled(depth, queries, first, len(depth.completed), reads)
 
     phase_one = staticmethod(phase_one)          # to be replaced by a kernel or a counter
     phase_two = staticmethod(phase_two)
@@ -147,5 +164,49 @@ def two_phase_forward(
     group_size as in `TwoPhase`. Raises ValueError for a model with nothing to
     schedule (PreNorm), and for tokens as the model does.
     """
-    with swapped_stream(model, TwoPhase(model.stream, group_size)):
-        return model(tokens)
+    return with_parts(model, stream=TwoPhase(model.stream, group_size))(tokens)
+
+
+# ---- A read with its softmax left open, as Algorithm 1 prints it (notebook 08) ---------
+
+
+def attend_with_stats(
+    queries: Tensor,
+    sources: Sequence[Tensor],
+    norm_weights: Tensor | None = None,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Several queries over the same sources, softmax left open (Alg. 1, phase 1).
+
+    queries: [S, d]; sources as in `depth_attention`; norm_weights: [S, d] or None
+    Returns o [S, ..., d] = sum_i exp(s_i - m) v_i, m [S, ...] = max_i s_i and
+    l [S, ...] = sum_i exp(s_i - m), in float32 or wider. The read is o / l.
+    Raises ValueError as `depth_attention` does.
+    """
+    check_sources(sources, eps, queries=queries, norm_weights=norm_weights)
+    dtype = score_dtype(sources[0])
+    folded = fold(queries, norm_weights, dtype)
+    with no_autocast(folded):
+        logits = torch.stack([score(query, sources, eps)[0] for query in folded])
+    m = logits.amax(1)                                   # [S, ...] of [S, n, ...]
+    unnormalised = (logits - m.unsqueeze(1)).exp()
+    o = sum(
+        weight.unsqueeze(-1) * source.to(dtype)                      # [S, ..., d]
+        for weight, source in zip(unnormalised.unbind(1), sources)
+    )
+    return o, m, unnormalised.sum(1)
+
+
+Stats = tuple[Tensor, Tensor, Tensor]      # o, m, l of `attend_with_stats`
+
+
+def merge(first: Stats, second: Stats) -> Stats:
+    """Online softmax: the stats over the union of two sets of sources (Alg. 1).
+
+    Both are brought to the larger maximum, so no exponential exceeds one.
+    """
+    (o1, m1, l1), (o2, m2, l2) = first, second
+    m = torch.maximum(m1, m2)
+    scale1, scale2 = (m1 - m).exp(), (m2 - m).exp()
+    o = scale1.unsqueeze(-1) * o1 + scale2.unsqueeze(-1) * o2
+    return o, m, scale1 * l1 + scale2 * l2

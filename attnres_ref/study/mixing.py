@@ -8,7 +8,6 @@ the ranks of M, what trained reads look like, and whether weight says what matte
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
 from statistics import correlation
 from typing import NamedTuple
 
@@ -16,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.streams import swapped, swapped_attend, swapped_stream
 from attnres_ref.study.probes import at_every_read, depth_weights, rms
+from attnres_ref.views import with_attend, with_parts
 
 
 class MarkedStream(nn.Module):
@@ -58,21 +57,19 @@ def mixing_matrix(model: nn.Module, tokens: Tensor) -> Tensor:
     M[l, i] = 0 for i > l. Average over B, T and d for a picture; ranks are those of one
     token and channel.
     """
-    marked = MarkedStream(model.stream, model.config.n_layers)
-    with blind_to_marks(model), swapped_stream(model, marked):
-        model(tokens)
+    marked = MarkedStream(blind_to_marks(model.stream), model.config.n_layers)
+    with_parts(model, stream=marked)(tokens)
     return torch.stack(marked.rows)
 
 
-@contextmanager
-def blind_to_marks(model: nn.Module):
-    """Within, the stream's scores and gates see slot 0 of what they mix."""
-    stream = model.stream
-    with ExitStack() as stack:
-        for name, blind in (("attend", blind_attend), ("gate", blind_gate)):
-            if hasattr(stream, name):
-                stack.enter_context(swapped(stream, name, blind(getattr(stream, name))))
-        yield
+def blind_to_marks(stream: nn.Module) -> nn.Module:
+    """A view of the stream whose scores and gates see slot 0 of what they mix."""
+    blind = dict(attend=blind_attend, gate=blind_gate)
+    parts = {
+        name: make(getattr(stream, name)) for name, make in blind.items()
+        if hasattr(stream, name)
+    }
+    return with_parts(stream, **parts)
 
 
 def blind_attend(attend):
@@ -133,23 +130,24 @@ def rank_bound(config) -> int:
 
 @torch.no_grad()
 def source_ablation(model: nn.Module, inputs: Tensor, targets: Tensor) -> list[Tensor]:
-    """Loss increase when one read loses one source, the others sharing its weight.
+    """Loss increase when one read loses one source; a softmax shares its weight out among
+    the others.
 
-    Rows as `depth_weights` (which raises for a stream without depth attention), in nats
-    per byte over int64 [B, T] inputs and targets. A read with one source cannot lose it:
-    its entry is nan. Runs the model once per entry.
+    Rows as `depth_weights`, which also says what is raised, in nats per byte over int64
+    [B, T] inputs and targets. A read with one source cannot lose it: its entry is nan.
+    Runs the model once per entry.
     """
-    def loss():
+    def loss(model):
         logits = model(inputs)
         return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten()).item()
 
     n_sources = [len(row) for row in depth_weights(model, inputs)]
-    whole = loss()
+    whole = loss(model)
     rows = [torch.full((n,), torch.nan) for n in n_sources]
     for layer, n in enumerate(n_sources):
         for lost in range(n if n > 1 else 0):
-            with swapped_attend(model, without_source(model.stream.attend, layer, lost)):
-                rows[layer][lost] = loss() - whole
+            attend = without_source(model.stream.attend, layer, lost)
+            rows[layer][lost] = loss(with_attend(model, attend)) - whole
     return rows
 
 
@@ -172,10 +170,11 @@ def reads(model: nn.Module, tokens: Tensor) -> list[dict]:
     shares:  [n], RMS of alpha_i v_i, what a source brings into the read
     spread:  entropy of a token's weights over log n; 1: even, 0: one source only (and
              nan where there is only one)
-    Raises ValueError for a model without depth attention.
+    Raises ValueError as `depth_weights` does.
     """
     def look(weights, sources):
-        n, entropy = len(sources), -torch.xlogy(weights, weights).sum(0)      # [B, T]
+        share = weights / weights.sum(0)               # sigmoids do not sum to one
+        n, entropy = len(sources), torch.special.entr(share).sum(0)           # [B, T]
         return dict(
             weights=weights.flatten(1).mean(1).tolist(),
             shares=[rms(w.unsqueeze(-1) * v) for w, v in zip(weights, sources)],

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.depth import depth_attention
-from attnres_ref.streams import swapped_attend, swapped_stream
+from attnres_ref.views import with_attend, with_parts
 
 
 class Trace(nn.Module):
@@ -37,8 +36,7 @@ class Trace(nn.Module):
 def trace(model: nn.Module, tokens: Tensor) -> Trace:
     """The inputs (L + 1) and outputs (L) of all layers for tokens [B, T]."""
     seen = Trace(model.stream)
-    with swapped_stream(model, seen):
-        model(tokens)
+    with_parts(model, stream=seen)(tokens)
     return seen
 
 
@@ -56,14 +54,16 @@ def magnitudes(model: nn.Module, tokens: Tensor) -> tuple[list[float], list[floa
 
 def gradient_norms(model: nn.Module, inputs: Tensor, targets: Tensor) -> list[float]:
     """Norm of the loss' gradient in every layer's parameters (L), for int64 [B, T] inputs
-    and targets; Fig. 5. Leaves no gradients behind."""
-    F.cross_entropy(model(inputs).float().flatten(0, 1), targets.flatten()).backward()
-    norms = [
-        torch.nn.utils.get_total_norm(p.grad for p in layer.parameters()).item()
-        for layer in model.layers
+    and targets; Fig. 5. Gradients that the model holds stay as they are."""
+    loss = F.cross_entropy(model(inputs).float().flatten(0, 1), targets.flatten())
+    layers = [[p for p in f.parameters() if p.requires_grad] for f in model.layers]
+    # An expert that no token chose has no gradient: allow_unused gives None for it.
+    found = iter(torch.autograd.grad(loss, sum(layers, []), allow_unused=True))
+    of_layers = [[next(found) for _ in layer] for layer in layers]
+    return [
+        torch.nn.utils.get_total_norm(g for g in layer if g is not None).item()
+        for layer in of_layers
     ]
-    model.zero_grad(set_to_none=True)
-    return norms
 
 
 def dynamics(model: nn.Module, inputs: Tensor, targets: Tensor) -> dict[str, list[float]]:
@@ -79,23 +79,29 @@ def unevenness(values: Sequence[float]) -> tuple[float, float]:
 
 
 def depth_weights(model: nn.Module, tokens: Tensor) -> list[Tensor]:
-    """Weights of every read, averaged over tokens: L + 1 tensors [n] that sum to one
-    (Fig. 8). Raises ValueError for a model whose stream does not attend over depth."""
+    """Weights of every read, averaged over tokens: L + 1 tensors [n] (Fig. 8). They are the
+    model's own: a softmax's sum to one, sigmoids do not. Raises ValueError for a model that
+    does not read once by each `attend`, or whose `attend` does not return weights."""
     return at_every_read(model, tokens, lambda weights, _: weights.flatten(1).mean(1))
 
 
 @torch.no_grad()
 def at_every_read(model: nn.Module, tokens: Tensor, look: Callable) -> list:
     """look(weights [n, B, T], sources) at each of the L + 1 depth reads of tokens."""
-    seen = []
+    seen, own = [], getattr(model.stream, "attend", None)
 
     def attend(query, sources, norm_weight=None):
-        mixed, weights = depth_attention(query, sources, norm_weight, return_weights=True)
+        mixed, weights = own(query, sources, norm_weight, return_weights=True)
         seen.append(look(weights, sources))
         return mixed
 
-    with swapped_attend(model, attend):
-        model(tokens)
+    with_attend(model, attend)(tokens)
+    n_reads = len(model.layers) + 1
+    if len(seen) != n_reads:
+        raise ValueError(
+            f"model's stream {type(model.stream).__name__} calls attend {len(seen)} times "
+            f"for {n_reads} reads: there is no one row of weights for each"
+        )
     return seen
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from attnres_kernels import kernels, launch
+from attnres_ref.depth import fold
 
 
 def depth_attention(
@@ -37,9 +38,8 @@ def depth_attention(
             "attnres_ref.depth_attention returns them"
         )
     vectors = dict(query=query, norm_weight=norm_weight, out_norm_weight=out_norm_weight)
-    launch.check_inputs(sources, **vectors)
-    # Query and norm weight only ever meet as a product, whose gradient autograd splits.
-    w = query if norm_weight is None else query * norm_weight
+    launch.check_inputs(sources, eps, **vectors)
+    w = fold(query, norm_weight, torch.float32)
     return read_op(list(sources), w, out_norm_weight, eps, out_eps)
 
 

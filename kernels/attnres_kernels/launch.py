@@ -59,10 +59,12 @@ def contiguous(vector: Tensor | None) -> Tensor | None:
     return None if vector is None else vector.contiguous()
 
 
-def check_inputs(sources: Sequence[Tensor], **vectors: Tensor | None) -> None:
-    """Raise ValueError unless sources and vectors fit together (`check_sources`), in a
+def check_inputs(
+    sources: Sequence[Tensor], eps: float = 1e-5, **vectors: Tensor | None
+) -> None:
+    """Raise ValueError unless sources, eps and vectors fit together (`check_sources`), in a
     dtype and width and on a device that the kernels support; ImportError without Triton."""
-    check_sources(sources, **vectors)
+    check_sources(sources, eps, **vectors)
     first = sources[0]
     if first.dtype not in DTYPES:
         raise ValueError(

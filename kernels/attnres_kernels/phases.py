@@ -18,7 +18,7 @@ def phase_one(queries: Tensor, sources: Sequence[Tensor], eps: float = 1e-5) -> 
     reads. The lse [..., 1] stays in float32.
     Raises as `depth_attention` does, and RuntimeError if a gradient is asked for.
     """
-    launch.check_inputs(sources, queries=queries)
+    launch.check_inputs(sources, eps, queries=queries)
     check_no_gradient(sources, queries=queries)
     means, lses = phase_one_op(list(sources), queries, eps)
     return [Read(*read) for read in zip(means.unbind(0), lses.unbind(0))]
@@ -46,7 +46,7 @@ def phase_two(
     for tensors of another shape.
     """
     query = query.flatten() if query.dim() == 2 and len(query) == 1 else query
-    launch.check_inputs(sources, query=query, out_norm_weight=out_norm_weight)
+    launch.check_inputs(sources, eps, query=query, out_norm_weight=out_norm_weight)
     shape = sources[0].shape
     if output is not None and len(sources) != 1:
         raise ValueError(

@@ -10,8 +10,8 @@ from attnres_kernels.phases import phase_one, phase_two
 from attnres_ref import LM, LMConfig
 from attnres_ref.bench.timing import interleaved, now, paired_ratio
 from attnres_ref.inference.two_phase import TwoPhase
-from attnres_ref.streams import swapped_stream
 from attnres_ref.training import half_precision
+from attnres_ref.views import with_parts
 
 # 151M parameters in the layers.
 SIZE = dict(d_model=1024, n_layers=24, n_heads=16, context=1024, block_size=4)
@@ -51,8 +51,7 @@ def model_ratios(rounds, device, batch=8, attend=depth_attention, **size) -> dic
             model(tokens)
 
     def infer_in_two_phases(model):
-        with torch.no_grad(), swapped_stream(model, KernelPhases(model.stream)):
-            infer(model)
+        infer(with_parts(model, stream=KernelPhases(model.stream)))
 
     cases = {
         "PreNorm training": lambda: step(models["prenorm"]),
