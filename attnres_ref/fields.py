@@ -1,4 +1,4 @@
-"""Configurations hold plain numbers: one check for the fields of all of them."""
+"""Numbers that are given: one check for arguments, and one for whole configurations."""
 
 import math
 from collections.abc import Iterable
@@ -6,6 +6,13 @@ from dataclasses import fields
 from numbers import Integral, Real
 
 import numpy as np
+
+
+def is_whole(value, least: int, most: float = math.inf) -> bool:
+    """Whether `value` is a whole number from `least` to `most`; True is none."""
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    return is_integer and least <= value <= most
+
 
 KINDS = {int: (Integral, "a whole number"), float: (Real, "a finite number"),
          bool: (bool, "True or False"), str: (str, "a string")}

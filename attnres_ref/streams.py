@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention, widened
+from attnres_ref.fields import is_whole
 
 
 class PreNorm(nn.Module):
@@ -82,7 +83,7 @@ class BlockAttnRes(nn.Module):
         self, n_layers: int, d_model: int, block_size: int, attend=depth_attention
     ):
         super().__init__()
-        if not 1 <= block_size <= n_layers:
+        if not is_whole(block_size, 1, n_layers):
             raise ValueError(
                 f"block_size is {block_size}: choose 1 (Full AttnRes) to n_layers ="
                 f" {n_layers}"

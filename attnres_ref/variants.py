@@ -20,6 +20,7 @@ from attnres_ref.depth import (
     score_dtype,
     widened,
 )
+from attnres_ref.fields import is_whole
 from attnres_ref.streams import (
     STREAMS,
     BlockAttnRes,
@@ -78,7 +79,7 @@ class SlidingWindow(FullAttnRes):
 
     def __init__(self, n_layers: int, d_model: int, window: int, attend=depth_attention):
         super().__init__(n_layers, d_model, attend)
-        if window < 1:
+        if not is_whole(window, 1):
             raise ValueError(f"window is {window}: it must be at least 1 output")
         self.window = window
 
@@ -93,7 +94,7 @@ class Multihead(FullAttnRes):
 
     def __init__(self, n_layers: int, d_model: int, n_heads: int, attend=depth_attention):
         super().__init__(n_layers, d_model, attend)
-        if n_heads < 1 or d_model % n_heads:
+        if not is_whole(n_heads, 1) or d_model % n_heads:
             raise ValueError(f"depth_heads is {n_heads}: let it divide d_model = {d_model}")
         self.n_heads = n_heads
 
@@ -213,7 +214,7 @@ class HyperConnections(nn.Module):
 
     def __init__(self, n_layers: int, d_model: int, n_streams: int):
         super().__init__()
-        if not 1 <= n_streams <= 6:
+        if not is_whole(n_streams, 1, 6):
             raise ValueError(f"n_streams is {n_streams}: choose 1 to 6")
         self.n_streams, m = n_streams, n_streams
         # An index may stay on the CPU. (On "meta", fake tensors could not take it.)

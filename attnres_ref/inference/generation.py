@@ -8,11 +8,13 @@ lives for one step and is dropped.
 import codecs
 from collections.abc import Iterator
 from functools import partial
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attnres_ref.fields import is_whole
 from attnres_ref.inference.two_phase import TwoPhase, can_schedule
 from attnres_ref.model import LM, Attention, check_tokens
 from attnres_ref.views import with_parts
@@ -126,11 +128,11 @@ def generate_tokens(
             "for instance a newline"
         )
     check_tokens(tokens[:, -config.context :], config)
-    if n_new < 0:
+    if not is_whole(n_new, 0):
         raise ValueError(f"n_new is {n_new}: ask for 0 tokens or more")
-    if not temperature >= 0:
+    if not isinstance(temperature, Real) or not temperature >= 0:
         raise ValueError(f"temperature is {temperature}: choose 0 (greedy) or more")
-    if top_k is not None and not 1 <= top_k <= config.vocab_size:
+    if top_k is not None and not is_whole(top_k, 1, config.vocab_size):
         raise ValueError(
             f"top_k is {top_k}: choose 1 to the vocabulary's {config.vocab_size}, "
             "or None for all"

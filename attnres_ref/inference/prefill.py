@@ -9,6 +9,7 @@ them out after. Here the P devices are P entries of a tuple in one process.
 import torch
 from torch import Tensor, nn
 
+from attnres_ref.fields import is_whole
 from attnres_ref.inference.generation import with_cache
 from attnres_ref.model import LM, check_tokens
 
@@ -23,7 +24,7 @@ class Sharded(nn.Module):
 
     def __init__(self, stream: nn.Module, n_shards: int):
         super().__init__()
-        if n_shards < 1:
+        if not is_whole(n_shards, 1):
             raise ValueError(f"n_shards is {n_shards}: choose 1 or more")
         self.stream, self.n_shards, self.peak_bytes = stream, n_shards, 0
 
@@ -72,7 +73,7 @@ def prefill(
     """
     check_tokens(tokens, model.config)
     chunk = tokens.shape[1] if chunk is None else chunk
-    if chunk < 1:
+    if not is_whole(chunk, 1):
         raise ValueError(f"chunk is {chunk}: choose 1 or more tokens")
     sharded = Sharded(model.stream if stream is None else stream, n_shards)
     twin = with_cache(model, sharded)

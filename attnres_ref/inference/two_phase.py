@@ -34,6 +34,7 @@ from attnres_ref.depth import (
     score_dtype,
     widened,
 )
+from attnres_ref.fields import is_whole
 from attnres_ref.streams import BlockAttnRes, Depth, FullAttnRes
 from attnres_ref.views import with_parts
 
@@ -120,7 +121,7 @@ class TwoPhase(nn.Module):
         if group_size is None:
             full = stream.block_size == 1
             group_size = round(math.sqrt(n_layers)) if full else stream.block_size
-        if not 1 <= group_size <= n_layers:
+        if not is_whole(group_size, 1, n_layers):
             raise ValueError(
                 f"group_size is {group_size}: choose 1 to n_layers = {n_layers}"
             )

@@ -6,14 +6,17 @@ its rank is free and its message is there. A link carries one message at a time,
 order in which they were sent, while the ranks go on computing.
 """
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from types import SimpleNamespace
 from typing import NamedTuple
 
 from torch.distributed.pipelining import ScheduleInterleaved1F1B
 
+from attnres_ref.fields import is_whole
 from attnres_ref.pipeline.layout import Layout
 
 
@@ -78,7 +81,7 @@ def simulate(
     """
     for name, value in (("forward", forward), ("backward", backward),
                         ("per_tensor", per_tensor), ("latency", latency)):
-        if value < 0:
+        if not isinstance(value, Real) or not 0 <= value < math.inf:
             raise ValueError(f"{name} is {value}: a time must be at least 0")
     orders = order(layout.n_ranks, layout.n_virtual, n_microbatches)
     todo = {rank: list(reversed(actions)) for rank, actions in orders.items()}
@@ -140,7 +143,7 @@ def order(
     Raises ValueError where the schedule cannot run `n_microbatches`, and for one that
     splits the backward pass in two: the gradient of a kept block comes back in one piece.
     """
-    if n_microbatches < 1:
+    if not is_whole(n_microbatches, 1):
         raise ValueError(f"n_microbatches is {n_microbatches}: it must be at least 1")
     # All that a schedule asks of its stages before it runs.
     stub = SimpleNamespace(
