@@ -168,7 +168,7 @@ class LayerScale(PreNorm):
         self.scale = nn.Parameter(torch.full((n_layers, d_model), 0.1))
 
     def write(self, state, layer, output):
-        return state + self.scale[layer].to(output.dtype) * output
+        return state + self.scale[layer] * output
 
 
 class ReZero(PreNorm):
