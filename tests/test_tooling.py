@@ -1,5 +1,6 @@
 """The address, the bootstrap cell and the headless runner, on a made-up course."""
 
+import importlib
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import course
 import links
 import lint
 import outputs
+from attnres_ref.training import provenance
 from made_up import BOOTSTRAP, NAME, REPO, code, good_notebook, make_course
 
 
@@ -47,7 +49,9 @@ def test_links_writes_every_place_and_no_other(root):
     assert links.restamped_files("new-owner/new.name", root) == {}
 
 
-@pytest.mark.parametrize("address", ["https://github.com/a/b", "", "a/b; rm x"])
+@pytest.mark.parametrize(
+    "address", ["https://github.com/a/b", "", "a/b; rm x", "../..", "a/b c/d"]
+)
 def test_links_refuses_what_is_no_address(root, address):
     with pytest.raises(SystemExit, match="make links REPO=owner/name"):
         links.main(address, root)
@@ -149,10 +153,20 @@ def test_a_failed_run_is_not_recorded(root):
     assert (root / "notebooks" / "00_x.ipynb").read_text() == before
 
 
-def test_course_refuses_a_number_it_lacks(root, capsys):
-    with pytest.raises(SystemExit):
-        course.main(["07"], root)
-    assert "no notebook 07" in capsys.readouterr().err
+@pytest.mark.parametrize("command", [
+    "lint 99", "lint 02 two", "course 02 99", "slides 99", "colab_check 99", "handout 99",
+    "site_source 99", "ledger 99", "figures 99", "record rate",
+    "record --part=0/2 depth_weights",
+    *(f"{recorder} --part={part}" for recorder in ("record rates", "mixing")
+      for part in ("2/2", "0/0", "-1/2", "a/b", "1")),
+])
+def test_every_tool_refuses_what_it_does_not_know(command, monkeypatch, capsys):
+    tool, *words = command.split()
+    monkeypatch.setattr(provenance, "uncommitted", lambda: ["stopped too late"])
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(tool).main(words)
+    said = f"{stop.value.code} {capsys.readouterr().err}"
+    assert stop.value.code not in (None, 0) and words[-1].removeprefix("--part=") in said
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ notebooks/README.md, "How a notebook is built", says the same in words. A rule i
 function of a `Page` that yields one sentence per fault; `faults` runs them all.
 """
 
+import argparse
 import ast
 import re
 import statistics
@@ -212,8 +213,14 @@ def faults(path: Path) -> list[str]:
     return [fault for rule in RULES for fault in rule(page)]
 
 
-if __name__ == "__main__":
-    paths = cells.notebooks(numbers=sys.argv[1:])
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("numbers", nargs="*", help="02 03 ...; default: all")
+    paths = cells.asked_for(parser.parse_args(arguments).numbers)
     lines = [f"{path.name}: {fault}" for path in paths for fault in faults(path)]
     print("\n".join(lines) or "no faults")
-    sys.exit(bool(lines))
+    return bool(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
