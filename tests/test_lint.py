@@ -86,7 +86,7 @@ def slide(cell, kind):
 VIOLATIONS = [
     # form
     (lambda nb: nb.cells[TEXT].update(surprise=3), "is not valid nbformat"),
-    (set_metadata("kernelspec", {"name": "r", "display_name": "R"}), "python3"),
+    (set_metadata("kernelspec", lint.KERNEL | {"display_name": "Python 3"}), "(ipyk"),
     (set_metadata("accelerator", "TPU"), '"accelerator": "GPU"'),
     # opening and closing
     (change(OPEN, "# 00", "00"), "starts with a title"),

@@ -25,6 +25,8 @@ import links
 import outputs
 import pages
 
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
 
 class Page:
     """A notebook with its place in the course.
@@ -52,8 +54,8 @@ def is_valid(page: Page) -> Iterator[str]:
     except nbformat.ValidationError as error:
         yield f"is not valid nbformat: {error.message}"
     metadata = page.notebook.metadata
-    if metadata.get("kernelspec", {}).get("name") != "python3":
-        yield "needs the kernelspec python3 in its metadata"
+    if metadata.get("kernelspec") != KERNEL:
+        yield f"needs the kernelspec that JupyterLab writes on opening it, {KERNEL}"
     if metadata.get("accelerator") != "GPU":
         yield 'needs "accelerator": "GPU" in its metadata, which Colab reads'
 
