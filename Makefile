@@ -13,13 +13,14 @@ BROWSER_INSTALLED := $(VENV)/.installed-browser
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help lab test lint course handout site slides test-browser colab-check \
-    bench bench-inference bench-hybrid bench-pipeline bench-gpu links clean
+    bench bench-inference bench-hybrid bench-pipeline bench-gpu links chromium clean
 
 help:  ## what there is (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# With the repository as root, links from notebooks to the code open.
 lab: $(INSTALLED)  ## open the course in JupyterLab
-	$(RUN) -m jupyterlab notebooks/00_*.ipynb
+	$(RUN) -m jupyterlab --ServerApp.root_dir=. notebooks/00_*.ipynb
 
 test: lint  ## lint and unit tests, then every notebook, in the smallest preset
 	rm -rf build/checkpoints
@@ -50,8 +51,12 @@ slides: $(SITE_INSTALLED)  ## a deck of slides for each notebook; in build/slide
 	rm -rf build/slides
 	$(RUN) notebooks/site/slides.py
 
-test-browser: $(BROWSER_INSTALLED) site slides  ## site, slides and JupyterLab in Chromium
-	$(RUN) -m pytest --confcutdir tests/browser tests/browser
+chromium:
+	@$(PYTHON) tests/browser/chromium.py
+
+# Chromium is looked for before minutes go by.
+test-browser: chromium $(BROWSER_INSTALLED) site slides  ## site, slides and JupyterLab in Chromium
+	$(RUN) -m pytest tests/browser
 
 bench: $(INSTALLED)  ## time and memory of the three models
 	$(RUN) -m attnres_ref.bench
@@ -69,12 +74,12 @@ bench-gpu: $(INSTALLED)  ## the Triton kernels on one GPU, beside other implemen
 	$(RUN) -m attnres_kernels.bench --json notebooks/recorded/bench_gpu.json
 
 links:  ## REPO=owner/name: write the public address into badges and clone cells
-	$(PYTHON) notebooks/tools/links.py "$(REPO)"
+	$(PYTHON) notebooks/tools/links.py "$$REPO"
 
 # build/recorded stays: recording/record.py keeps hours of unfinished work there.
 clean:  ## remove what the other targets made, except .venv
 	rm -rf build/course build/checkpoints build/colab build/handout* build/site* \
-	    build/slides build/screenshots .pytest_cache .ruff_cache .hypothesis *.egg-info
+	    build/slides build/screenshots build/jupyter_execute .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # The site's scripts use the tools beside them.

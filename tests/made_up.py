@@ -5,6 +5,7 @@ from nbformat import v4
 
 import cells
 import links
+import lint
 
 REPO = "someone/some-course"
 FIRST, = cells.tagged(cells.read(cells.notebooks()[0]), "bootstrap")
@@ -87,9 +88,8 @@ def good_notebook():
     cells.append(text(CLOSING, slide="slide"))
     for count, cell in enumerate([c for c in cells if c.cell_type == "code"], 1):
         cell.execution_count = count
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return v4.new_notebook(
-        cells=cells, metadata={"kernelspec": kernel, "accelerator": "GPU"}
+        cells=cells, metadata={"kernelspec": lint.KERNEL, "accelerator": "GPU"}
     )
 
 

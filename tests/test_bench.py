@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from attnres_kernels.bench import __main__ as kernels_command
 from attnres_ref.bench import __main__ as command
 from attnres_ref.bench import hybrid, inference, pipeline, timing, training
 from attnres_ref.bench.timing import WARM_UP, interleaved, paired_ratio, table
@@ -102,6 +103,22 @@ def test_the_command_measures_training_and_writes_what_a_record_needs(
     assert record["rounds"] == 1 and record["size"] == SIZE
     assert {"device", "torch", "python", "commit"} < set(record)
     assert training.table(record["rows"]) in capsys.readouterr().out
+
+
+NONSENSE = [
+    ["--rounds", "0"], ["--rounds=-1"], ["--rounds", "1.5"], ["--json", "no/folder/x.json"],
+    ["--json", "."], ["decoding"],
+]
+
+
+@pytest.mark.parametrize("main", [command.main, kernels_command.main])
+@pytest.mark.parametrize("arguments", NONSENSE, ids=" ".join)
+def test_nonsense_is_named_before_a_measurement(main, arguments, monkeypatch, capsys):
+    monkeypatch.setattr(command, "BENCHMARKS", {"training": None})
+    monkeypatch.setattr(kernels_command, "tiny_check", None)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert arguments[-1].removeprefix("--rounds=") in capsys.readouterr().err
 
 
 def test_a_dirty_tree_is_not_recorded(monkeypatch):

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from attnres_kernels.bench import gate, operators, peers, report
+from attnres_kernels.bench import gate, model, operators, peers, report
 from attnres_kernels.bench.__main__ import main
 from attnres_kernels.bench.model import model_ratios
 from attnres_ref import depth_attention
@@ -75,13 +75,28 @@ def test_the_gate_passes_the_equations_and_stops_a_wrong_read():
         gate.check(lambda w, sources: peers.stacked(w, sources[:-1]) + 0 * sources[-1], CPU)
 
 
-def test_ratios_of_whole_models():
+def test_the_gate_stops_a_read_with_one_wrong_number():
+    def attend(w, sources):
+        h = peers.stacked(w, sources)
+        return h + torch.eye(h.numel())[0].view_as(h).to(h)
+
+    with pytest.raises(ValueError, match="h is wrong by"):
+        gate.check(attend, CPU)
+
+
+def test_ratios_of_whole_models_are_to_prenorms(monkeypatch):
     pytest.importorskip("triton")
+
+    def interleaved(cases, rounds, clock):
+        for _, run in cases:
+            run()
+        return {name: [3.0 + name.startswith("PreNorm")] * rounds for name, _ in cases}
+
+    monkeypatch.setattr(model, "interleaved", interleaved)
     size = dict(d_model=8, n_layers=2, n_heads=2, context=2, block_size=2)
     ratios = model_ratios(1, CPU, 1, depth_attention, **size)
     names = ["Block training", "Full training", "Block inference, two phases"]
-    assert list(ratios) == names
-    assert all(ratio > 0 for ratio in ratios.values())
+    assert ratios == dict.fromkeys(names, 0.75)
 
 
 def fused_attnres(query, residuals, rms_weight, output_rms_weight=None, rms_eps=1e-6,
@@ -138,4 +153,6 @@ def test_without_a_gpu_it_says_that_it_measured_nothing(monkeypatch, capsys):
     pytest.importorskip("triton")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     main([])
-    assert "measured nothing" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="nothing to write"):
+        main(["--json", "x.json"])
+    assert capsys.readouterr().out.count("measured nothing") == 2

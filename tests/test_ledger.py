@@ -1,11 +1,17 @@
 """The ledger is fresh, and its verdicts follow the intervals."""
 
+import inspect
+import re
+
 import pytest
 
+import cells
 import claims
 import claims_hybrid
+import headlines
 import judging
 import ledger
+from attnres_ref.study import compare, paper
 
 
 def test_the_ledger_is_fresh():
@@ -13,6 +19,29 @@ def test_the_ledger_is_fresh():
     assert ledger.rewritten(text, ledger.table()) == text, (
         "stale: run python notebooks/recording/ledger.py"
     )
+
+
+def test_what_the_readme_says_we_measured_is_what_the_records_say():
+    text = (cells.ROOT / "README.md").read_text(encoding="utf-8")
+    told = " ".join(text.partition("## What we measured")[2].partition("\n## ")[0].split())
+    for line in [*headlines.lines(), *headlines.NOT_RECORDED]:
+        assert line in told, "see recording/headlines.py"
+        told = told.replace(line, "")
+    assert not re.findall(r".{,30}\d\.\d.{,9}", told), "numbers that no record is asked for"
+
+
+LOSS = re.compile(r"(?<![\d.])\d\.\d{3}(?!\d)")
+
+
+@pytest.mark.parametrize("path", cells.notebooks(), ids=lambda path: path.name[:2])
+def test_losses_in_prose_are_printed_or_the_papers(path):
+    notebook = cells.read(path)
+    printed = "".join(str(cell.get("outputs")) for cell in notebook.cells)
+    page = cells.ROOT / "notebooks" / "guide" / f"{path.name[:2]}.md"
+    told = LOSS.findall(cells.prose(notebook) + page.read_text(encoding="utf-8"))
+    known = inspect.getsource(paper) + inspect.getsource(compare)
+    rate = "0.001"                                         # in notebook 04
+    assert not [loss for loss in told if loss not in printed + known + rate]
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def slide(cell, kind):
 VIOLATIONS = [
     # form
     (lambda nb: nb.cells[TEXT].update(surprise=3), "is not valid nbformat"),
-    (set_metadata("kernelspec", {"name": "r", "display_name": "R"}), "python3"),
+    (set_metadata("kernelspec", lint.KERNEL | {"display_name": "Python 3"}), "(ipyk"),
     (set_metadata("accelerator", "TPU"), '"accelerator": "GPU"'),
     # opening and closing
     (change(OPEN, "# 00", "00"), "starts with a title"),
@@ -152,6 +152,7 @@ VIOLATIONS = [
     (lambda nb: nb.cells[START].update(outputs=[]), "stores no banner"),
     (store(DRAW, v4.new_output("error", ename="E", evalue="", traceback=[])), "error"),
     (store(DRAW, v4.new_output("stream", name="stderr", text="hm")), "stores stderr"),
+    (store(DRAW, stdout("\r 40%|##  | 4/10 [00:01]\n")), "stores a progress bar"),
     (store(DRAW, stdout("saved to /ho" "me/me/x.pt")), "holds an absolute path"),
     (store(DRAW, stdout("'/tm" "p/x'")), "holds an absolute path"),
     (store(DRAW, stdout("C:" "\\Users\\me")), "holds an absolute path"),

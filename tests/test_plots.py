@@ -129,6 +129,28 @@ def test_colours_compare_with_the_mean_of_the_row():
     assert math.isnan(none) and negative < -10 and all_of_it == 1
 
 
+def test_ranks_are_the_largest_and_the_median_rough_one():
+    ax, = mixing.ranks([("a run", "full", 9, [1, 5, 2], [4, 1, 3])], "t").axes
+    rough, tight = (marks.get_offsets().tolist() for marks in ax.collections)
+    assert (tight, rough, ax.patches[0].get_width()) == ([[5, 0]], [[3, 0]], 9)
+
+
+def test_importance_is_the_increase_over_what_was_measured():
+    figure = mixing.importance({"weight": {"embedding": [(0.1, 0.7), (0.2, 0.8)]}}, ["x"])
+    ax, = figure.axes
+    assert ax.collections[0].get_offsets().tolist() == [[0.1, 0.7], [0.2, 0.8]]
+    assert ax.get_xlabel() == "x" and "loss increase" in ax.get_ylabel()
+
+
+def test_maps_have_a_row_for_each_read_on_the_scale_of_plain_means():
+    rows = {"read 1": [1.0], "read 2": [0.25, 0.75]}
+    small, named = mixing.gallery({"a": [*rows.values()]}, 2), mixing.heat_maps({"a": rows})
+    for figure in (small, named):
+        grid = figure.axes[0].images[0].get_array().filled(math.nan)
+        assert grid[:, 0].tolist() == [0, -1] and grid[1, 1] == math.log2(1.5)
+        assert math.isnan(grid[0, 1])
+
+
 def test_labels_tell_all_runs_of_the_gallery_apart():
     def label(residual, block_size=4, window=8):
         model = dict(residual=residual, block_size=block_size, window=window)

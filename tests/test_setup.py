@@ -111,3 +111,18 @@ def test_lint_comes_before_the_tests_and_help_names_the_targets(tmp_path):
     places = [commands.index(step) for step in steps]
     assert places == sorted(places)
     assert "pip" not in make(tmp_path, "-n", "clean")[1]
+
+
+@needs_make
+def test_an_address_is_no_command(tmp_path):
+    address = 'a/b"; touch made; echo "`touch made`'
+    assert address in make(tmp_path, "links", "PYTHON=echo", f"REPO={address}")[1]
+    assert "made" not in os.listdir(tmp_path)
+
+
+@needs_make
+def test_clean_leaves_the_unfinished_recordings(tmp_path):
+    for name in ("site", "site-source", "jupyter_execute", "colab", "recorded"):
+        (tmp_path / "build" / name).mkdir(parents=True)
+    assert make(tmp_path, "clean")[0] == 0
+    assert os.listdir(tmp_path / "build") == ["recorded"]

@@ -1,5 +1,6 @@
 """The address, the bootstrap cell and the headless runner, on a made-up course."""
 
+import importlib
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,10 +9,13 @@ import nbformat
 import pytest
 from nbformat import v4
 
+import cells
 import course
 import links
 import lint
 import outputs
+from attnres_ref.training import provenance
+from attnres_ref.training.progress import progress_bar
 from made_up import BOOTSTRAP, NAME, REPO, code, good_notebook, make_course
 
 
@@ -47,7 +51,9 @@ def test_links_writes_every_place_and_no_other(root):
     assert links.restamped_files("new-owner/new.name", root) == {}
 
 
-@pytest.mark.parametrize("address", ["https://github.com/a/b", "", "a/b; rm x"])
+@pytest.mark.parametrize(
+    "address", ["https://github.com/a/b", "", "a/b; rm x", "../..", "a/b c/d"]
+)
 def test_links_refuses_what_is_no_address(root, address):
     with pytest.raises(SystemExit, match="make links REPO=owner/name"):
         links.main(address, root)
@@ -149,23 +155,44 @@ def test_a_failed_run_is_not_recorded(root):
     assert (root / "notebooks" / "00_x.ipynb").read_text() == before
 
 
-def test_course_refuses_a_number_it_lacks(root, capsys):
-    with pytest.raises(SystemExit):
-        course.main(["07"], root)
-    assert "no notebook 07" in capsys.readouterr().err
+@pytest.mark.parametrize("command", [
+    "lint 99", "lint 02 two", "course 02 99", "slides 99", "colab_check 99", "handout 99",
+    "site_source 99", "ledger 99", "figures 99", "record rate",
+    "record --part=0/2 depth_weights",
+    *(f"{recorder} --part={part}" for recorder in ("record rates", "mixing")
+      for part in ("2/2", "0/0", "-1/2", "a/b", "1")),
+])
+def test_every_tool_refuses_what_it_does_not_know(command, monkeypatch, capsys):
+    tool, *words = command.split()
+    monkeypatch.setattr(provenance, "uncommitted", lambda: ["stopped too late"])
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(tool).main(words)
+    said = f"{stop.value.code} {capsys.readouterr().err}"
+    assert stop.value.code not in (None, 0) and words[-1].removeprefix("--part=") in said
 
 
-@pytest.mark.parametrize(
-    "text, progress",
-    [
-        ("\rtrain:  50%|##  | 5/10 [00:01, 4.1it/s]\rtrain: 100%|####| 10/10\n", True),
-        ("100%|####| 10/10 [00:01]\nUserWarning: look\n", False),
-        ("UserWarning: look\n", False),
-    ],
-)
-def test_only_progress_bars_are_dropped_from_stderr(text, progress):
-    output = v4.new_output("stream", name="stderr", text=text)
-    assert outputs.is_progress(output) is progress
-    cell = code("pass", outputs=[output])
+@pytest.mark.parametrize("text, kept", [
+    ("\rtrain:  50%|##  | 5/10 [00:01, 4.1it/s]\rtrain: 100%|####| 10/10\n", ""),
+    ("1\n\r100%|####| 10/10 [00:01]\nUserWarning: look\n", "1\nUserWarning: look\n"),
+    ("4.1 MB/s, 100% |x|\n", "4.1 MB/s, 100% |x|\n"),
+])
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_only_progress_bars_are_dropped(name, text, kept):
+    cell = code("pass", outputs=[v4.new_output("stream", name=name, text=text)])
     outputs.clean(SimpleNamespace(cells=[cell], metadata={}))
-    assert cell.outputs == ([] if progress else [output])
+    assert "".join(output.text for output in cell.outputs) == kept
+    assert len(cell.outputs) == bool(kept)
+
+
+SHOW_A_BAR = """\
+from attnres_ref.training.progress import progress_bar
+for _ in progress_bar(range(3)): pass
+"""
+
+
+def test_a_bar_in_a_notebook_is_not_drawn_as_an_error(capfd):
+    list(progress_bar(range(3)))
+    assert "100%|" in capfd.readouterr().err
+    notebook = v4.new_notebook(cells=[code(SHOW_A_BAR)])
+    assert course.run(notebook, cells.ROOT) is None
+    assert {out.name for out in notebook.cells[0].outputs} == {"stdout"}

@@ -10,9 +10,9 @@ Nothing else should run beside it.
 
 import argparse
 import json
-from pathlib import Path
 
 from attnres_ref.bench import hybrid, inference, pipeline, training
+from attnres_ref.bench.options import count, output_file
 from attnres_ref.bench.timing import default_device
 from attnres_ref.training.provenance import provenance, require_clean
 
@@ -26,8 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m attnres_ref.bench", description=__doc__.splitlines()[0]
     )
     parser.add_argument("benchmark", nargs="?", choices=BENCHMARKS, default="training")
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--rounds", type=count, default=30)
+    parser.add_argument("--json", type=output_file, help="also write the figures here")
     options = parser.parse_args(arguments)
     if options.json:
         require_clean()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import torch
 import torch.distributed as dist
-from tqdm import tqdm
+
+from attnres_ref.training.progress import progress_bar
 
 WARM_UP = 2                            # rounds that run and do not count
 
@@ -32,9 +33,7 @@ def interleaved(
     """
     seconds = {name: [0.0] * rounds for name, _ in steps if name is not None}
     silent = dist.is_initialized() and dist.get_rank() > 0          # one bar, on rank 0
-    for round_ in tqdm(
-        range(-WARM_UP, rounds), desc="rounds", mininterval=1.0, disable=silent
-    ):
+    for round_ in progress_bar(range(-WARM_UP, rounds), desc="rounds", disable=silent):
         for name, run in steps:
             began = clock()
             run()

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from attnres_ref.depth import depth_attention
 from attnres_ref.model import LM, LMConfig
 from attnres_ref.training.distributed import Processes
 from attnres_ref.training.interrupt import finish_step_on_ctrl_c
+from attnres_ref.training.progress import progress_bar
 from attnres_ref.training.provenance import provenance
 from attnres_ref.training.recipe import (
     TrainConfig,
@@ -169,8 +169,8 @@ def run_steps(
     metrics = folder.read_metrics() if folder else []
     first, began = trainer.done, time.perf_counter()
     tokens_per_step = config.batch_size * context
-    bar = tqdm(
-        total=config.steps, initial=first, mininterval=1.0,
+    bar = progress_bar(
+        total=config.steps, initial=first,
         desc=f"{trainer.model.config.residual}, seed {config.seed}",
         disable=trainer.processes.rank > 0,
     )

@@ -2,18 +2,19 @@
 
 The kernel files take `triton` and `tl` from here. Where no CUDA device is in sight the
 interpreter is switched on, which runs the same kernels on CPU tensors, slowly. Triton
-decides that when it is first imported, so this module must come before `import triton`
-(torch.compile and attnres_ref.pipeline import it too, the rest of attnres_ref does not).
-An environment variable TRITON_INTERPRET=0 or 1 that is set already stays as it is.
+asks for it wherever it decorates a function, its own ones included, so what it decorated
+before this module came (torch.compile and attnres_ref.pipeline import Triton, too) is
+decorated once more. An environment variable TRITON_INTERPRET=0 or 1 that is set already
+stays as it is.
 """
 
+import importlib
 import os
-import sys
 
 import torch
 from torch import Tensor
 
-if "triton" not in sys.modules and not torch.cuda.is_available():
+if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 MISSING = (
@@ -46,6 +47,9 @@ try:
     import triton
     import triton.language as tl
     INTERPRETING = bool(triton.knobs.runtime.interpret)      # fixed from here on
+    if INTERPRETING and isinstance(tl.sum, triton.JITFunction):
+        for module in (tl.standard, tl.random, tl):          # tl takes names from the two
+            importlib.reload(module)
 except ImportError:
     triton, tl, INTERPRETING = StubTriton, StubLanguage, False
 
@@ -74,6 +78,6 @@ def check_device(tensor: Tensor) -> None:
         return
     raise ValueError(
         f"the sources are on {tensor.device}: the kernels run on CUDA devices. For CPU "
-        "tensors set TRITON_INTERPRET=1 before Triton is first imported (slow: for tests "
-        "and for learning), or use attnres_ref.depth_attention"
+        "tensors set TRITON_INTERPRET=1 before attnres_kernels is first imported (slow: "
+        "for tests and for learning), or use attnres_ref.depth_attention"
     )

@@ -33,12 +33,16 @@ def rewritten(text: str, content: str) -> str:
     return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="fail if the table is stale")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     text = README.read_text(encoding="utf-8")
     fresh = rewritten(text, table())
     if options.check and fresh != text:
         sys.exit("the ledger is stale: run python notebooks/recording/ledger.py")
     README.write_text(fresh, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,7 @@ from attnres_ref.study.mixing import (
 from attnres_ref.study.sweep import Trial
 from attnres_ref.training.provenance import provenance, require_clean
 from attnres_ref.training.run_directory import load_checkpoint
-from record import FOLDER, rounded, stop_if_any, write
+from record import FOLDER, part, rounded, stop_if_any, write
 from sweeps import STUDY, ablations
 from tiny_data import load
 
@@ -63,17 +63,19 @@ def matrix_and_ranks(model: LM, tokens) -> dict:
     return dict(matrix=matrix, **ranks, rank_bound=rank_bound(model.config))
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", default="0/1", help="K/N: every N-th model from the K-th")
-    part, parts = map(int, parser.parse_args().part.split("/"))
+    parser.add_argument(
+        "--part", type=part, default="0/1", help="K/N: every N-th model from the K-th"
+    )
+    chosen = parser.parse_args(arguments).part
 
     require_clean()
     corpus = load(CORPUS)
     # Another initialisation is no other residual.
     trials = [trial for trial in ablations() if not trial.model.scaled_init]
     PARTS.mkdir(parents=True, exist_ok=True)
-    for trial in trials[part::parts]:
+    for trial in trials[chosen]:
         file, run = PARTS / f"{trial.name}.json", STUDY_RUNS / trial.name
         if file.exists() or not (run / "result.json").exists():
             continue                               # measured, or not trained to the end

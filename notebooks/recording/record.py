@@ -11,6 +11,7 @@ written once all its runs are there. Commit first: a record names the code that 
 import argparse
 import json
 import math
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -49,15 +50,26 @@ def write(name: str, content: dict) -> None:
     print(f"wrote {target.relative_to(ROOT)}")
 
 
-def main() -> None:
+def part(text: str) -> slice:
+    """ "K/N" as a slice: every N-th from the K-th, counted from 0."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or int(match[1]) >= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not K/N with K from 0 to N - 1")
+    return slice(int(match[1]), None, int(match[2]))
+
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sweep", choices=[*SWEEPS, "depth_weights"])
-    parser.add_argument("--part", default="0/1", help="K/N: every N-th run from the K-th")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--part", type=part, default="0/1", help="K/N: every N-th run from the K-th"
+    )
+    options = parser.parse_args(arguments)
+    if options.sweep == "depth_weights" and options.part != part("0/1"):
+        parser.error("depth_weights has no parts")
     require_clean()
     if options.sweep == "depth_weights":
         return record_depth_weights()
-    part, parts = map(int, options.part.split("/"))
 
     sweep = SWEEPS[options.sweep]
     is_study = {*sweep.values()} <= {*STUDIES}
@@ -73,7 +85,7 @@ def main() -> None:
             observe = observer(data)
         return run_trial(trial, data, folder / name / trial.name, observe)
 
-    for name, trial in trials[part::parts]:
+    for name, trial in trials[options.part]:
         run(name, trial)
     files = [folder / name / trial.name / "result.json" for name, trial in trials]
     stop_if_any([file.parent.name for file in files if not file.exists()])

@@ -7,6 +7,7 @@ other file leads to it on GitHub. Each module of the packages gets a page. What 
 is taken: a new notebook or guide page needs no entry anywhere.
 """
 
+import argparse
 import ast
 import os
 import shutil
@@ -99,5 +100,10 @@ def write_api(to: Path) -> None:
     (to / "index.md").write_text(listing, encoding="utf-8")
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
     write(ROOT / "build" / "site-source")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,9 +7,9 @@ What is a slide stands in the cells' metadata (notebooks/README.md, "How a noteb
 built"). The code of a figure is folded. Decks and all they need go to build/slides.
 """
 
+import argparse
 import re
 import shutil
-import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -71,17 +71,20 @@ def index(paths: list[Path]) -> str:
     )
 
 
-def main(numbers: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("numbers", nargs="*", help="02 03 ...; default: all")
+    paths = cells.asked_for(parser.parse_args(arguments).numbers)
     assets = {SITE / name: folder for name, folder in OURS.items()}
     assets |= {files(package) / name: folder for (package, name), folder in THEIRS.items()}
     for source, folder in assets.items():
         (BUILD / folder).mkdir(parents=True, exist_ok=True)
         shutil.copy(source, BUILD / folder)
-    for path in cells.notebooks(numbers=numbers):
+    for path in paths:
         (BUILD / f"{path.stem}.html").write_text(html(path), encoding="utf-8")
         print(f"wrote build/slides/{path.stem}.html", flush=True)
     (BUILD / "index.html").write_text(index(cells.notebooks()), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

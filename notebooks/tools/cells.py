@@ -1,6 +1,7 @@
 """The few questions the tools and tests ask of a notebook's JSON."""
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,19 @@ FOLDED = "<details><summary>{}</summary>\n\n...\n\n</details>"
 PYTHON_BLOCK = re.compile(r"^```python\n(.+?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def notebooks(root: Path = ROOT, numbers: Iterable[str] = ()) -> list[Path]:
-    """The course's notebooks in reading order, all or those of `numbers` ("02", ...)."""
-    paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    return [path for path in paths if path.name.startswith(tuple(numbers) or "")]
+def notebooks(root: Path = ROOT) -> list[Path]:
+    """The course's notebooks in reading order."""
+    return sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def asked_for(numbers: Iterable[str], root: Path = ROOT) -> list[Path]:
+    """The notebooks that a command line names ("02", ...), or all. Ends the program with
+    a sentence where it names one that is not there."""
+    there = {path.name[:2]: path for path in notebooks(root)}
+    unknown = [number for number in numbers if number not in there]
+    if unknown or not there:
+        sys.exit(f"no notebook {', '.join(unknown)}; there are: {', '.join(there)}")
+    return [path for number, path in there.items() if number in (numbers or there)]
 
 
 def read(path: Path) -> NotebookNode:

@@ -72,9 +72,7 @@ def main(arguments: list[str] | None = None, root: Path = cells.ROOT) -> None:
     parser.add_argument("numbers", nargs="*", help="02 03 ...; default: all")
     parser.add_argument("--in-place", action="store_true", help="record outputs anew")
     options = parser.parse_args(arguments)
-    paths = cells.notebooks(root, options.numbers)
-    if not paths:
-        parser.error(f"no notebook {', '.join(options.numbers)}")
+    paths = cells.asked_for(options.numbers, root)
     for count, path in enumerate(paths, 1):
         print(f"[{count}/{len(paths)}] {path.name} ...", end=" ", flush=True)
         start, notebook = time.perf_counter(), cells.read(path)

@@ -8,6 +8,7 @@ it is copied, without a network. build/handout.zip is the same folder in one fil
 stubs and checks stay. A link to a file that is not handed out leads to the public one.
 """
 
+import argparse
 import re
 import shutil
 from pathlib import Path
@@ -100,6 +101,11 @@ def write(target: Path) -> None:
     shutil.make_archive(str(target), "zip", target.parent, target.name)
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
     write(cells.ROOT / "build" / "handout")
     print(f"{len(cells.notebooks())} notebooks in build/handout and build/handout.zip")
+
+
+if __name__ == "__main__":
+    main()

@@ -44,7 +44,7 @@ def restamped_files(repo: str, root: Path = ROOT) -> dict[Path, str]:
 
 
 def main(repo: str = "", root: Path = ROOT) -> None:
-    if not re.fullmatch(ADDRESS, repo):
+    if not re.fullmatch(r"[a-z0-9-]+/[\w.-]*\w", repo, re.ASCII | re.IGNORECASE):
         sys.exit(f"the address is {repo!r}; give it as make links REPO=owner/name")
     for path, text in restamped_files(repo, root).items():
         path.write_text(text, encoding="utf-8", newline="\n")
@@ -52,4 +52,4 @@ def main(repo: str = "", root: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(" ".join(sys.argv[1:]))

@@ -7,6 +7,7 @@ notebooks/README.md, "How a notebook is built", says the same in words. A rule i
 function of a `Page` that yields one sentence per fault; `faults` runs them all.
 """
 
+import argparse
 import ast
 import re
 import statistics
@@ -23,6 +24,8 @@ import devices
 import links
 import outputs
 import pages
+
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
 class Page:
@@ -51,8 +54,8 @@ def is_valid(page: Page) -> Iterator[str]:
     except nbformat.ValidationError as error:
         yield f"is not valid nbformat: {error.message}"
     metadata = page.notebook.metadata
-    if metadata.get("kernelspec", {}).get("name") != "python3":
-        yield "needs the kernelspec python3 in its metadata"
+    if metadata.get("kernelspec") != KERNEL:
+        yield f"needs the kernelspec that JupyterLab writes on opening it, {KERNEL}"
     if metadata.get("accelerator") != "GPU":
         yield 'needs "accelerator": "GPU" in its metadata, which Colab reads'
 
@@ -212,8 +215,14 @@ def faults(path: Path) -> list[str]:
     return [fault for rule in RULES for fault in rule(page)]
 
 
-if __name__ == "__main__":
-    paths = cells.notebooks(numbers=sys.argv[1:])
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("numbers", nargs="*", help="02 03 ...; default: all")
+    paths = cells.asked_for(parser.parse_args(arguments).numbers)
     lines = [f"{path.name}: {fault}" for path in paths for fault in faults(path)]
     print("\n".join(lines) or "no faults")
-    sys.exit(bool(lines))
+    return bool(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

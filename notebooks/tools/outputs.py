@@ -11,8 +11,8 @@ ABSOLUTE_PATH = re.compile(
 )
 # The call that prints the device banner.
 STARTS = re.compile(r"(?<![\w.])start\(")
-# What tqdm leaves on stderr: "loss 1.9:  40%|████  | 24/60 [00:01<00:02, 15.2it/s]".
-PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+(\.\d+)?(it/s|s/it|[kMG]?B/s)")
+# What tqdm leaves: "loss 1.9:  40%|████  | 24/60 [00:01<00:02, 15.2it/s]", over and over.
+PROGRESS_BAR = re.compile(r"\d+%\|.*\|")
 
 
 def clean(notebook: NotebookNode) -> None:
@@ -21,15 +21,16 @@ def clean(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [out for out in cell.outputs if not is_progress(out)]
+            for output in cell.outputs:
+                if output.output_type == "stream":
+                    output.text = without_bars(output.text)
+            cell.outputs = [out for out in cell.outputs if out.get("text") != ""]
 
 
-def is_progress(output: NotebookNode) -> bool:
-    """Whether an output is stderr that holds progress bars and nothing else."""
-    if output.output_type != "stream" or output.name != "stderr":
-        return False
-    lines = [line for line in re.split(r"[\r\n]", output.text) if line.strip()]
-    return all(PROGRESS_BAR.search(line) for line in lines)
+def without_bars(text: str) -> str:
+    """What a stream says beside its progress bars."""
+    pieces = re.findall(r"\r*[^\r\n]*\n?", text)
+    return "".join(piece for piece in pieces if not PROGRESS_BAR.search(piece))
 
 
 def ran_in_order(page) -> Iterator[str]:
@@ -49,6 +50,8 @@ def has_clean_outputs(page) -> Iterator[str]:
             yield f"cell {index}: stores an error"
         if any(out.get("name") == "stderr" for out in cell.outputs):
             yield f"cell {index}: stores stderr, a warning perhaps"
+        if PROGRESS_BAR.search(shown_text(cell)):
+            yield f"cell {index}: stores a progress bar"
         if path := ABSOLUTE_PATH.search(shown_text(cell)):
             yield f"cell {index}: its output holds an absolute path, {path[0]}..."
 

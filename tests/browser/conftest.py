@@ -2,30 +2,24 @@
 
 import http.server
 import os
-import shutil
 import threading
 from functools import partial
 
+import chromium
 import pytest
 from looking import HEIGHTS, SITE, listen
 from playwright.sync_api import Page, sync_playwright
 
-NAMES = ["chromium", "chromium-browser", "google-chrome"]
+CHROMIUM = chromium.find()
 FLAGS = ["--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-quic"]
 
 
 @pytest.fixture(scope="session")
 def browser():
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.exit(
-            "these tests drive the system's Chromium, and there is none. On Debian: "
-            "sudo apt-get install chromium; on macOS: brew install --cask chromium", 1,
-        )
     as_root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=FLAGS + as_root)
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS + as_root)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import platform
 import re
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -59,11 +61,12 @@ def lab(tmp_path):
         "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR",
         "ATTNRES_CACHE_DIR", "JUPYTERLAB_WORKSPACES_DIR")}
     own |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"), "ATTNRES_PRESET": "ci"}
+    makefile = (ROOT / "Makefile").read_text()
+    as_make_does = re.search(r"^lab:.*\n\t\$\(RUN\) (.+)", makefile, re.M)[1]
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-        "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-        f"--IdentityProvider.token={token}",
-        f"--ServerApp.root_dir={tmp_path}",
+        sys.executable, *shlex.split(as_make_does.replace("00_*.ipynb", NAME)),
+        "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+        "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
     ]
     with open(tmp_path / "log", "w") as log:
         server = subprocess.Popen(command, env=os.environ | own, cwd=tmp_path, stderr=log)
@@ -110,3 +113,18 @@ def test_run_all_draws_the_last_figure(lab, browser):
         picture.scroll_into_view_if_needed()
         page.screenshot(path=ROOT / "build" / "screenshots" / f"lab_{width}.png")
     context.close()
+
+
+def test_a_notebook_opens_unchanged_and_its_links_lead_to_the_code(lab, browser, tmp_path):
+    name = "02_full_attnres.ipynb"
+    notebook = cells.read(tmp_path / "notebooks" / name)
+    notebook.metadata.language_info.version = platform.python_version()   # Jupyter's doing
+    nbformat.write(notebook, tmp_path / "notebooks" / name)
+    page = browser.new_page()
+    page.goto(lab[0].replace(NAME, name))
+    page.wait_for_selector(".jp-NotebookPanel-toolbar [data-status=idle]", state="attached")
+    page.locator(".jp-RenderedMarkdown a", has_text="attnres_ref/depth.py").first.click()
+    page.locator(".lm-TabBar-tabLabel", has_text=re.compile("^depth.py$")).wait_for()
+    page.wait_for_timeout(5_000)       # what JupyterLab changes, it changes by and by
+    assert page.locator(".lm-TabBar-tab.jp-mod-dirty").count() == 0
+    page.close()

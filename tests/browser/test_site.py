@@ -1,7 +1,7 @@
 """Every page of build/site: quiet, complete, readable, within reach of the keyboard."""
 
 import pytest
-from looking import SITE, inaccessible, overflow, without_alt
+from looking import SITE, inaccessible, overflow, split_words, without_alt
 
 PAGES = sorted(
     path.relative_to(SITE).as_posix()
@@ -38,6 +38,7 @@ def test_there_is_a_site_with_every_notebook():
 def test_page(visit, site, name):
     page, complaints = visit(f"{site}/{name}", 360)
     assert overflow(page) == [], "scrolls sideways on a telephone"
+    assert split_words(page) == [], "in a table"
     page.set_viewport_size({"width": 1024, "height": 768})
     assert overflow(page) == [], "scrolls sideways at 1024 px"
     assert without_alt(page) == []

@@ -14,7 +14,6 @@ import argparse
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 
@@ -23,6 +22,7 @@ from attnres_kernels.bench import operators, peers
 from attnres_kernels.bench.gate import errors_against_float64
 from attnres_kernels.bench.model import model_ratios
 from attnres_kernels.bench.report import joined, roofline, table
+from attnres_ref.bench.options import count, output_file
 from attnres_ref.training.provenance import require_clean
 
 TS = (1, 64, 2048, 8192)
@@ -30,13 +30,19 @@ TS = (1, 64, 2048, 8192)
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--json", type=Path, help="write the record here")
-    parser.add_argument("--plot", type=Path, help="write the roofline plot here, as PNG")
-    parser.add_argument("--only-T", type=int, help="one T, its record on standard output")
+    parser.add_argument("--rounds", type=count, default=30)
+    parser.add_argument("--json", type=output_file, help="write the record here")
+    parser.add_argument(
+        "--plot", type=output_file, help="write the roofline plot here, as PNG"
+    )
+    parser.add_argument(
+        "--only-T", type=count, help="one T, its record on standard output"
+    )
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         print(tiny_check())
+        if options.json or options.plot or options.only_T:
+            sys.exit("There is nothing to write.")
         return
     if options.json:
         require_clean()
