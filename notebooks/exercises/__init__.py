@@ -122,7 +122,8 @@ def time_limit(seconds: float) -> Iterator[None]:
     def ring(*_):
         raise OutOfTime(f"stopped after {seconds} s: is there a loop without an end?")
 
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+    on_main = threading.current_thread() is threading.main_thread()
+    if not on_main or not hasattr(signal, "setitimer"):
         yield
         return
     before = signal.signal(signal.SIGALRM, ring)
