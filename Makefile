@@ -19,7 +19,7 @@ help:  ## what there is (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 lab: $(INSTALLED)  ## open the course in JupyterLab
-	$(RUN) -m jupyterlab notebooks/00_*.ipynb
+	$(RUN) -m jupyterlab notebooks/00_start_here.ipynb
 
 test: lint  ## lint and unit tests, then every notebook, in the smallest preset
 	rm -rf build/checkpoints

@@ -2,7 +2,6 @@
 
 import ast
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from tiny_data import Corpus
 
 
 def test_start_prints_one_line_and_returns_the_preset(monkeypatch, capsys):
-    monkeypatch.setenv("ATTNRES_PRESET", "ci")
+    monkeypatch.setenv("ATTNRES_PRESET", "ci ")  # as `set ATTNRES_PRESET=ci && ...` does
     assert notebook.start({"ci": 0.5, "cpu": 8}) is presets.PRESETS["ci"]
     line, = capsys.readouterr().out.splitlines()
     for part in ("torch 2.", "preset ci", "about 0.5 min", "float"):
@@ -74,22 +73,45 @@ def test_recorded_lists_what_there_is(tmp_path, monkeypatch):
         notebook.recorded("swep")
 
 
-def test_cache_dir_follows_the_environment(tmp_path, monkeypatch):
-    monkeypatch.delenv("ATTNRES_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert notebook.cache_dir() == tmp_path / "xdg" / "attnres" / "checkpoints"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert notebook.cache_dir() == tmp_path / ".cache" / "attnres" / "checkpoints"
-    monkeypatch.setenv("ATTNRES_CACHE_DIR", str(tmp_path / "chosen"))
-    assert notebook.cache_dir() == tmp_path / "chosen"
-    assert Path(tmp_path / "chosen").is_dir()
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """Sets variables, with the home folder for {}."""
+    def set_to(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value.format(tmp_path))
+
+    set_to(HOME="{}", XDG_CACHE_HOME="", ATTNRES_CACHE_DIR="")
+    return set_to
 
 
-def test_cache_dir_that_cannot_be_made(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("ATTNRES_CACHE_DIR", str(tmp_path / "file" / "sub"))
-    with pytest.raises(OSError, match="set ATTNRES_CACHE_DIR"):
+@pytest.mark.parametrize(
+    "variables, folder",
+    [
+        ({}, ".cache/attnres/checkpoints"),
+        (dict(XDG_CACHE_HOME="{}/xdg", ATTNRES_CACHE_DIR=" "), "xdg/attnres/checkpoints"),
+        (dict(XDG_CACHE_HOME="relative"), ".cache/attnres/checkpoints"),
+        (dict(ATTNRES_CACHE_DIR=" ~/chosen "), "chosen"),
+        (dict(ATTNRES_CACHE_DIR="{}/chosen", HOME="relative"), "chosen"),
+    ],
+)
+def test_cache_dir_follows_the_environment(environment, tmp_path, variables, folder):
+    environment(**variables)
+    assert notebook.cache_dir() == tmp_path / folder and (tmp_path / folder).is_dir()
+
+
+@pytest.mark.parametrize(
+    "variables, reason",
+    [
+        (dict(HOME="relative"), "no home folder is known"),
+        (dict(ATTNRES_CACHE_DIR="~no-such-user/runs"), "no home folder is known"),
+        (dict(ATTNRES_CACHE_DIR="{}/file/runs"), "Not a directory"),
+        (dict(ATTNRES_CACHE_DIR="/proc"), ".*"),                 # nobody can write there
+    ],
+)
+def test_cache_dir_that_cannot_be_used(environment, tmp_path, variables, reason):
+    (tmp_path / "file").touch()
+    environment(**variables)
+    with pytest.raises(OSError, match=rf"\({reason}\): set ATTNRES_CACHE_DIR"):
         notebook.cache_dir()
 
 
