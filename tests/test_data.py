@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import tiny_data
+from attnres_ref import notebook
 from tiny_data import (
     Corpus,
     PointerChasing,
@@ -139,13 +140,12 @@ def test_batches_are_the_same_by_numpys_numbers_and_wherever_torch_makes_tensors
     assert all(torch.equal(*pair) for pair in zip(found, expected))
 
 
-def test_a_corpus_is_a_row_of_bytes():
-    for tokens in (b"text", torch.arange(9), torch.zeros(3, 3, dtype=torch.uint8)):
-        with pytest.raises(ValueError, match=r"tokens is \S+: it must be a row of bytes"):
-            Corpus("wrong", tokens)
-    for text in ("text", 1000):
-        with pytest.raises(TypeError, match="text is of .*: it must be bytes"):
-            Corpus.from_bytes("wrong", text)
+@pytest.mark.parametrize("tokens", [b"bytes", torch.arange(9), torch.zeros(1, 9).byte()])
+def test_a_corpus_is_a_row_of_bytes(tokens):
+    with pytest.raises(ValueError, match=r"tokens is \S+: it must be a row of bytes"):
+        Corpus("wrong", tokens)
+    with pytest.raises(TypeError, match="text is of .*: it must be bytes"):
+        Corpus.from_bytes("wrong", "text")
 
 
 # --- sources: installed code, a file of one's own -------------------------------------
@@ -230,10 +230,9 @@ def test_text_file_keeps_every_byte(tmp_path):
 def test_text_file_errors_name_the_path(tmp_path):
     with pytest.raises(FileNotFoundError, match="cannot read .*absent.txt .*: give"):
         text_file(tmp_path / "absent.txt")
-    for path in (3, None, b"mine.txt"):
-        for read in (text_file, tiny_data.load):
-            with pytest.raises(TypeError, match="path is .*: it must be a string or a"):
-                read(path)
+    for read in (text_file, tiny_data.load):
+        with pytest.raises(TypeError, match="path is None: it must be a string or a"):
+            read(None)
     (tmp_path / "empty.txt").touch()
     with pytest.raises(ValueError, match="empty.txt is empty"):
         text_file(tmp_path / "empty.txt")
@@ -264,6 +263,7 @@ def test_load_of_an_unknown_name_lists_the_choices(name):
 def places(tmp_path, monkeypatch):
     """Where the text may lie: data folder and cache, both empty; GOOD is the text."""
     monkeypatch.setenv("ATTNRES_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("ATTNRES_CACHE_DIR", " ")       # as if it were not set
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -336,33 +336,44 @@ def test_a_failed_download_leaves_nothing(places, server, monkeypatch, page, cau
 
 
 @pytest.mark.parametrize(
-    "variables, folder",
+    "variables, runs, texts",
     [
-        (dict(XDG_CACHE_HOME="{}/xdg", ATTNRES_DATA_DIR=" {}/own "), "own"),
-        (dict(XDG_CACHE_HOME="~/xdg"), "xdg/attnres"),
-        (dict(XDG_CACHE_HOME="relative"), ".cache/attnres"),
-        (dict(ATTNRES_DATA_DIR="~nobody/typo"), ".cache/attnres"),
-        (dict(ATTNRES_DATA_DIR="~/own"), "own"),
-        (dict(ATTNRES_DATA_DIR="{}/own", HOME="relative"), "own"),
+        ({}, ".cache/attnres/checkpoints", ".cache/attnres"),
+        (dict(XDG_CACHE_HOME="{}/xdg"), "xdg/attnres/checkpoints", "xdg/attnres"),
+        (dict(XDG_CACHE_HOME="here"), ".cache/attnres/checkpoints", ".cache/attnres"),
+        (dict(ATTNRES_CACHE_DIR=" ~/a ", ATTNRES_DATA_DIR=" ~/b "), "a", "b"),
+        (dict(HOME="?", ATTNRES_CACHE_DIR="{}/a", ATTNRES_DATA_DIR="{}/b"), "a", "b"),
     ],
 )
-def test_the_text_lies_where_the_environment_says(
-    places, tmp_path, monkeypatch, variables, folder
+def test_the_environment_names_the_folders(
+    places, tmp_path, monkeypatch, variables, runs, texts
 ):
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(tmp_path))
-    write_files(tmp_path, {f"{folder}/tinyshakespeare/input.txt": GOOD})
+    assert notebook.cache_dir() == tmp_path / runs and (tmp_path / runs).is_dir()
+    write_files(tmp_path, {f"{texts}/tinyshakespeare/input.txt": GOOD})
     assert text_of(tiny_data.tinyshakespeare()) == GOOD
 
 
-def test_a_wrong_folder_or_no_home_is_named_before_a_server_is_asked(places, monkeypatch):
+@pytest.mark.parametrize(
+    "act, variables, message",
+    [
+        (notebook.cache_dir, dict(HOME="?"), "home folder is known.: set ATTNRES_CACHE"),
+        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="~no-such-user/a"), "no home folder"),
+        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR=__file__), ".File exists.: set ATTN"),
+        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="/proc"), ": set ATTNRES_CACHE_DIR"),
+        (tiny_data.tinyshakespeare, dict(HOME="?"), "set HOME; or .* set ATTNRES_DATA_DIR"),
+        (tiny_data.tinyshakespeare, {}, "ATTNRES_DATA_DIR is '.*/data', and no tinyshake"),
+    ],
+)
+def test_a_wrong_folder_is_named_before_a_server_is_asked(
+    places, monkeypatch, act, variables, message
+):
     monkeypatch.setattr(sources, "download", lambda *_, **__: pytest.fail("asked"))
-    with pytest.raises(FileNotFoundError, match="ATTNRES_DATA_DIR is '.*/data', and no "):
-        tiny_data.tinyshakespeare()
-    monkeypatch.delenv("ATTNRES_DATA_DIR")
-    monkeypatch.setenv("HOME", "relative")
-    with pytest.raises(OSError, match="no home .*, or set HOME; .* ATTNRES_DATA_DIR"):
-        tiny_data.tinyshakespeare()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OSError, match=message):
+        act()
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["ATTNRES_DATA_DIR", "cache"])

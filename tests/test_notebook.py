@@ -73,48 +73,6 @@ def test_recorded_lists_what_there_is(tmp_path, monkeypatch):
         notebook.recorded("swep")
 
 
-@pytest.fixture
-def environment(tmp_path, monkeypatch):
-    """Sets variables, with the home folder for {}."""
-    def set_to(**variables):
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value.format(tmp_path))
-
-    set_to(HOME="{}", XDG_CACHE_HOME="", ATTNRES_CACHE_DIR="")
-    return set_to
-
-
-@pytest.mark.parametrize(
-    "variables, folder",
-    [
-        ({}, ".cache/attnres/checkpoints"),
-        (dict(XDG_CACHE_HOME="{}/xdg", ATTNRES_CACHE_DIR=" "), "xdg/attnres/checkpoints"),
-        (dict(XDG_CACHE_HOME="relative"), ".cache/attnres/checkpoints"),
-        (dict(ATTNRES_CACHE_DIR=" ~/chosen "), "chosen"),
-        (dict(ATTNRES_CACHE_DIR="{}/chosen", HOME="relative"), "chosen"),
-    ],
-)
-def test_cache_dir_follows_the_environment(environment, tmp_path, variables, folder):
-    environment(**variables)
-    assert notebook.cache_dir() == tmp_path / folder and (tmp_path / folder).is_dir()
-
-
-@pytest.mark.parametrize(
-    "variables, reason",
-    [
-        (dict(HOME="relative"), "no home folder is known"),
-        (dict(ATTNRES_CACHE_DIR="~no-such-user/runs"), "no home folder is known"),
-        (dict(ATTNRES_CACHE_DIR="{}/file/runs"), "Not a directory"),
-        (dict(ATTNRES_CACHE_DIR="/proc"), ".*"),                 # nobody can write there
-    ],
-)
-def test_cache_dir_that_cannot_be_used(environment, tmp_path, variables, reason):
-    (tmp_path / "file").touch()
-    environment(**variables)
-    with pytest.raises(OSError, match=rf"\({reason}\): set ATTNRES_CACHE_DIR"):
-        notebook.cache_dir()
-
-
 def test_trained_leaves_a_run_that_later_notebooks_load(tmp_path, monkeypatch):
     monkeypatch.setenv("ATTNRES_CACHE_DIR", str(tmp_path))
     text = torch.randint(256, (500,), generator=torch.Generator().manual_seed(0))
