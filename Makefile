@@ -20,7 +20,7 @@ help:  ## what there is (the default)
 
 # With the repository as root, links from notebooks to the code open.
 lab: $(INSTALLED)  ## open the course in JupyterLab
-	$(RUN) -m jupyterlab --ServerApp.root_dir=. notebooks/00_*.ipynb
+	$(RUN) -m jupyterlab --ServerApp.root_dir=. notebooks/00_start_here.ipynb
 
 test: lint  ## lint and unit tests, then every notebook, in the smallest preset
 	rm -rf build/checkpoints

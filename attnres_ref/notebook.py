@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -76,14 +77,18 @@ def recorded(name: str) -> dict:
 def cache_dir() -> Path:
     """The folder for checkpoints that notebooks share, created if need be.
 
-    It is $ATTNRES_CACHE_DIR, else attnres/checkpoints in the user's cache. Raises
-    OSError if it cannot be created.
+    It is $ATTNRES_CACHE_DIR, else attnres/checkpoints in $XDG_CACHE_HOME, if that is an
+    absolute path, else in ~/.cache. Raises OSError if it cannot be created or written.
     """
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    chosen = os.environ.get("ATTNRES_CACHE_DIR") or f"{cache}/attnres/checkpoints"
-    folder = Path(chosen).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    cache = cache if os.path.isabs(os.path.expanduser(cache)) else "~/.cache"
+    chosen = os.environ.get("ATTNRES_CACHE_DIR", "").strip()
+    folder = Path(os.path.expanduser(chosen or f"{cache}/attnres/checkpoints"))
     try:
+        if (chosen or cache).startswith("~") and not folder.is_absolute():
+            raise OSError(0, "no home folder is known")
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OSError(
             f"cannot create the folder for checkpoints {folder} ({error.strerror}): "

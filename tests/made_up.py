@@ -101,6 +101,8 @@ def make_course(root):
     (root / "attnres_ref" / "sums.py").write_text(
         'def add(a, b):\n    """The sum."""\n    return a + b\n'
     )
+    (root / "tiny_data").mkdir()
+    (root / "tiny_data" / "__init__.py").touch()
     (root / "notebooks").mkdir()
     nbformat.write(good_notebook(), root / "notebooks" / NAME)
     neighbour = v4.new_notebook(cells=[code(BOOTSTRAP, "bootstrap")])

@@ -1,6 +1,5 @@
 """What the tests run on several processes: importable, as `launch` wants it."""
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -48,6 +47,8 @@ def seconds_of_patience():
 def rank_one_ends(folder, end):
     """By calling `end`, while the others wait for it, as in a transition. Each rank holds
     the lock of a file as long as it lives."""
+    import fcntl  # which Windows lacks
+
     file = os.open(Path(folder, str(dist.get_rank())), os.O_CREAT)
     fcntl.flock(file, fcntl.LOCK_EX)
     dist.barrier()

@@ -9,12 +9,23 @@ import os
 import socket
 import threading
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import tiny_data
-from tiny_data import Corpus, download, python_sources, sources, text_file
+from attnres_ref import notebook
+from tiny_data import (
+    Corpus,
+    PointerChasing,
+    download,
+    files,
+    python_sources,
+    sources,
+    text_file,
+)
 
 GOOD = b"First Citizen:\nBefore we proceed any further, hear me speak.\n" * 4000
 WRONG = b"<html>Please log in</html>"
@@ -108,13 +119,33 @@ def test_shortest_corpus_that_fits_and_one_byte_less():
         numbered(50).validation_windows(1, context=5)
 
 
-@pytest.mark.parametrize("name", ["seed", "step", "batch_size", "context"])
-def test_sizes_out_of_range_are_named(name):
-    usual = dict(seed=0, step=0, batch_size=1, context=1)
-    with pytest.raises(ValueError, match=f"{name} must be at least {usual[name]}, got -1"):
-        numbered(1000).batch(**usual | {name: -1})
-    with pytest.raises(ValueError, match="n_windows must be at least 1, got 0"):
-        numbered(1000).validation_windows(n_windows=0, context=8)
+@pytest.mark.parametrize("data", [numbered(1000), PointerChasing()], ids=["text", "puzzle"])
+@pytest.mark.parametrize("value", [-1, 2.5, 2.0, "2", True, None, float("nan")])
+def test_a_size_that_is_no_number_from_one_on_is_named(data, value):
+    usual = dict(seed=0, step=0, batch_size=1, context=40)
+    for name in usual:
+        with pytest.raises(ValueError, match=f"^{name} (is {value!r}: it |.* got -1)"):
+            data.batch(**usual | {name: value})
+    for name, size in dict(n_windows=(value, 40), context=(1, value)).items():
+        with pytest.raises(ValueError, match=f"^{name} (is {value!r}: it |.* got -1)"):
+            data.validation_windows(*size)
+
+
+@pytest.mark.parametrize("data", [numbered(1000), PointerChasing()], ids=["text", "puzzle"])
+def test_batches_are_the_same_by_numpys_numbers_and_wherever_torch_makes_tensors(data):
+    arguments, (two, forty) = (3, 1, 2, 40), np.array([2, 40])
+    expected = *data.batch(*arguments), *data.validation_windows(2, 40)
+    with torch.device("meta"):
+        found = *data.batch(*np.array(arguments)), *data.validation_windows(two, forty)
+    assert all(torch.equal(*pair) for pair in zip(found, expected))
+
+
+@pytest.mark.parametrize("tokens", [b"bytes", torch.arange(9), torch.zeros(1, 9).byte()])
+def test_a_corpus_is_a_row_of_bytes(tokens):
+    with pytest.raises(ValueError, match=r"tokens is \S+: it must be a row of bytes"):
+        Corpus("wrong", tokens)
+    with pytest.raises(TypeError, match="text is of .*: it must be bytes"):
+        Corpus.from_bytes("wrong", "text")
 
 
 # --- sources: installed code, a file of one's own -------------------------------------
@@ -128,7 +159,8 @@ def source_of(module) -> bytes:
 def test_the_standard_library_every_time_and_packages_on_request():
     corpus = python_sources()
     assert python_sources().fingerprint == corpus.fingerprint
-    assert tiny_data.load("python_sources").fingerprint == corpus.fingerprint
+    for name in ("python_sources", Path("python_sources")):
+        assert tiny_data.load(name).fingerprint == corpus.fingerprint
     text = text_of(corpus)
     assert corpus.name == "python_sources" and len(text) > 4_000_000
     for module in (json, http.server):
@@ -178,7 +210,9 @@ def test_package_is_read_without_its_tests_and_not_run(tmp_path, monkeypatch):
         (("no_such",), ModuleNotFoundError, "'no_such' is not installed .* install it or"),
         (("no_such.part",), ModuleNotFoundError, "'no_such.part' is not installed"),
         (("sys",), ValueError, "'sys' has no Python source files; take it out"),
-        ("torch", TypeError, r"write packages=\('torch',\)"),
+        ("torch", TypeError, r"packages is 'torch': it must be a tuple of names, as \("),
+        (None, TypeError, "packages is None: it must"),
+        (("json", None), TypeError, "packages is .*, None.: it must"),
     ],
 )
 def test_packages_that_cannot_be_read_are_named(packages, error, message):
@@ -196,11 +230,23 @@ def test_text_file_keeps_every_byte(tmp_path):
 def test_text_file_errors_name_the_path(tmp_path):
     with pytest.raises(FileNotFoundError, match="cannot read .*absent.txt .*: give"):
         text_file(tmp_path / "absent.txt")
-    with pytest.raises(OSError, match="cannot read .*: give"):
-        text_file(tmp_path)
+    for read in (text_file, tiny_data.load):
+        with pytest.raises(TypeError, match="path is None: it must be a string or a"):
+            read(None)
     (tmp_path / "empty.txt").touch()
     with pytest.raises(ValueError, match="empty.txt is empty"):
         text_file(tmp_path / "empty.txt")
+
+
+@pytest.mark.parametrize("place", ["folder", "pipe", "/dev/zero", "large"])
+def test_what_has_no_end_or_no_room_is_not_read(tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", files.LARGEST + 1)            # takes no space
+    reason = "more than 4 GiB" if place == "large" else "a folder, a pipe or a device"
+    with pytest.raises(OSError, match=rf"cannot read .*{place} \(.*{reason}.*\): give"):
+        tiny_data.load(tmp_path / place)
 
 
 @pytest.mark.parametrize("name", ["python_source", "", "x" * 5000])
@@ -217,6 +263,7 @@ def test_load_of_an_unknown_name_lists_the_choices(name):
 def places(tmp_path, monkeypatch):
     """Where the text may lie: data folder and cache, both empty; GOOD is the text."""
     monkeypatch.setenv("ATTNRES_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("ATTNRES_CACHE_DIR", " ")       # as if it were not set
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -242,12 +289,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(places):
+def server(places, monkeypatch):
     """`seen` lists what lay in the cache at each request."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.url = f"http://127.0.0.1:{server.server_port}"
         server.folder, server.seen = places[1].parent, []
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        monkeypatch.delenv("ATTNRES_DATA_DIR")
         yield server
         server.shutdown()
 
@@ -287,11 +335,45 @@ def test_a_failed_download_leaves_nothing(places, server, monkeypatch, page, cau
     assert socket.getdefaulttimeout() is None
 
 
-def test_the_cache_follows_the_environment(places, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setenv("ATTNRES_DATA_DIR", "")         # as if it were not set
-    write_files(tmp_path, {"xdg/attnres/tinyshakespeare/input.txt": GOOD})
+@pytest.mark.parametrize(
+    "variables, runs, texts",
+    [
+        ({}, ".cache/attnres/checkpoints", ".cache/attnres"),
+        (dict(XDG_CACHE_HOME="{}/xdg"), "xdg/attnres/checkpoints", "xdg/attnres"),
+        (dict(XDG_CACHE_HOME="here"), ".cache/attnres/checkpoints", ".cache/attnres"),
+        (dict(ATTNRES_CACHE_DIR=" ~/a ", ATTNRES_DATA_DIR=" ~/b "), "a", "b"),
+        (dict(HOME="?", ATTNRES_CACHE_DIR="{}/a", ATTNRES_DATA_DIR="{}/b"), "a", "b"),
+    ],
+)
+def test_the_environment_names_the_folders(
+    places, tmp_path, monkeypatch, variables, runs, texts
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(tmp_path))
+    assert notebook.cache_dir() == tmp_path / runs and (tmp_path / runs).is_dir()
+    write_files(tmp_path, {f"{texts}/tinyshakespeare/input.txt": GOOD})
     assert text_of(tiny_data.tinyshakespeare()) == GOOD
+
+
+@pytest.mark.parametrize(
+    "act, variables, message",
+    [
+        (notebook.cache_dir, dict(HOME="?"), "home folder is known.: set ATTNRES_CACHE"),
+        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="~no-such-user/a"), "no home folder"),
+        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR=__file__), ".File exists.: set ATTN"),
+        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="/proc"), ": set ATTNRES_CACHE_DIR"),
+        (tiny_data.tinyshakespeare, dict(HOME="?"), "set HOME; or .* set ATTNRES_DATA_DIR"),
+        (tiny_data.tinyshakespeare, {}, "ATTNRES_DATA_DIR is '.*/data', and no tinyshake"),
+    ],
+)
+def test_a_wrong_folder_is_named_before_a_server_is_asked(
+    places, monkeypatch, act, variables, message
+):
+    monkeypatch.setattr(sources, "download", lambda *_, **__: pytest.fail("asked"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OSError, match=message):
+        act()
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["ATTNRES_DATA_DIR", "cache"])

@@ -1,6 +1,9 @@
 """Every exercise: the stub is unsolved, the solution passes, wrong answers fail."""
 
+import linecache
+import signal
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -90,6 +93,15 @@ def interrupted(x):
     raise KeyboardInterrupt
 
 
+def in_a_cell(body):
+    """A function of the notebook, as IPython makes it: its lines are in linecache."""
+    source = f"def answer(x):\n    {body}\n"
+    linecache.cache["<cell>"] = len(source), None, source.splitlines(True), "<cell>"
+    namespace = {"__name__": "__main__"}
+    exec(compile(source, "<cell>", "exec"), namespace)
+    return namespace["answer"]
+
+
 class Doubler:
     def __call__(self, x):
         return 2 * x
@@ -105,8 +117,7 @@ class Doubler:
         (not_implemented, "unsolved", ""),
         (lambda x: ..., "unsolved", ""),
         (lambda x: None, "unsolved", "your function returned None"),
-        (lambda x: 3 * x, "failed", "3 should give 6: is the factor right?"),
-        (lambda x: x[0], "failed", "TypeError: 'int' object is not subscriptable"),
+        (in_a_cell("return 3 * x"), "failed", "3 should give 6: is the factor right?"),
         (lambda: 1, "failed", None),
         (5, "failed", "TypeError: 'int' object is not callable"),
     ],
@@ -118,13 +129,57 @@ def test_outcome(double, answer, status, message):
 
 
 def test_check_prints_one_line_and_does_not_raise(double, capsys):
-    for answer in (lambda x: 2 * x, ..., lambda x: 1 / 0):
+    for answer in (lambda x: 2 * x, ..., lambda: 0):
         exercises.check(double, answer)
-    assert capsys.readouterr().out.splitlines() == [
-        "99.1 passed",
-        "99.1 not solved yet",
-        "99.1 not yet right: ZeroDivisionError: division by zero",
-    ]
+    passed, unsolved, failed = capsys.readouterr().out.splitlines()
+    assert passed == "99.1 passed" and unsolved == "99.1 not solved yet"
+    assert failed.startswith("99.1 not yet right: TypeError: ")
+
+
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ("return x[0]", "TypeError: 'int' object is not subscriptable"),
+        ("return answer(x)", "RecursionError: maximum recursion depth exceeded"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("raise SystemExit(0)", "your code leaves Python: let it return its answer"),
+        ("for _ in range(10**8): pass", "stopped after 0.2 s: is there a loop without an"),
+    ],
+)
+def test_what_does_not_return_is_told_its_line(double, monkeypatch, body, message):
+    monkeypatch.setattr(exercises, "SECONDS", 0.2)
+    status, said = exercises.outcome(double, in_a_cell(body))
+    assert status == "failed" and said.startswith(message), said
+    assert said.endswith(f" (your line 2, in answer: {body})")
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+
+
+def test_exit_in_a_notebook_does_not_end_the_kernel(double, monkeypatch):
+    class Shell:
+        ask_exit = lambda self: None               # and the kernel ends after the cell
+
+    shell = Shell()
+    monkeypatch.setattr(exercises, "get_ipython", lambda: shell)
+    assert "leaves Python" in exercises.outcome(double, lambda x: shell.ask_exit())[1]
+    assert not vars(shell)
+
+
+def test_a_thread_has_no_alarm_and_can_check(double):
+    passed = ThreadPoolExecutor(1).submit(exercises.outcome, double, Doubler())
+    assert passed.result() == ("passed", "")
+
+
+def test_a_check_makes_its_tensors_as_if_no_default_had_been_set(double):
+    made = []
+    exercises.exercise("99.2")(lambda answer: made.append(torch.ones(2)))
+    torch.set_default_dtype(torch.float64)
+    with torch.device("meta"):
+        exercises.outcome("99.2", 1)
+        made.append(torch.ones(2))
+    torch.set_default_dtype(torch.float32)
+    assert [str(tensor.device) for tensor in made] == ["cpu", "meta"]
+    assert [tensor.dtype for tensor in made] == [torch.float32, torch.float64]
 
 
 def test_an_interrupt_is_not_swallowed(double):

@@ -1,6 +1,5 @@
 """Starting ranks: what they return comes back, and whatever ends one, the call ends."""
 
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -13,6 +12,8 @@ import pytest
 import ranks
 from attnres_ref.pipeline.launch import RankFailed, launch
 
+fcntl = pytest.importorskip("fcntl")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def fork_server():
@@ -24,6 +25,13 @@ def test_results_come_back_by_rank_tensors_too():
     (first, zeros), (second, ones) = launch(ranks.greet, 2, "rank")
     assert (first, second) == ("rank 0 of 2", "rank 1 of 2")
     assert zeros.tolist() == [0, 0] and ones.tolist() == [1, 1]
+
+
+def test_where_there_is_no_fork_server_ranks_are_spawned(monkeypatch):
+    """As on Windows."""
+    monkeypatch.delitem(multiprocessing.context._concrete_contexts, "forkserver")
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    assert [word for word, _ in launch(ranks.greet, 1, "rank")] == ["rank 0 of 1"]
 
 
 def test_nobody_leaves_while_others_still_talk():
@@ -72,9 +80,10 @@ def test_ranks_leave_with_their_caller(tmp_path):
     wait_until(lambda: [is_held(path) for path in tmp_path.iterdir()] == [False] * 2)
 
 
-def test_at_least_one_rank():
-    with pytest.raises(ValueError, match="n_ranks is 0"):
-        launch(ranks.greet, 0, "nobody")
+@pytest.mark.parametrize("n_ranks", [0, 2.5, "2"])
+def test_at_least_one_rank(n_ranks):
+    with pytest.raises(ValueError, match=f"n_ranks is {n_ranks!r}: it must"):
+        launch(ranks.greet, n_ranks, "nobody")
 
 
 def is_held(path):

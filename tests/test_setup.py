@@ -1,5 +1,6 @@
 """The set-up files agree: one list of packages, one range of Pythons, one address."""
 
+import ast
 import os
 import re
 import shutil
@@ -63,6 +64,18 @@ def test_no_file_names_a_machine_or_a_registry():
         assert not named, f"{path.relative_to(ROOT)}: {named[0]}"
 
 
+def test_text_is_read_and_written_as_utf_8_on_windows_too():
+    folders = ["attnres_ref", "kernels", "tiny_data", "notebooks"]
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    nodes = [n for f in files for n in ast.walk(ast.parse(f.read_text(encoding="utf-8")))]
+    for call in [node for node in nodes if isinstance(node, ast.Call)]:
+        words = ast.unparse(call.func).rpartition(".")
+        binary = {"rb", "wb", "ab", "xb"} & {getattr(a, "value", a) for a in call.args}
+        if words[2] in ("read_text", "write_text", "open") and words[0] != "os":
+            names = [keyword.arg for keyword in call.keywords]
+            assert binary or "encoding" in names, ast.unparse(call)
+
+
 def test_the_citation_is_of_this_version():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert str(cited["version"]) == PROJECT["version"]
@@ -94,6 +107,16 @@ def test_every_target_sets_up_first_and_then_only_after_a_change(target, tmp_pat
     assert "pip install" not in make(tmp_path, "-n", target)[1]
     os.utime(tmp_path / ".venv/.installed", (1, 1))
     assert "pip install" in make(tmp_path, "-n", target)[1]
+
+
+@needs_make
+def test_the_readme_has_by_hand_what_make_does(tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"### Without make\n.*?```bash\n(.*?)```", readme, re.DOTALL)[1]
+    commands = re.findall("^python (.+)$", block, re.MULTILINE)
+    said = make(tmp_path, "-n", "lab", "test")[1]
+    made = re.findall(r"^\.venv/bin/python (.+)$", said, re.MULTILINE)
+    assert commands == ["-m venv .venv", *made]
 
 
 @needs_make

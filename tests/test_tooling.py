@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -67,14 +68,15 @@ def run_bootstrap(monkeypatch, folder):
     """Run the cell in `folder`; the commands it gave. A clone makes the two folders."""
     commands = []
 
-    def run(command, check):
+    def run(command):
         commands.append(command)
-        (folder / "course" / "attnres_ref").mkdir(parents=True)
+        (folder / "course" / "tiny_data").mkdir(parents=True)
         (folder / "course" / "notebooks").mkdir()
+        return 0, ""
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "getstatusoutput", run)
     exec(BOOTSTRAP, {})
     return commands
 
@@ -87,11 +89,30 @@ def test_bootstrap_fetches_nothing_in_a_checkout(root, monkeypatch, start):
 
 def test_bootstrap_fetches_the_course_once(tmp_path, monkeypatch):
     clone, = run_bootstrap(monkeypatch, tmp_path)
-    assert clone[-2:] == [f"https://github.com/{REPO}", "course"] and "--depth" in clone
+    assert clone == f"git clone -q --depth 1 https://github.com/{REPO} course"
     course = tmp_path / "course"
     assert sys.path[:3] == [str(course / place) for place in ("notebooks", ".", "kernels")]
     assert run_bootstrap(monkeypatch, tmp_path) == []  # after a restart of the kernel
     assert sys.path[0] == str(tmp_path / "course" / "notebooks")
+
+
+@pytest.mark.parametrize(
+    "repo, variable, left, words",
+    [
+        ("your-name/course", "", "", "no address to fetch it from: .* make links"),
+        (REPO, "", "course/attnres_ref", "rename it.* 'course' already exists"),
+        (REPO, "GIT_ALLOW_PROTOCOL", "", "cannot fetch .* 'https' not allowed"),
+        (REPO, "PATH", "", "cannot fetch .* not found"),
+    ],
+)
+def test_bootstrap_says_why_it_found_no_course(
+    tmp_path, monkeypatch, repo, variable, left, words
+):
+    monkeypatch.setenv(variable or "UNUSED", "none")
+    monkeypatch.chdir(tmp_path)
+    Path(left).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(OSError, match=words):
+        exec(BOOTSTRAP.replace(REPO, repo), {})
 
 
 # --- the headless runner ------------------------------------------------------------

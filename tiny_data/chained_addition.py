@@ -30,15 +30,15 @@ class ChainedAddition(Puzzles):
     name = "chained_addition"
 
     def __post_init__(self):
+        super().__post_init__()
         at_least(2, modulus=self.modulus)
-        at_least(1, hops=self.hops, width=self.width)
+        check_vocabulary(self, "modulus, hops or width")
         if self.modulus**self.n_variables < 60:
             raise ValueError(
                 f"hops {self.hops} and width {self.width} give {self.n_variables} "
                 f"variables modulo {self.modulus}: too few puzzles to hold some out; "
                 "raise one of the three"
             )
-        check_vocabulary(self, "modulus, hops or width")
 
     @property
     def n_variables(self) -> int:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -12,14 +13,24 @@ VOCAB_SIZE = 256  # a token is a byte
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A named text. The first 90 % are for training, the last 10 % for validation."""
+    """A named text. The first 90 % are for training, the last 10 % for validation.
+
+    Raises ValueError for tokens that are not [n_bytes] uint8.
+    """
 
     name: str  # "python_sources", "tinyshakespeare" or "text_file:<basename>"
-    tokens: torch.Tensor  # [n_bytes] uint8, the whole text
+    tokens: torch.Tensor  # [n_bytes] uint8, the whole text; batches come from its device
+
+    def __post_init__(self):
+        kind = getattr(self.tokens, "dtype", type(self.tokens).__name__)
+        if kind != torch.uint8 or self.tokens.dim() != 1:
+            raise ValueError(f"tokens is {kind}: it must be a row of bytes, [n] uint8")
 
     @classmethod
     def from_bytes(cls, name: str, text: bytes) -> "Corpus":
-        """Raises ValueError if `text` is empty."""
+        """Raises ValueError if `text` is empty, TypeError if it is not bytes."""
+        if not isinstance(text, bytes | bytearray | memoryview):
+            raise TypeError(f"text is of {type(text)}: it must be bytes, as b'...'")
         if not text:
             raise ValueError(
                 f"corpus {name!r} is empty (0 bytes): give it a text to train on"
@@ -54,8 +65,8 @@ class Corpus:
         A pure function of its arguments: there is no generator state to save, so a
         resumed run draws the batches that the uninterrupted run would have drawn.
 
-        Raises ValueError for a size below 1, a negative seed or step, and a training
-        split shorter than `context + 1` bytes.
+        Raises ValueError for a size below 1, a negative seed or step, one that is not a
+        whole number, and a training split shorter than `context + 1` bytes.
         """
         at_least(1, batch_size=batch_size, context=context)
         rng = np.random.default_rng(seed_of_step(seed, step))
@@ -72,12 +83,13 @@ class Corpus:
         last at its end. No byte is a target twice if the split has
         `n_windows * context + 1` bytes; in a shorter one the windows overlap.
 
-        Raises ValueError for a size below 1 and for a validation split shorter than
-        `context + 1` bytes.
+        Raises ValueError for a size below 1 or no whole number, and for a validation
+        split shorter than `context + 1` bytes.
         """
         at_least(1, n_windows=n_windows, context=context)
         last_start = self._count_starts("val", context) - 1
-        starts = torch.arange(n_windows) * last_start // max(n_windows - 1, 1)
+        steps = torch.arange(n_windows, device=self.tokens.device)
+        starts = steps * last_start // max(n_windows - 1, 1)
         return _windows(self.val, starts, context)
 
     @property
@@ -86,7 +98,7 @@ class Corpus:
 
     @cached_property
     def _sha256(self) -> str:
-        return hashlib.sha256(self.tokens.numpy()).hexdigest()
+        return hashlib.sha256(self.tokens.cpu().numpy()).hexdigest()
 
     def _count_starts(self, split: str, context: int) -> int:
         """How many windows of `context + 1` bytes the split has; at least one."""
@@ -103,14 +115,17 @@ class Corpus:
 def _windows(
     split: torch.Tensor, starts: torch.Tensor, context: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The windows that begin at `starts` [B], and the same one byte later."""
-    positions = starts[:, None] + torch.arange(context + 1)  # [B, T + 1]
+    """The windows that begin at `starts` [B], and the same one byte later. Wherever
+    the text is, also where torch.set_default_device names another place."""
+    offsets = torch.arange(context + 1, device=split.device)
+    positions = starts.to(split.device)[:, None] + offsets  # [B, T + 1]
     windows = split[positions]
     return windows[:, :-1].long(), windows[:, 1:].long()
 
 
 def seed_of_step(seed: int, step: int) -> np.random.SeedSequence:
-    """The step-th child of the seed. Raises ValueError if one of the two is negative.
+    """The step-th child of the seed. Raises ValueError if one of the two is negative or
+    not a whole number.
 
     A torch.Generator would be worse at this: on the CPU it looks at 32 bits of its
     seed only, so distinct pairs collide.
@@ -120,7 +135,10 @@ def seed_of_step(seed: int, step: int) -> np.random.SeedSequence:
 
 
 def at_least(minimum: int, **arguments: int) -> None:
-    """Raises ValueError that names the first argument below `minimum`."""
+    """Raises ValueError that names the first argument below `minimum`, or that is no
+    whole number. True and False are none; NumPy's are."""
     for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise ValueError(f"{name} is {value!r}: it must be a whole number")
         if value < minimum:
             raise ValueError(f"{name} must be at least {minimum}, got {value}")

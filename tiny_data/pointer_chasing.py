@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tiny_data.corpus import VOCAB_SIZE, at_least
+from tiny_data.corpus import VOCAB_SIZE
 from tiny_data.puzzles import IGNORED, Puzzles, check_vocabulary, shuffles
 
 
@@ -29,12 +29,12 @@ class PointerChasing(Puzzles):
     name = "pointer_chasing"
 
     def __post_init__(self):
+        super().__post_init__()
         if self.n_symbols < 6:
             raise ValueError(
                 f"n_symbols is {self.n_symbols}: make it at least 6, or there are too "
                 "few maps to hold some out"
             )
-        at_least(1, hops=self.hops)
         if self.hops > self.n_symbols // 2:
             raise ValueError(
                 f"hops is {self.hops}: a cycle of n_symbols = {self.n_symbols} is shorter "

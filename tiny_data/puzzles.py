@@ -39,6 +39,12 @@ class Puzzles(ABC):
     vocab_size: int                    # tokens that the model knows
     n_asked: int                       # tokens of a question
 
+    def __post_init__(self):
+        """Settings become Python's own whole numbers, which a fingerprint can hold."""
+        at_least(1, **vars(self))
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, int(value))
+
     @property
     @abstractmethod
     def chance(self) -> float:
@@ -100,9 +106,9 @@ class Puzzles(ABC):
         self, sequence: np.random.SeedSequence, batch_size: int, context: int,
         validation: bool = False,
     ) -> Batch:
-        """Puzzles of one split. Raises ValueError for a batch_size below 1 and for a
-        context that does not hold the puzzle and a question."""
-        at_least(1, batch_size=batch_size)
+        """Puzzles of one split. Raises ValueError for a batch_size below 1, for a
+        context that does not hold the puzzle and a question, and for fractions."""
+        at_least(1, batch_size=batch_size, context=context)
         needed = self.n_stated + self.n_asked
         if context < needed:
             raise ValueError(

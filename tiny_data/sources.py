@@ -4,11 +4,12 @@ import hashlib
 import importlib.util
 import os
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tiny_data.corpus import Corpus
 from tiny_data.download import download
+from tiny_data.files import expanded, read, user_cache
 
 TINYSHAKESPEARE_URL = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/"
@@ -29,7 +30,7 @@ SKIPPED_FOLDERS = {
 GENERATED_PREFIX = "_sysconfigdata"  # such files hold the machine's build paths
 
 
-def python_sources(packages: Sequence[str] = ()) -> Corpus:
+def python_sources(packages: Collection[str] = ()) -> Corpus:
     """The source code of the running interpreter's standard library (about 9 MB).
 
     `packages` adds installed packages by import name: ("torch", "numpy") makes it
@@ -37,11 +38,12 @@ def python_sources(packages: Sequence[str] = ()) -> Corpus:
     by `fingerprint`.
 
     Raises ModuleNotFoundError for a package that is not installed, ValueError for one
-    without Python source, TypeError for a single string.
+    without Python source, TypeError for what is no collection of names.
     """
-    if isinstance(packages, str):
+    several = isinstance(packages, Collection) and not isinstance(packages, str)
+    if not several or not all(isinstance(name, str) for name in packages):
         raise TypeError(
-            f"packages must be a sequence of names: write packages=({packages!r},)"
+            f"packages is {packages!r}: it must be a tuple of names, as ('numpy',)"
         )
     files = dict(_python_files(Path(sysconfig.get_path("stdlib")), prefix=""))
     for package in packages:
@@ -58,7 +60,7 @@ def join_files(files: dict[str, Path]) -> bytes:
     Files that cannot be read are left out.
     """
     texts = []
-    for name in sorted(files, key=lambda n: hashlib.sha256(n.encode()).digest()):
+    for name in sorted(files, key=lambda n: hashlib.sha256(os.fsencode(n)).digest()):
         try:
             texts.append(files[name].read_bytes().replace(b"\r\n", b"\n"))
         except OSError:
@@ -71,8 +73,9 @@ def _python_files(root: Path, prefix: str) -> Iterator[tuple[str, Path]]:
         # os.walk descends into what is left in this list.
         subfolders[:] = [name for name in subfolders if name not in SKIPPED_FOLDERS]
         for name in names:
-            if name.endswith(".py") and not name.startswith(GENERATED_PREFIX):
-                path = Path(folder, name)
+            path = Path(folder, name)
+            named = name.endswith(".py") and not name.startswith(GENERATED_PREFIX)
+            if named and path.is_file():  # reading a pipe might never end
                 yield prefix + path.relative_to(root).as_posix(), path
 
 
@@ -102,26 +105,15 @@ def _package_files(package: str) -> dict[str, Path]:
 def tinyshakespeare() -> Corpus:
     """1.1 MB of Shakespeare's plays.
 
-    From $ATTNRES_DATA_DIR/tinyshakespeare/input.txt, else from the user's cache, else
-    downloaded into that cache.
+    From the folder ATTNRES_DATA_DIR, if it has tinyshakespeare/input.txt, else from the
+    user's cache. The cache is filled by a download, unless ATTNRES_DATA_DIR is set.
 
-    Raises DownloadError if it is in neither place and cannot be fetched, ValueError
-    if the file at hand has other bytes than expected.
+    Raises DownloadError if the text cannot be fetched, OSError if it is not where
+    ATTNRES_DATA_DIR says, cannot be read or no home folder is known, ValueError if
+    the file at hand has other bytes than expected.
     """
-    relative = Path("tinyshakespeare", "input.txt")
-    path = cached = _user_cache() / relative
-    if data_folder := os.environ.get("ATTNRES_DATA_DIR"):
-        path = Path(data_folder).expanduser() / relative
-    if not path.exists():
-        path = cached
-    if not path.exists():
-        download(
-            TINYSHAKESPEARE_URL, path, TINYSHAKESPEARE_SHA256,
-            instead="Three ways out: put the file under a folder of yours as "
-            "tinyshakespeare/input.txt and set ATTNRES_DATA_DIR to that folder; or put "
-            f"it in the cache as {path}; or use python_sources, which needs no download",
-        )
-    text = _read(path)
+    path = _tinyshakespeare_path()
+    text = read(path)
     received = hashlib.sha256(text).hexdigest()
     if received != TINYSHAKESPEARE_SHA256:
         raise ValueError(
@@ -131,29 +123,43 @@ def tinyshakespeare() -> Corpus:
     return Corpus.from_bytes("tinyshakespeare", text)
 
 
-def _user_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "attnres"
+def _tinyshakespeare_path() -> Path:
+    """Where the file is, after a download if it has to be."""
+    name = "tinyshakespeare/input.txt"
+    by_hand = (
+        f"put the file under a folder of yours as {name} and set ATTNRES_DATA_DIR to "
+        "that folder"
+    )
+    folder = os.environ.get("ATTNRES_DATA_DIR", "").strip()
+    if folder and os.path.exists(path := Path(os.path.expanduser(folder), name)):
+        return path
+    try:
+        path = user_cache() / name
+    except OSError as error:
+        raise OSError(f"{error}; or {by_hand}") from None
+    if os.path.exists(path):
+        return path
+    if folder:
+        raise FileNotFoundError(
+            f"ATTNRES_DATA_DIR is {folder!r}, and no {name} that you may read is there: "
+            "correct it, or unset it, and the file is downloaded"
+        )
+    download(
+        TINYSHAKESPEARE_URL, path, TINYSHAKESPEARE_SHA256,
+        instead=f"Three ways out: {by_hand}; or put it in the cache as {path}; or use "
+        "python_sources, which needs no download",
+    )
+    return path
 
 
 def text_file(path: str | os.PathLike) -> Corpus:
     """Your own text, read as bytes.
 
-    Raises OSError (FileNotFoundError, IsADirectoryError, PermissionError, ...) if it
-    cannot be read, ValueError if it is empty.
+    Raises OSError (FileNotFoundError, PermissionError, ...) if it cannot be read, is no
+    file or is larger than 4 GiB, ValueError if it is empty, TypeError for no path.
     """
-    path = Path(path).expanduser()
-    text = _read(path)
+    path = expanded(path)
+    text = read(path)
     if not text:
         raise ValueError(f"the text file {path} is empty: give one with some text")
     return Corpus.from_bytes(f"text_file:{path.name}", text)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise type(error)(
-            f"cannot read {path} ({error.strerror}): give the path of a text file "
-            "that exists and that you may read"
-        ) from None

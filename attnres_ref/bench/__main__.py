@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
         facts = dict(rounds=options.rounds, size=benchmark.SIZE)
         device = getattr(benchmark, "DEVICE", default_device())
         record = dict(rows=rows, **facts, **provenance(device))
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+        text = json.dumps(record, indent=1) + "\n"
+        options.json.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

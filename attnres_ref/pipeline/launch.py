@@ -30,19 +30,23 @@ def launch(function, n_ranks: int, *arguments, timeout: float = 300.0) -> list:
     Returns what they return, by rank: anything that can be pickled. `function` must be
     importable: one that is defined in a notebook cell is not. Raises RankFailed with the
     traceback or the signal as soon as a rank fails, and after `timeout` seconds;
-    ValueError for less than one rank. No process outlives the call.
+    ValueError unless n_ranks is a whole number, at least 1. No process outlives the call.
     """
-    if n_ranks < 1:
-        raise ValueError(f"n_ranks is {n_ranks}: it must be at least 1")
+    if not isinstance(n_ranks, int) or n_ranks < 1:
+        raise ValueError(f"n_ranks is {n_ranks!r}: it must be a whole number, at least 1")
     deadline, ended = time.monotonic() + timeout, False
     # A fork of this process could inherit locks of OpenMP threads and hang. The fork
     # server is a clean process with torch loaded: slow to start once, fast thereafter.
-    multiprocessing.set_forkserver_preload(["torch", "torch.distributed.pipelining"])
+    # Windows has none; there each rank starts anew and loads torch.
+    method = "spawn"
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        method = "forkserver"
+        multiprocessing.set_forkserver_preload(["torch", "torch.distributed.pipelining"])
     with tempfile.TemporaryDirectory() as folder:
         results = [Path(folder, f"{rank}.pickle") for rank in range(n_ranks)]
         ranks = start_processes(
             run_rank, (results, timeout, function, arguments), n_ranks,
-            join=False, daemon=True, start_method="forkserver",
+            join=False, daemon=True, start_method=method,
         )
         try:
             while not ended and (left := deadline - time.monotonic()) > 0:
@@ -67,7 +71,8 @@ def run_rank(rank: int, results: list[Path], timeout: float, function, arguments
     """The life of one process."""
     threading.Thread(target=leave_with_the_caller, daemon=True).start()
     torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    if loopback := {"linux": "lo", "darwin": "lo0"}.get(sys.platform):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     try:
         dist.init_process_group(
             "gloo", init_method=results[0].with_name("meeting-point").as_uri(),

@@ -58,7 +58,7 @@ PRESETS = {
 def current() -> Preset:
     """$ATTNRES_PRESET, else what the device at hand finishes in the promised time.
     Raises ValueError for a name that is no preset's."""
-    if name := os.environ.get("ATTNRES_PRESET"):
+    if name := os.environ.get("ATTNRES_PRESET", "").strip():
         if name not in PRESETS:
             raise ValueError(f"ATTNRES_PRESET is {name!r}: choose one of {sorted(PRESETS)}")
         return PRESETS[name]

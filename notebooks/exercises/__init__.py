@@ -7,13 +7,21 @@ check takes the reader's answer and asserts; its message names the likely bug.
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from IPython import get_ipython
 
 Status = Literal["passed", "unsolved", "failed"]
+
+SECONDS = 20                       # for an answer; a right one takes less than one
 
 _checks: dict[str, Callable[[Any], None]] = {}
 
@@ -50,28 +58,81 @@ def outcome(name: str, answer: Any) -> tuple[Status, str]:
     """Run the check of exercise `name` on `answer`: its status and what to look at.
 
     An answer is unsolved if it is None or Ellipsis, returns one of them, or raises
-    NotImplementedError. Random numbers are seeded for the check and put back after it,
-    so that the notebook goes on alike. Raises KeyError if there is no such exercise.
+    NotImplementedError. One that raises anything else, leaves Python or takes longer than
+    `time_limit` allows has failed; Ctrl-C is passed on. Raises KeyError if there is no
+    such exercise.
     """
     if name not in names():
         raise KeyError(f"there is no exercise {name!r}; there are {', '.join(_checks)}")
     if answer is None or answer is ...:
         return "unsolved", ""
     answer, returned = _watched(answer)
-    devices = range(torch.cuda.device_count())
     try:
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(0)
+        with torch_as_new(), exit_raises(), time_limit(SECONDS):
             _checks[name](answer)
     except NotImplementedError:
         return "unsolved", ""
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:                         # SystemExit, too
         if any(value is ... for value in returned):
             return "unsolved", ""
         if any(value is None for value in returned):
             return "unsolved", "your function returned None"
-        return "failed", _one_line(error)
+        return "failed", _one_line(error) + _place(error, answer)
     return "passed", ""
+
+
+@contextmanager
+def torch_as_new() -> Iterator[None]:
+    """In the block torch makes float32 tensors on the CPU, and random numbers are seeded;
+    after it all is as it was, so that the notebook goes on alike."""
+    dtype = torch.get_default_dtype()
+    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.device("cpu"):
+        torch.manual_seed(0)
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+
+
+@contextmanager
+def exit_raises() -> Iterator[None]:
+    """In a notebook exit() returns, and the kernel ends later: not in the block."""
+    shell = get_ipython()
+    if shell:
+        shell.ask_exit = sys.exit
+    try:
+        yield
+    finally:
+        if shell:
+            del shell.ask_exit
+
+
+class OutOfTime(BaseException):
+    """No Exception, or an answer's own `except Exception` could keep it."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise OutOfTime in the block after so many seconds. Only the main thread on Linux
+    and macOS has an alarm: elsewhere there is no limit, and the reader interrupts."""
+
+    def ring(*_):
+        raise OutOfTime(f"stopped after {seconds} s: is there a loop without an end?")
+
+    on_main = threading.current_thread() is threading.main_thread()
+    if not on_main or not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _watched(answer: Any) -> tuple[Any, list]:
@@ -90,8 +151,21 @@ def _watched(answer: Any) -> tuple[Any, list]:
     return watched, returned
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    if isinstance(error, AssertionError) and text:
+    if isinstance(error, AssertionError | OutOfTime) and text:
         return text
+    if isinstance(error, SystemExit):
+        return "your code leaves Python: let it return its answer"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _place(error: BaseException, answer: Any) -> str:
+    """The last line of the reader's code that ran: of a cell, or of the answer's file."""
+    theirs = {"__main__", getattr(answer, "__module__", None)}
+    steps = traceback.walk_tb(error.__traceback__)
+    steps = [step for step in steps if step[0].f_globals.get("__name__") in theirs]
+    for line in traceback.StackSummary.extract(steps[-1:]):
+        text = f": {line.line}" if line.line else ""
+        return f" (your line {line.lineno}, in {line.name}{text})"
+    return ""

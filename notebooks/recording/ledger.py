@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     fresh = rewritten(text, table())
     if options.check and fresh != text:
         sys.exit("the ledger is stale: run python notebooks/recording/ledger.py")
-    README.write_text(fresh, encoding="utf-8")
+    README.write_text(fresh, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

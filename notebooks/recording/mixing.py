@@ -81,12 +81,13 @@ def main(arguments: list[str] | None = None) -> None:
             continue                               # measured, or not trained to the end
         model = LM(trial.model)
         model.load_state_dict(load_checkpoint(run / "checkpoint.pt")["model"])
-        file.write_text(json.dumps(measured(trial, model, corpus)) + "\n")
+        text = json.dumps(measured(trial, model, corpus)) + "\n"
+        file.write_text(text, encoding="utf-8")
         print(f"measured {trial.name}", flush=True)
 
     files = [PARTS / f"{trial.name}.json" for trial in trials]
     stop_if_any([file.stem for file in files if not file.exists()])
-    records = [json.loads(file.read_text()) for file in files]
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     write("mixing", {CORPUS: records})
 
 

@@ -46,7 +46,7 @@ def record_depth_weights() -> None:
 
 def write(name: str, content: dict) -> None:
     target = ROOT / "notebooks" / "recorded" / f"{name}.json"
-    target.write_text(json.dumps(content) + "\n")
+    target.write_text(json.dumps(content) + "\n", encoding="utf-8", newline="\n")
     print(f"wrote {target.relative_to(ROOT)}")
 
 

@@ -6,7 +6,7 @@
 Run it with the Python of an environment that holds Colab's packages and not the course
 (`make colab-check` builds one from colab-runtime.txt). Each notebook starts in a new,
 empty folder with a new home, as in a new runtime, in preset ci and without a GPU. The
-bootstrap cell clones the course from its public address; git is told to find there what
+bootstrap cell clones the course from a public address; git is told to find there what
 lies in this checkout, uncommitted changes included, and nothing on the network. A
 notebook fails if a cell fails, or if it changes any installed package, torch above all.
 """
@@ -85,13 +85,17 @@ def run(path: Path, folder: Path, published: Path, repo: str) -> list[str]:
 def main(arguments: list[str] | None = None, root: Path = cells.ROOT) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("numbers", nargs="*", help="02 03 ...; default: all")
-    paths = cells.asked_for(parser.parse_args(arguments).numbers, root)
+    numbers = parser.parse_args(arguments).numbers
+    cells.asked_for(numbers, root)     # says what there is not, before the work
     if any("attnres" in name for name, _ in installed()):
         parser.error("the course is installed here; on Colab it is not: make colab-check")
 
-    failed, repo = [], links.setting(root)
+    failed, repo = [], "canary/course"  # also where no public address is set
     with tempfile.TemporaryDirectory(prefix="colab-") as temporary:
         published, before = publish(root, Path(temporary, "published")), installed()
+        for path, text in links.restamped_files(repo, published).items():
+            path.write_text(text, encoding="utf-8")
+        paths = cells.asked_for(numbers, published)
         for count, path in enumerate(paths, 1):
             print(f"[{count}/{len(paths)}] {path.name} ...", end=" ", flush=True)
             faults = run(path, Path(temporary, path.stem), published, repo)

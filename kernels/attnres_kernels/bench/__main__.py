@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
     record = joined(records) | dict(model=ratios)
     print(table(record))
     if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+        text = json.dumps(record, indent=1) + "\n"
+        options.json.write_text(text, encoding="utf-8", newline="\n")
     if options.plot:
         roofline(record).savefig(options.plot, dpi=110)
 
