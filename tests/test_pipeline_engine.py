@@ -72,6 +72,7 @@ def test_what_cannot_work_is_refused():
         "the layout's n_layers is 12, the model's is 8",
         "the layout's block_size is 4, the model's is 2",
         "the model's stream is PreNorm",
+        "the model's stream is OtherAttnRes",
         "tied_head is True",
     ]
     for sentence, part in zip(said[0], expected, strict=True):

@@ -7,6 +7,8 @@ blocks are complete where a chunk ends.
 
 from dataclasses import dataclass
 
+from attnres_ref.fields import check_bounds, check_types
+
 MODES = ("naive", "received", "all")
 
 
@@ -26,9 +28,8 @@ class Layout:
     mode: str = "naive"        # one of MODES
 
     def __post_init__(self):
-        for name in ("n_ranks", "n_virtual", "n_layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        check_types(self)
+        check_bounds(self, ("n_ranks", "n_virtual", "n_layers"), 1)
         if not 1 <= self.block_size <= self.n_layers:
             raise ValueError(
                 f"block_size is {self.block_size}: choose 1 (Full AttnRes) to "

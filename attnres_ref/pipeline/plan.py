@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from attnres_ref.fields import check_bounds, check_types
 from attnres_ref.pipeline.layout import Layout
 from attnres_ref.pipeline.simulate import Simulation, simulate
 
@@ -16,7 +17,8 @@ class OneSum(Layout):
 @dataclass(frozen=True)
 class Job:
     """A model, the ranks that train it and the links between them. Ranks compute at an
-    even rate, chunks are equal; nothing else uses the links."""
+    even rate, chunks are equal; nothing else uses the links. Raises ValueError for a field
+    that does not fit."""
 
     n_ranks: int               # P
     n_virtual: int             # V
@@ -29,6 +31,12 @@ class Job:
     bandwidth: float           # of a link in one direction, bytes per second
     latency: float = 10e-6     # of a message, seconds
     n_bytes: int = 2           # of a number on the wire (bf16)
+
+    def __post_init__(self):
+        check_types(self)
+        check_bounds(self, ("n_ranks", "n_virtual", "n_layers", "n_microbatches"), 1)
+        check_bounds(self, ("parameters", "flops", "bandwidth"), 0, above=True)
+        check_bounds(self, ("d_model", "tokens", "latency", "n_bytes"), 0)
 
     @property
     def forward(self) -> float:

@@ -6,9 +6,11 @@ its rank is free and its message is there. A link carries one message at a time,
 order in which they were sent, while the ranks go on computing.
 """
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -73,13 +75,13 @@ def simulate(
     [B, T, d] tensor in this time; latency: added to every message. There is one link for
     each direction between two ranks. With free links the makespan is exactly
     (M V + P - 1) (forward + backward) where P divides the M micro-batches.
-    Raises ValueError for a negative time or a number of micro-batches that the schedule
-    cannot run.
+    Raises ValueError for a time that is negative or not finite, and for a number of
+    micro-batches that the schedule cannot run.
     """
     for name, value in (("forward", forward), ("backward", backward),
                         ("per_tensor", per_tensor), ("latency", latency)):
-        if value < 0:
-            raise ValueError(f"{name} is {value}: a time must be at least 0")
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}: a time must be finite and at least 0")
     orders = order(layout.n_ranks, layout.n_virtual, n_microbatches)
     todo = {rank: list(reversed(actions)) for rank, actions in orders.items()}
     arrived = {Action("F", 0, m): 0.0 for m in range(n_microbatches)}
@@ -131,7 +133,7 @@ def peaks(layout: Layout, spans: list[Span]) -> list[int]:
     return peak
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64, typed=True)     # 4.0 is not 4 micro-batches
 def order(
     n_ranks: int, n_virtual: int, n_microbatches: int, schedule=ScheduleInterleaved1F1B
 ) -> dict[int, tuple[Action, ...]]:
@@ -140,8 +142,10 @@ def order(
     Raises ValueError where the schedule cannot run `n_microbatches`, and for one that
     splits the backward pass in two: the gradient of a kept block comes back in one piece.
     """
-    if n_microbatches < 1:
-        raise ValueError(f"n_microbatches is {n_microbatches}: it must be at least 1")
+    if not isinstance(n_microbatches, Integral) or n_microbatches < 1:
+        raise ValueError(
+            f"n_microbatches is {n_microbatches!r}: it must be a whole number, at least 1"
+        )
     # All that a schedule asks of its stages before it runs.
     stub = SimpleNamespace(
         num_stages=n_ranks * n_virtual, group_size=n_ranks, group_rank=0, submod=None
