@@ -23,7 +23,7 @@ from attnres_ref.inference.generation import (
     with_cache,
 )
 from attnres_ref.inference.prefill import prefill
-from attnres_ref.model import LAYERS, MIXERS, MLP
+from attnres_ref.model import LAYERS, MIXERS
 from attnres_ref.streams import STREAMS
 from attnres_ref.training import TrainConfig, Trainer, make_optimizer
 from small import corpus, corpus_that, kill
@@ -165,16 +165,13 @@ def test_kdas_rates_start_where_they_should_and_never_decay():
     assert by_id[id(gate.A)] == by_id[id(gate.bias)] == 0 < by_id[id(layer.conv)]
 
 
-@pytest.mark.parametrize("kind", [MLP, Expert])
-def test_a_swiglu_by_hand(kind):
-    f, h = kind(LMConfig(**SIZE)).double(), states()
-    x = f.norm(h) if kind is MLP else h
-    torch.testing.assert_close(f(h), f.out(f.gate(x) * f.gate(x).sigmoid() * f.up(x)))
+def test_an_expert_by_hand():
+    f, x = Expert(LMConfig(**SIZE)).double(), states()
+    torch.testing.assert_close(f(x), f.out(f.gate(x) * f.gate(x).sigmoid() * f.up(x)))
 
 
 def test_widths_are_rounded_up():
     config = LMConfig(d_model=22, n_heads=1, experts_per_token=2)
-    assert MLP(config).gate.out_features == 64                    # 8/3 of 22 is 58.7
     assert Expert(config).gate.out_features == 24                 # a third of 64 is 21.3
     assert MLA(config).down.out_features == 6                     # a quarter of 22 is 5.5
     layer = KDA(LMConfig(**SIZE))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attnres_ref import LM, LMConfig
-from attnres_ref.model import Attention, generate
+from attnres_ref.model import MLP, Attention, generate
 from attnres_ref.study.probes import trace
 
 SIZE = dict(vocab_size=17, d_model=16, n_layers=5, n_heads=2, context=8, block_size=2)
@@ -97,6 +97,13 @@ def test_attention_by_hand():
     mixed = scores.masked_fill(later, -torch.inf).softmax(-1) @ v
     expected = layer.out(mixed.transpose(1, 2).flatten(2))
     torch.testing.assert_close(layer(h), expected, rtol=0, atol=1e-6)
+
+
+def test_swiglu_by_hand():
+    layer, h = MLP(LMConfig(**SIZE)).double(), torch.randn(2, 8, 16).double()
+    assert layer.up.out_features == 48                            # 8/3 of 16 is 42.7
+    gate, up = layer.gate(layer.norm(h)), layer.up(layer.norm(h))
+    torch.testing.assert_close(layer(h), layer.out(gate * gate.sigmoid() * up))
 
 
 @pytest.mark.filterwarnings("error")

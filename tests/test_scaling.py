@@ -69,11 +69,6 @@ def test_fit_refuses(losses, message):
         fit(losses)
 
 
-def test_a_law_is_inverted():
-    law = PowerLaw(1.9, 0.06)
-    assert law.compute(law(5.6)) == pytest.approx(5.6)
-
-
 def test_local_exponents_show_a_bend():
     assert local_exponents(made_up(PowerLaw(2.0, 0.06))) == pytest.approx([0.06] * 4)
     bent = {size: [loss + 1.5 for loss in losses]
