@@ -144,9 +144,10 @@ def test_a_kda_layer_by_hand():
     past = F.pad(layer.qkv(x), (0, 0, 3, 0))                      # nothing came before
     seen = sum(past[:, i : i + 12] * layer.conv[:, i] for i in range(4))
     q, k, v = heads(seen * seen.sigmoid()).split(8, dim=-1)
-    q, k = (y / y.norm(dim=-1, keepdim=True) for y in (q / 8**0.5, k))
-    q, beta = q / 8**0.5, layer.beta(x).mT.sigmoid()
-    o, _ = kda_recurrent(q, k, v, heads(layer.forget(x)), beta)
+    q, k = (y / y.norm(dim=-1, keepdim=True) for y in (q, k))
+    q, beta, gate = q / 8**0.5, layer.beta(x).mT.sigmoid(), layer.forget
+    rate = heads(F.softplus(gate.low_rank(x) + gate.bias))
+    o, _ = kda_recurrent(q, k, v, -gate.A.exp().view(2, 1, 1) * rate, beta)
     o = o * heads(layer.gate(x)).sigmoid()
     torch.testing.assert_close(layer(h), layer.out(o.transpose(1, 2).flatten(2)))
 
@@ -236,13 +237,6 @@ def test_no_token_is_dropped(crowded):
     assert all(len(set(experts)) == 2 for experts in chosen.tolist())
     torch.testing.assert_close(layer.load.sum().item(), 1.0)
     assert not crowded or layer.load.tolist() == [0.5, 0.5, 0, 0]
-
-
-def test_a_head_forgets_at_its_own_speed():
-    gate = build().layers[0].forget
-    forgotten = -gate(torch.zeros(1, 1, 16))[0, 0]
-    speed = gate.A.exp().repeat_interleave(8)
-    torch.testing.assert_close(forgotten, speed * F.softplus(gate.bias))
 
 
 def test_balancing_favours_the_idle_of_all_processes(monkeypatch):

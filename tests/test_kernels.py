@@ -124,12 +124,16 @@ def test_a_zero_query_reads_the_mean():
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-7])
 def test_eps_counts_for_tiny_sources(eps):
-    query, weight, _, sources = draw(6, 3, 48, 7)
-    inputs = query, weight, None, [1e-3 * v for v in sources]   # mean square about 1e-6
-    with_eps = lambda package: lambda q, w, _, *v: package.depth_attention(q, v, w, eps)
-    ours = results(with_eps(attnres_kernels), *inputs, torch.float32)
-    exact = results(with_eps(attnres_ref), *inputs, torch.float64)
-    for a, b in zip(ours, exact, strict=True):
+    query, weight, gain, sources = draw(6, 3, 48, 7)
+    inputs = query, weight, gain, [1e-3 * v for v in sources]   # mean square about 1e-6
+    fused = lambda q, w, gain, *v: attnres_kernels.depth_attention(
+        q, v, w, eps, out_norm_weight=gain, out_eps=3 * eps
+    )
+    composed = lambda q, w, gain, *v: F.rms_norm(
+        attnres_ref.depth_attention(q, v, w, eps), (48,), gain, 3 * eps
+    )
+    exact = results(composed, *inputs, torch.float64)
+    for a, b in zip(results(fused, *inputs, torch.float32), exact, strict=True):
         assert_close(a, b)
 
 

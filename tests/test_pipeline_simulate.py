@@ -49,9 +49,9 @@ def test_a_job_by_hand():
     assert job.simulate().makespan == 226                  # PreNorm: one tensor each way
     assert job.overhead(2, "naive") == 246 / 226 - 1
     assert (Job.latency, Job.n_bytes) == (1e-5, 2)         # ten microseconds, and bf16
-    for fault in (dict(n_ranks=0), dict(flops=0), dict(bandwidth=math.nan)):
-        with pytest.raises(ValueError, match=f"{[*fault][0]} is .*: it must be"):
-            replace(job, **fault)
+    for name, fault in (("n_ranks", 0), ("flops", 0.0), ("bandwidth", math.nan)):
+        with pytest.raises(ValueError, match=f"{name} is {fault}: it must be"):
+            replace(job, **{name: fault})
 
 
 @st.composite
