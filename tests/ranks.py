@@ -77,6 +77,7 @@ def refusals():
     attempt(Layout(2, 2, 12, 2))
     attempt(Layout(2, 2, 8, 4))
     attempt(model=dict(residual="prenorm"))
+    attempt(model=dict(residual="block_raw_keys"))
     attempt(model=dict(tied_head=True))
     return said
 

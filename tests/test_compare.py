@@ -1,8 +1,12 @@
 """Paired comparisons: the interval is Student's, and its verdict is not generous."""
 
+import math
+
 import pytest
+import torch
 
 from attnres_ref.study.compare import (
+    T_95,
     final_losses,
     grouped,
     loss_difference,
@@ -33,12 +37,32 @@ def test_pairing_removes_the_spread_that_seeds_share():
     ours = [0.9, 1.9, 2.91]
     assert paired_difference(ours, baseline).verdict == "better"
     assert paired_difference(ours[::-1], baseline).verdict == "cannot tell"
+    assert paired_difference(ours, ours).verdict == "cannot tell"
 
 
-@pytest.mark.parametrize("ours, baseline", [([1.0], [1.0]), ([1.0, 2.0], [1.0, 2.0, 3.0])])
-def test_unpaired_values_are_named(ours, baseline):
-    with pytest.raises(ValueError, match=f"ours has {len(ours)} values, baseline"):
+@pytest.mark.parametrize(
+    "ours, baseline, message",
+    [
+        ([1.0], [1.0], "ours has 1 values, baseline 1"),
+        ([1.0, 2.0], [1.0, 2.0, 3.0], "ours has 2 values, baseline 3"),
+        ([1.0] * 11, [1.0] * 11, "baseline 11: .* 2 to 10 seeds"),
+        ([1.0, math.nan], [1.0, 2.0], "ours holds nan"),
+        ([1.0, 2.0], [1.0, -math.inf], "baseline holds -inf"),
+    ],
+)
+def test_values_that_have_no_interval_are_named(ours, baseline, message):
+    with pytest.raises(ValueError, match=message):
         paired_difference(ours, baseline)
+
+
+@pytest.mark.parametrize("freedom, quantile", [*enumerate(T_95, 1)])
+def test_the_quantiles_are_students(freedom, quantile):
+    def mass(end):                 # t = sqrt(freedom) tan x, density cos(x)^(freedom - 1)
+        x = torch.linspace(0, end, 10_001, dtype=torch.float64)
+        return torch.trapezoid(x.cos() ** (freedom - 1), x).item()
+
+    inside = mass(math.atan(quantile / math.sqrt(freedom))) / mass(math.pi / 2)
+    assert inside == pytest.approx(0.95, abs=5e-5)
 
 
 def test_records_are_sorted_by_seed():
@@ -85,5 +109,6 @@ def test_loss_difference_pairs_runs_of_one_seed():
     baseline = [record(seed, loss) for seed, loss in ((0, 1.0), (1, 2.0))]
     ours = [record(seed, loss) for seed, loss in ((0, 0.9), (1, 1.8))]
     assert loss_difference(ours, baseline) == paired_difference([0.9, 1.8], [1.0, 2.0])
-    with pytest.raises(ValueError, match=r"ours has the seeds \[0\], baseline \[0, 1\]"):
-        loss_difference(ours[:1], baseline)
+    ours[1]["train"]["seed"] = 2
+    with pytest.raises(ValueError, match=r"has the seeds \[0, 2\], baseline \[0, 1\]"):
+        loss_difference(ours, baseline)

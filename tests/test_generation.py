@@ -12,11 +12,7 @@ from attnres_ref.inference.generation import (
     sample,
     with_cache,
 )
-from attnres_ref.inference.prefill import (
-    Sharded,
-    peak_elements,
-    prefill,
-)
+from attnres_ref.inference.prefill import peak_elements, prefill
 from attnres_ref.inference.two_phase import TwoPhase
 from attnres_ref.model import RoPE
 from attnres_ref.streams import STREAMS
@@ -90,6 +86,9 @@ def test_the_twin_shares_weights_and_leaves_the_model_alone():
     assert {p.data_ptr() for p in twin.parameters()} <= own
     assert list(model.state_dict()) == names
     assert torch.equal(torch.get_rng_state(), state)
+    assert isinstance(twin.stream, TwoPhase)
+    prenorm = MODELS["prenorm"]()
+    assert with_cache(prenorm).stream is prenorm.stream
 
 
 @pytest.mark.parametrize("S", [0, 3])
@@ -179,7 +178,7 @@ BAD = {
     "tokens has shape .2, 0.: .*at least one token": dict(tokens=tokens_of(0)),
     "tokens has shape .3.": dict(tokens=tokens_of(3)[0, :3]),
     "tokens has dtype torch.int32": dict(tokens=tokens_of(3).int()),
-    "tokens holds values from 99": dict(tokens=torch.full((1, 3), 99)),
+    "tokens holds values from 0 to 99": dict(tokens=torch.tensor([[0] * 9 + [99]])),
     "n_new is -1": dict(n_new=-1),
     "temperature is -0.5: choose 0 .greedy. or more": dict(temperature=-0.5),
     "temperature is nan": dict(temperature=float("nan")),
@@ -230,10 +229,3 @@ def test_bad_shards_and_chunks_are_named(options):
     (name,) = options
     with pytest.raises(ValueError, match=f"{name} is 0"):
         prefill(model_of(4, 2), tokens_of(3), **options)
-
-
-def test_a_stream_in_shards_is_still_a_stream():
-    model, tokens = model_of(6, 3, T=10), tokens_of(10)
-    expected = model(tokens)
-    model.stream = Sharded(model.stream, 3)
-    torch.testing.assert_close(model(tokens), expected, rtol=0, atol=1e-12)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import statistics
 from types import SimpleNamespace
 
@@ -12,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnres_ref import LM, LMConfig, train, two_phase_forward
-from attnres_ref.hybrid.kda import KDA, decayed_products, kda_chunked, kda_recurrent
-from attnres_ref.hybrid.layers import MoE
+from attnres_ref.hybrid.kda import KDA, ForgetGate, kda_chunked, kda_recurrent
+from attnres_ref.hybrid.layers import MLA, Expert, MoE
 from attnres_ref.hybrid.routing import router_statistics
 from attnres_ref.inference.generation import (
     CachedMixer,
@@ -108,18 +109,6 @@ def test_strong_decay_stays_finite_in_float32():
     torch.testing.assert_close(o.double(), exact, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("C", [1, 2, 8])
-def test_decayed_products_are_the_sum_that_they_say(C):
-    x, k, _, g, _, _ = kda_inputs(C, strength=2.0)
-    G = g.cumsum(-2)
-    expected = torch.zeros(2, 2, C, C, dtype=torch.float64)
-    for t in range(C):
-        for s in range(t + 1):
-            decay = (G[..., t, :] - G[..., s, :]).exp()
-            expected[..., t, s] = (x[..., t, :] * decay * k[..., s, :]).sum(-1)
-    torch.testing.assert_close(decayed_products(x, k, G), expected)
-
-
 @pytest.mark.parametrize("kda", [kda_recurrent, kda_chunked])
 def test_without_forgetting_it_is_the_delta_rule(kda):
     """g = 0, beta = 1: what was written last under a key is what the key reads."""
@@ -147,16 +136,47 @@ def test_a_key_channel_forgets_alone(kda):
     torch.testing.assert_close(left, g.sum(2).exp().unsqueeze(-1) * state)
 
 
+def test_a_kda_layer_by_hand():
+    """The head's norm divides by the size of a query; without it, the queries show too."""
+    layer, h = KDA(LMConfig(**SIZE)).double(), states()
+    layer.head_norm = torch.nn.Identity()
+    x, heads = layer.norm(h), lambda y: y.unflatten(-1, (2, -1)).transpose(1, 2)
+    past = F.pad(layer.qkv(x), (0, 0, 3, 0))                      # nothing came before
+    seen = sum(past[:, i : i + 12] * layer.conv[:, i] for i in range(4))
+    q, k, v = heads(seen * seen.sigmoid()).split(8, dim=-1)
+    q, k = (y / y.norm(dim=-1, keepdim=True) for y in (q, k))
+    q, beta, gate = q / 8**0.5, layer.beta(x).mT.sigmoid(), layer.forget
+    rate = heads(F.softplus(gate.low_rank(x) + gate.bias))
+    o, _ = kda_recurrent(q, k, v, -gate.A.exp().view(2, 1, 1) * rate, beta)
+    o = o * heads(layer.gate(x)).sigmoid()
+    torch.testing.assert_close(layer(h), layer.out(o.transpose(1, 2).flatten(2)))
+
+
 def test_kdas_rates_start_where_they_should_and_never_decay():
     model = build()
     layer = model.layers[0]
     gate = layer.forget
-    assert ((gate.A.exp() >= 1) & (gate.A.exp() <= 16)).all()
-    start = F.softplus(gate.bias)
-    assert ((start > 0.999e-3) & (start < 0.1001)).all() and start.std() > 0.005
+    many = ForgetGate(LMConfig(d_model=2048, n_heads=1024))
+    log_start, speed = F.softplus(many.bias).log(), many.A.exp()
+    for x, low, high in ((log_start, math.log(1e-3), math.log(1e-1)), (speed, 1, 16)):
+        found = [x.min().item(), x.max().item()]
+        assert found == pytest.approx([low, high], abs=(high - low) / 200)
     groups = make_optimizer(model, RECIPE).param_groups
     by_id = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert by_id[id(gate.A)] == by_id[id(gate.bias)] == 0 < by_id[id(layer.conv)]
+
+
+def test_an_expert_by_hand():
+    f, x = Expert(LMConfig(**SIZE)).double(), states()
+    torch.testing.assert_close(f(x), f.out(f.gate(x) * f.gate(x).sigmoid() * f.up(x)))
+
+
+def test_widths_are_rounded_up():
+    config = LMConfig(d_model=22, n_heads=1, experts_per_token=2)
+    assert Expert(config).gate.out_features == 24                 # a third of 64 is 21.3
+    assert MLA(config).down.out_features == 6                     # a quarter of 22 is 5.5
+    layer = KDA(LMConfig(**SIZE))
+    assert [maps[0].out_features for maps in (layer.gate, layer.forget.low_rank)] == [8, 8]
 
 
 # ---- Mixtures --------------------------------------------------------------------------
@@ -219,31 +239,16 @@ def test_no_token_is_dropped(crowded):
     assert not crowded or layer.load.tolist() == [0.5, 0.5, 0, 0]
 
 
-def test_the_bias_chooses_and_does_not_weigh():
-    layer, h = mixture(n_experts=4, experts_per_token=4), states()
-    before = layer(h)
-    layer.bias += torch.tensor([5.0, 0.0, -3.0, 1.0])
-    torch.testing.assert_close(layer(h), before)                  # all are chosen anyway
-    sparse = mixture()
-    before = sparse(h)
-    sparse.bias += torch.tensor([5.0, 0.0, 0.0, 0.0])
-    assert (sparse(h) - before).abs().max() > 1e-3
-    assert (sparse.route(sparse.norm(h).flatten(0, 1))[0] == 0).any(-1).all()
-
-
-def test_a_head_forgets_at_its_own_speed():
-    gate = build().layers[0].forget
-    forgotten = -gate(torch.zeros(1, 1, 16))[0, 0]
-    speed = gate.A.exp().repeat_interleave(8)
-    torch.testing.assert_close(forgotten, speed * F.softplus(gate.bias))
-
-
-def test_balancing_favours_the_idle():
+def test_balancing_favours_the_idle_of_all_processes(monkeypatch):
     layer = mixture()
     layer.bias.zero_()
     layer.load = torch.tensor([0.5, 0.25, 0.25, 0.0])
     layer.balance()
     assert layer.bias.tolist() == pytest.approx([-0.01, 0, 0, 0.01])
+    others = SimpleNamespace(mean=lambda load: load.flip(0))      # theirs are mine reversed
+    monkeypatch.setattr("attnres_ref.hybrid.layers.Processes", lambda: others)
+    layer.balance()
+    assert layer.bias.tolist() == pytest.approx([0, 0, 0, 0])
 
 
 def test_only_a_training_step_moves_the_bias():
@@ -406,17 +411,6 @@ def test_router_statistics_are_json_and_right():
     load = found["expert_load"][1]
     expected = statistics.pstdev(load) / statistics.mean(load)
     assert found["load_variation"][1] == pytest.approx(expected)
-
-
-def test_processes_balance_their_mean_load(monkeypatch):
-    layer = mixture()
-    layer.bias.zero_()
-    layer.load = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    everywhere = torch.tensor([0.1, 0.3, 0.3, 0.3])
-    group = SimpleNamespace(mean=lambda load: everywhere)
-    monkeypatch.setattr("attnres_ref.hybrid.layers.Processes", lambda: group)
-    layer.balance()
-    assert layer.bias.tolist() == pytest.approx([0.01, -0.01, -0.01, -0.01])
 
 
 def test_a_pattern_is_repeated_and_cut():

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import attnres_kernels
 import attnres_ref
+from attnres_kernels import launch
 from attnres_kernels.bench.model import KernelPhases
 from attnres_kernels.depth import read_op
 from attnres_kernels.phases import phase_one_op, phase_two_op
@@ -127,12 +129,16 @@ def test_a_zero_query_reads_the_mean():
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-7])
 def test_eps_counts_for_tiny_sources(eps):
-    query, weight, _, sources = draw(6, 3, 48, 7)
-    inputs = query, weight, None, [1e-3 * v for v in sources]   # mean square about 1e-6
-    with_eps = lambda package: lambda q, w, _, *v: package.depth_attention(q, v, w, eps)
-    ours = results(with_eps(attnres_kernels), *inputs, torch.float32)
-    exact = results(with_eps(attnres_ref), *inputs, torch.float64)
-    for a, b in zip(ours, exact, strict=True):
+    query, weight, gain, sources = draw(6, 3, 48, 7)
+    inputs = query, weight, gain, [1e-3 * v for v in sources]   # mean square about 1e-6
+    fused = lambda q, w, gain, *v: attnres_kernels.depth_attention(
+        q, v, w, eps, out_norm_weight=gain, out_eps=3 * eps
+    )
+    composed = lambda q, w, gain, *v: F.rms_norm(
+        attnres_ref.depth_attention(q, v, w, eps), (48,), gain, 3 * eps
+    )
+    exact = results(composed, *inputs, torch.float64)
+    for a, b in zip(results(fused, *inputs, torch.float32), exact, strict=True):
         assert_close(a, b)
 
 
@@ -179,10 +185,50 @@ def test_leading_dimensions_are_kept_and_sources_may_start_anywhere():
     flat = torch.cat([v.flatten() for v in sources])
     odd = torch.empty(flat.numel() + 1, device=DEVICE)[1:].copy_(flat)   # 4 bytes off
     shifted = list(odd.view(3, 2, 3, 48))
+    assert all(v.data_ptr() % 16 == 0 for v in launch.padded(shifted))
     for given_ in (sources, shifted):
         h = attnres_kernels.depth_attention(query, given_, weight)
         assert h.shape == (2, 3, 48)
         torch.testing.assert_close(h, attnres_ref.depth_attention(query, sources, weight))
+
+
+def strided(x):
+    """The same numbers, each with a stranger behind it."""
+    return torch.stack([x, -x], -1)[..., 0]
+
+
+def test_what_is_strided_reads_as_if_it_were_not():
+    query, _, gain, (newest, *sources) = draw(9, 4, 48, 8)
+    inputs = strided(query), None, strided(gain), sources
+    exact = results(composed, *inputs, torch.float64)
+    for a, b in zip(results(fused, *inputs, torch.float32), exact, strict=True):
+        assert_close(a, b)
+
+    def two_phases(view):
+        *_, first = attnres_kernels.phase_one(view(torch.stack([gain, query])), sources)
+        return attnres_kernels.phase_two(
+            two_phase.Read(*map(view, first)), view(query), [view(sources[0])],
+            output=view(newest), out_norm_weight=view(gain),
+        )
+
+    assert all(map(torch.equal, two_phases(strided), two_phases(torch.clone)))
+
+
+def test_no_more_programs_than_tokens(monkeypatch):
+    card = SimpleNamespace(multi_processor_count=100)
+    monkeypatch.setattr(launch, "interpreting", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    assert [launch.n_programs(n, "cuda", num_warps=4) for n in (3, 10**6)] == [3, 400]
+
+
+def test_phase_two_reads_the_partial_sum_as_it_is_stored():
+    """Rounded: later layers see no other. The query would feel the lost last bit."""
+    one = torch.ones(1, 16, dtype=torch.float16, device=DEVICE)
+    query, newest = torch.zeros(16, device=DEVICE), torch.zeros_like(one)
+    query[:2], newest[0, 0] = torch.tensor([1e4, -1e4]), 2**-12
+    first = two_phase.Read(0 * one, torch.zeros(1, 1, device=DEVICE))
+    h, grown = attnres_kernels.phase_two(first, query, [one], output=newest)
+    assert torch.equal(grown, one) and torch.equal(h, one / 2)
 
 
 def test_the_compiled_branches_of_helpers_agree(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attnres_ref import LM, LMConfig
-from attnres_ref.model import RoPE, generate
+from attnres_ref.model import MLP, Attention, generate
 from attnres_ref.study.probes import trace
 
 SIZE = dict(vocab_size=17, d_model=16, n_layers=5, n_heads=2, context=8, block_size=2)
@@ -58,10 +58,18 @@ def test_same_seed_gives_the_same_weights_whatever_the_residual():
 
 
 def test_initial_standard_deviations():
-    plain, scaled = (build(d_model=128, scaled_init=s).layers[1] for s in (False, True))
-    assert plain.up.weight.std().item() == pytest.approx(128**-0.5, rel=0.02)
-    torch.testing.assert_close(scaled.out.weight, plain.out.weight / 5**0.5)
-    assert torch.equal(scaled.up.weight, plain.up.weight)
+    """1 / sqrt(inputs) for every matrix; only the way back into the stream is scaled."""
+    size = dict(d_model=128, vocab_size=256)
+    plain, scaled = (build(scaled_init=scaled, **size) for scaled in (False, True))
+    others = dict(scaled.named_parameters())
+    for name, weight in plain.named_parameters():
+        if weight.dim() == 1:
+            assert (weight == 1).all() or "stream" in name
+        elif "stream" not in name:
+            scale = weight.std().item() * weight.shape[1] ** 0.5
+            assert scale == pytest.approx(1, rel=0.02), name
+            smaller = 5**-0.5 if name.endswith(".out.weight") else 1
+            torch.testing.assert_close(others[name], smaller * weight)
 
 
 def test_tied_head_is_one_matrix():
@@ -71,19 +79,31 @@ def test_tied_head_is_one_matrix():
     assert sum(p.numel() for p in model.parameters()) == n_untied - 17 * 16
 
 
-def test_rope_scores_depend_on_the_distance_only():
-    rope = RoPE(LMConfig(d_model=16, n_heads=2, context=32)).double()
-    q, k = torch.randn(
-        2, 1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
-    )
-    turned_q, turned_k = rope(q.expand(32, 8)), rope(k.expand(32, 8))
-    scores = turned_q @ turned_k.T
-    for distance in (0, 1, 7):
-        diagonal = scores.diagonal(-distance)
-        torch.testing.assert_close(
-            diagonal, diagonal[:1].expand_as(diagonal), atol=1e-6, rtol=0
-        )
-    assert scores[1, 0] != pytest.approx(scores[0, 0].item(), abs=1e-3)
+def turned(x, base):
+    """RoPE in complex numbers: x [..., T, d], its halves the real and imaginary parts."""
+    T, d = x.shape[-2:]
+    angle = torch.outer(torch.arange(T), base ** (-2 * torch.arange(d // 2) / d)).double()
+    z = torch.complex(*x.chunk(2, dim=-1)) * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat([z.real, z.imag], dim=-1)
+
+
+def test_attention_by_hand():
+    layer = Attention(LMConfig(**SIZE, rope_base=100.0)).double()
+    h = torch.randn(2, 8, 16, dtype=torch.float64)
+    parts = layer.qkv(layer.norm(h)).chunk(3, dim=-1)
+    q, k, v = (x.unflatten(-1, (2, 8)).transpose(1, 2) for x in parts)
+    scores = turned(q, 100.0) @ turned(k, 100.0).mT / 8**0.5
+    later = torch.ones(8, 8, dtype=torch.bool).triu(1)
+    mixed = scores.masked_fill(later, -torch.inf).softmax(-1) @ v
+    expected = layer.out(mixed.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(layer(h), expected, rtol=0, atol=1e-6)
+
+
+def test_swiglu_by_hand():
+    layer, h = MLP(LMConfig(**SIZE)).double(), torch.randn(2, 8, 16).double()
+    assert layer.up.out_features == 48                            # 8/3 of 16 is 42.7
+    gate, up = layer.gate(layer.norm(h)), layer.up(layer.norm(h))
+    torch.testing.assert_close(layer(h), layer.out(gate * gate.sigmoid() * up))
 
 
 @pytest.mark.filterwarnings("error")
@@ -116,6 +136,8 @@ def test_generate_continues_the_prompt_past_the_context():
     out = generate(model, prompt, n_new=9)
     assert out.shape == (2, 12) and torch.equal(out[:, :3], prompt)
     assert torch.equal(generate(model, prompt, n_new=0), prompt)
+    likeliest = model(out[:, -8:])[:, -1].argmax(-1)              # of its last 8 tokens
+    assert torch.equal(generate(model, out, 1, temperature=1e-6)[:, -1], likeliest)
 
 
 def test_generate_samples_from_the_models_distribution():

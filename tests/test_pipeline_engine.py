@@ -34,8 +34,10 @@ def test_every_mode_equals_one_process(n_ranks):
     cases = [dict(layout=layout, n_microbatches=4, **SMALL) for layout in layouts]
     forgetful = [dict(case, store=ForgetfulStore) for case in cases[-3:]]
     several = dict(cases[-1], n_microbatches=2 * n_ranks, steps=3)
+    astray = dict(several, store=ForgetfulStore)
     hybrid = dict(cases[-1], layers="kda,moe,mla,moe")
-    results = launch(comparisons, n_ranks, [*cases, *forgetful, hybrid, several])[0]
+    cases += [*forgetful, hybrid, several, astray]
+    results = launch(comparisons, n_ranks, cases)[0]
 
     for layout, result in zip(layouts, results):
         assert result.loss_difference <= 1e-12, layout
@@ -47,7 +49,7 @@ def test_every_mode_equals_one_process(n_ranks):
         assert result.peak_tensors == simulate(layout, 4).peak_tensors, layout
 
     # The mutation: no gradient comes back from the store. The loss cannot tell.
-    *wrong_ones, hybrid, several = results[len(cases) :]
+    *wrong_ones, hybrid, several, astray = results[len(layouts) :]
     for mode, result in zip(MODES, wrong_ones, strict=True):
         assert result.loss_difference <= 1e-12, mode
         assert (result.gradient_difference > 1e-3) == (mode != "naive"), mode
@@ -59,6 +61,10 @@ def test_every_mode_equals_one_process(n_ranks):
 
     assert len(set(several.losses)) == 3
     assert several.loss_difference <= 1e-12 and several.gradient_difference <= 1e-9
+    once = results[len(layouts) - 1]                   # one step of four micro-batches
+    assert several.forward == several.backward == once.forward
+    assert several.n_bytes == [n_ranks // 2 * count for count in once.n_bytes]
+    assert astray.loss_difference > 1e-6               # from the second step on
 
 
 def test_what_cannot_work_is_refused():
@@ -72,6 +78,7 @@ def test_what_cannot_work_is_refused():
         "the layout's n_layers is 12, the model's is 8",
         "the layout's block_size is 4, the model's is 2",
         "the model's stream is PreNorm",
+        "the model's stream is OtherAttnRes",
         "tied_head is True",
     ]
     for sentence, part in zip(said[0], expected, strict=True):

@@ -129,21 +129,12 @@ def test_on_aligned_cuts_the_formulas_miss_only_the_embedding():
         assert everything == tighter * blocks_per_chunk + n_ranks - 1
 
 
-def test_the_peak_falls_from_all_chunks_to_one_round_of_ranks():
-    for shape in SHAPES:
-        n_ranks, n_virtual, n_layers, block_size = shape
-        blocks_per_chunk = n_layers / block_size / (n_ranks * n_virtual)
-        naive, cached = (Layout(*shape, mode) for mode in ("naive", "received"))
-        assert naive.n_tensors(naive.n_chunks - 2) >= naive.completed(naive.n_chunks - 2)
-        news = (n_ranks + 1) * blocks_per_chunk    # of P chunks, and the one since then
-        assert max(map(cached.n_tensors, cached.transitions)) <= news + 3
-
-
 @pytest.mark.parametrize(
     "fields, message",
     [
         (dict(n_ranks=0), "n_ranks is 0"),
         (dict(n_virtual=0), "n_virtual is 0"),
+        (dict(n_virtual=1.5), "n_virtual is 1.5: it must be a whole number"),
         (dict(block_size=0), "block_size is 0: choose 1"),
         (dict(block_size=9), "block_size is 9"),
         (dict(n_layers=7), "8 chunks for n_layers = 7"),

@@ -1,6 +1,8 @@
 """The simulated schedule: exact where a formula exists, causal everywhere."""
 
+import math
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -46,6 +48,10 @@ def test_a_job_by_hand():
     assert job.simulate(block_size=2).makespan == 246
     assert job.simulate().makespan == 226                  # PreNorm: one tensor each way
     assert job.overhead(2, "naive") == 246 / 226 - 1
+    assert (Job.latency, Job.n_bytes) == (1e-5, 2)         # ten microseconds, and bf16
+    for name, fault in (("n_ranks", 0), ("flops", 0.0), ("bandwidth", math.nan)):
+        with pytest.raises(ValueError, match=f"{name} is {fault}: it must be"):
+            replace(job, **{name: fault})
 
 
 @st.composite
@@ -123,9 +129,11 @@ def test_schedules_that_split_the_backward_are_refused(name):
     "arguments, message",
     [
         (dict(n_microbatches=0), "n_microbatches is 0"),
+        (dict(n_microbatches=8.0), "n_microbatches is 8.0: it must be a whole number"),
         (dict(n_microbatches=9), "number of microbatches"),
         (dict(n_microbatches=8, per_tensor=-1), "per_tensor is -1"),
         (dict(n_microbatches=8, forward=-1), "forward is -1"),
+        (dict(n_microbatches=8, latency=math.nan), "latency is nan"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments, message):

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from attnres_ref.streams import STREAMS
 from attnres_ref.study import paper
 from attnres_ref.study.scaling import (
-    PFLOP_S_DAY,
     PowerLaw,
     bootstrap,
     compute,
     fit,
     local_exponents,
+    lowest,
     multiplier,
     resampled,
     shape,
@@ -57,18 +57,16 @@ def test_fit_is_in_log_space():
     "losses, message",
     [
         ({1.0: [2.0, 2.1]}, "has 1 sizes"),
+        ({1.0: [2.0], 2.0: []}, "has 1 sizes"),
         ({1.0: [2.0], 0.0: [1.0]}, "not above 0"),
-        ({1.0: [2.0], 2.0: [math.nan]}, "not above 0"),
+        ({1.0: [2.0], 2.0: [-1.0]}, "not above 0"),
+        ({1.0: [2.0], 2.0: [1.0, math.nan]}, "losses holds nan"),
+        ({1.0: [2.0], math.inf: [1.0]}, "losses holds inf"),
     ],
 )
 def test_fit_refuses(losses, message):
     with pytest.raises(ValueError, match=message):
         fit(losses)
-
-
-def test_a_law_is_inverted():
-    law = PowerLaw(1.9, 0.06)
-    assert law.compute(law(5.6)) == pytest.approx(5.6)
 
 
 def test_local_exponents_show_a_bend():
@@ -109,6 +107,7 @@ def test_resampled_seeds_stay_paired():
     assert high - low > 0.01
     again = next(resampled({"full": better}, 1, seed=0))["full"]
     assert {size: len(losses) for size, losses in again.items()} == dict.fromkeys(SIZES, 2)
+    assert again != next(resampled({"full": better}, 1, seed=1))["full"]
 
 
 def test_widened_seeds_have_the_spread_that_their_mean_should_have():
@@ -117,12 +116,30 @@ def test_widened_seeds_have_the_spread_that_their_mean_should_have():
     assert sum(x * x for x in widened([-1.0, 0.0, 1.0])) / 3 == pytest.approx(1.0)
 
 
-def test_bootstrap_refuses_unpaired_or_single_seeds():
-    runs = made_up(PowerLaw(2.0, 0.06))
-    with pytest.raises(ValueError, match="every residual the same"):
-        bootstrap({"full": {1.0: [1.0, 1.1]}, "prenorm": runs}, len)
-    with pytest.raises(ValueError, match="two or more"):
-        bootstrap({"full": {1.0: [1.0]}}, len)
+def test_the_interval_leaves_out_a_fortieth_at_each_end():
+    numbers, runs = iter(range(1, 1000)), {"full": made_up(PowerLaw(2.0, 0.06))}
+    assert bootstrap(runs, lambda s: next(numbers), 999) == (25, 975)
+
+
+@pytest.mark.parametrize(
+    "sweep, statistic, message",
+    [
+        ({"full": {1.0: [1, 2]}, "prenorm": {2.0: [1, 2]}}, len, "every residual the same"),
+        ({"full": {1.0: [1, 2], 2.0: [1]}}, len, "two or more"),
+        ({}, len, "seeds by size are {}"),
+        ({"full": {1.0: [1, math.nan]}}, len, "sweep holds nan"),
+        ({"full": {1.0: [1, 2]}}, lambda s: math.inf, "statistic holds inf"),
+    ],
+)
+def test_bootstrap_refuses(sweep, statistic, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap(sweep, statistic)
+
+
+def test_the_lowest_size_goes_by_its_mean():
+    assert lowest({3.0: [1.0, 4.0], 2.0: [2.0, 2.0]}) == 2.0
+    with pytest.raises(ValueError, match="losses holds nan"):
+        lowest({1.0: [math.nan], 2.0: [1.0]})
 
 
 def record(residual, seed, loss, d_model=24, n_layers=6):
@@ -135,12 +152,13 @@ def record(residual, seed, loss, d_model=24, n_layers=6):
 def test_recorded_runs_are_read():
     smallest = record("full", 0, 2.5)
     assert tokens(smallest) == 81 * 8 * 128
-    assert compute(smallest) * PFLOP_S_DAY == 6 * (6 * 24**2 * 6) * 81 * 1024
+    assert compute(smallest) * 8.64e19 == 6 * (6 * 24**2 * 6) * 81 * 1024
     assert shape(smallest) == 8
     runs = [record("full", 1, 2.1), record("prenorm", 0, 2.4), record("full", 0, 2.0),
-            record("full", 0, 1.9, d_model=32)]
+            record("full", 2, 2.7, d_model=16)]
     found = sweep(runs, shape)
-    assert found == {"full": {8: [2.0, 2.1], 32 / 3: [1.9]}, "prenorm": {8: [2.4]}}
+    assert found == {"full": {8: [2.0, 2.1], 16 / 3: [2.7]}, "prenorm": {8: [2.4]}}
+    assert [*found["full"]] == [16 / 3, 8]                    # from the smallest
 
 
 def test_table_4_goes_by_names_that_exist():

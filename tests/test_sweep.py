@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from attnres_ref import LM
 from attnres_ref.study.sweep import Trial, run_trial
-from small import MODEL, RECIPE, corpus
+from small import MODEL, RECIPE, corpus, whole_run
 
 
 def test_a_finished_trial_is_read_back(tmp_path):
@@ -29,5 +30,9 @@ def test_a_trial_is_observed_from_its_untrained_model_on(tmp_path):
     assert [step for step, _ in record["observed"]] == [0, 5, 10, 12]
     assert record["observed"][-1][1]["first_weight"] == record["first_weight"]
     assert len({values["first_weight"] for _, values in record["observed"]}) == 4
+    metrics = whole_run()[0].metrics
+    assert record["train_curve"] == pytest.approx([m["loss"] for m in metrics], abs=5e-5)
+    losses = [m["val_loss"] for m in metrics if "val_loss" in m]
+    assert [loss for _, loss in record["val_curve"]] == pytest.approx(losses, abs=5e-6)
     # Read back, not trained again: the same record.
     assert run_trial(Trial("a", MODEL, RECIPE), corpus(), tmp_path, observe) == record

@@ -104,7 +104,7 @@ def test_half_precision_joins_in_float32():
     state = stream.begin(torch.randn(1, 2, 8, dtype=torch.bfloat16))
     state = stream.write(state, 0, torch.randn(1, 2, 8, dtype=torch.bfloat16))
     assert state.reads[1].mean.dtype == torch.float32
-    assert stream.read(state, 1).dtype == torch.bfloat16
+    assert stream.read(state, 0).dtype == stream.read(state, 1).dtype == torch.bfloat16
     torch.testing.assert_close(stream.read(state, 1), stream.stream.read(state.depth, 1))
 
 
@@ -326,6 +326,11 @@ def test_a_stream_that_reads_in_another_way_is_refused():
 def test_group_size_out_of_range_is_named(group_size):
     with pytest.raises(ValueError, match=f"group_size is {group_size}.*n_layers = 6"):
         two_phase_forward(model_of(6, 0), tokens_of(5), group_size)
+
+
+@pytest.mark.parametrize("L, S, expected", [(7, 3, 3), (7, 0, 3), (16, 0, 4), (1, 0, 1)])
+def test_groups_are_blocks_or_about_the_root_of_the_depth(L, S, expected):
+    assert TwoPhase(model_of(L, S).stream).group_size == expected
 
 
 def test_the_models_own_stream_is_back_after_an_error():

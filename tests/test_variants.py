@@ -5,13 +5,14 @@ import torch
 import torch.nn.functional as F
 
 from attnres_ref import LM, LMConfig, depth_attention
-from attnres_ref.streams import STREAMS
+from attnres_ref.streams import STREAMS, Depth
 from attnres_ref.study.mixing import mixing_matrix
 from attnres_ref.study.probes import trace
 from attnres_ref.variants import (
     HyperConnections,
     Multihead,
     SlidingWindow,
+    mix,
     raw_key_attention,
     sigmoid_attention,
 )
@@ -94,25 +95,27 @@ def test_one_depth_head_is_full_attnres_and_more_attend_apart():
     assert (heads == heads[:, :1]).all() and len(heads[:, 0].unique()) == 4
 
 
-def test_an_input_dependent_query_changes_with_the_latest_source():
-    """With a fixed query the odds between two sources are their own affair; with a query
-    made from the latest source they depend on that one."""
+def test_an_input_dependent_query_is_the_learned_one_plus_a_projection():
+    stream, sources = build("input_query", 0.5).stream, torch.randn(3, 2, 16).double()
+    keys, layer = F.rms_norm(sources, (16,)), 2
+    query = stream.queries[layer] + F.linear(keys[-1], stream.projections[layer])
+    scores = (keys * query * (1 + stream.queries_norm[layer])).sum(-1, keepdim=True)
+    expected = (scores.softmax(0) * sources).sum(0)
+    torch.testing.assert_close(stream.read(Depth(tuple(sources)), layer), expected)
 
-    def odds(residual):
-        stream = build(residual, 0.5).stream
-        sources = torch.zeros(3, 2, 16, dtype=torch.float64)          # of two tokens
-        sources[0, :, 0], sources[1, :, 1] = 1.0, 1.0                 # the same two sources
-        sources[2, :, 2:] = torch.randn(2, 14)                        # and another latest
-        state = stream.begin(sources[0])
-        for layer in (0, 1):
-            state = stream.write(state, layer, sources[1 + layer])
-        h = stream.read(state, 2)
-        return (h[:, 0] / h[:, 1]).tolist()
 
-    first, second = odds("full")
-    assert first == pytest.approx(second)
-    first, second = odds("input_query")
-    assert abs(first - second) > 1e-3
+def test_a_mix_is_stored_as_its_sources_are():
+    sources = torch.tensor([[1.0], [1 / 256]], dtype=torch.bfloat16)
+    mixed = mix(torch.ones(2), [sources, sources])
+    assert mixed.dtype == torch.bfloat16 and torch.equal(mixed, 2 * sources)
+
+
+@pytest.mark.parametrize("residual, shape", [("highway", (16,)), ("mhc", (3, 16))])
+def test_a_gate_feels_the_direction_of_its_content_not_the_size(residual, shape):
+    gate = build(residual, 0.5).stream.gate
+    state = torch.randn(2, 5, *shape, dtype=torch.float64)
+    torch.testing.assert_close(gate(100 * state, 3), gate(state, 3))
+    assert (gate(-state, 3) - gate(state, 3)).abs().max() > 1e-3
 
 
 def test_static_mixing_is_the_same_for_every_token():
@@ -142,6 +145,7 @@ def test_a_scale_of_one_is_prenorm(residual):
 
 
 def test_layerscale_weighs_an_output_by_its_scale():
+    assert (build("layerscale").stream.scale - 0.1).abs().max() < 1e-8
     model = build("layerscale", 0.5)
     M = mixing_matrix(model, TOKENS)
     assert torch.equal(M[-1, 1:, 0, 0], model.stream.scale)           # [L, d]
@@ -158,7 +162,9 @@ def test_highway_rows_sum_to_one(noise):
 @pytest.mark.parametrize("n_streams", [1, 2, 4])
 def test_mhc_transitions_are_doubly_stochastic(n_streams):
     stream = build("mhc", 0.5, n_streams=n_streams).stream
-    matrices = stream.gate(torch.randn(2, 5, n_streams, 16, dtype=torch.float64), 3)
+    state = torch.randn(2, 5, n_streams, 16, dtype=torch.float64)
+    matrices = stream.gate(state, 3)
+    torch.testing.assert_close(stream.gate(state.flip(2), 3), matrices)    # of their mean
     assert matrices.shape == (2, 5, n_streams, n_streams) and (matrices >= 0).all()
     assert (matrices.sum(-1) - 1).abs().max() < 1e-12
     assert (matrices.sum(-2) - 1).abs().max() < 1e-12
@@ -169,6 +175,7 @@ def test_mhc_starts_near_the_identity_and_breaks_the_symmetry_of_its_streams():
     stream = model.stream
     start = stream.gate(torch.randn(1, 3, 16, dtype=torch.float64), 0)
     assert (start - torch.eye(3)).abs().max() < 0.05
+    assert stream.reads.argmax(1).tolist() == [layer % 3 for layer in range(9)]
     F.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten()).backward()
     assert len(stream.writes.grad[2].unique()) == 3
 

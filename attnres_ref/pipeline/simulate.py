@@ -76,13 +76,13 @@ def simulate(
     [B, T, d] tensor in this time; latency: added to every message. There is one link for
     each direction between two ranks. With free links the makespan is exactly
     (M V + P - 1) (forward + backward) where P divides the M micro-batches.
-    Raises ValueError for a negative time or a number of micro-batches that the schedule
-    cannot run.
+    Raises ValueError for a time that is negative or not finite, and for a number of
+    micro-batches that the schedule cannot run.
     """
     for name, value in (("forward", forward), ("backward", backward),
                         ("per_tensor", per_tensor), ("latency", latency)):
         if not isinstance(value, Real) or not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value}: a time must be at least 0")
+            raise ValueError(f"{name} is {value}: a time must be finite and at least 0")
     orders = order(layout.n_ranks, layout.n_virtual, n_microbatches)
     todo = {rank: list(reversed(actions)) for rank, actions in orders.items()}
     arrived = {Action("F", 0, m): 0.0 for m in range(n_microbatches)}
@@ -134,7 +134,7 @@ def peaks(layout: Layout, spans: list[Span]) -> list[int]:
     return peak
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64, typed=True)     # 4.0 is not 4 micro-batches
 def order(
     n_ranks: int, n_virtual: int, n_microbatches: int, schedule=ScheduleInterleaved1F1B
 ) -> dict[int, tuple[Action, ...]]:
@@ -144,7 +144,9 @@ def order(
     splits the backward pass in two: the gradient of a kept block comes back in one piece.
     """
     if not is_whole(n_microbatches, 1):
-        raise ValueError(f"n_microbatches is {n_microbatches}: it must be at least 1")
+        raise ValueError(
+            f"n_microbatches is {n_microbatches!r}: it must be a whole number, at least 1"
+        )
     # All that a schedule asks of its stages before it runs.
     stub = SimpleNamespace(
         num_stages=n_ranks * n_virtual, group_size=n_ranks, group_rank=0, submod=None

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from statistics import mean, stdev
@@ -31,15 +31,25 @@ class Difference:
 
 def paired_difference(ours: Sequence[float], baseline: Sequence[float]) -> Difference:
     """Of losses that share a seed pairwise. Raises ValueError unless both have the
-    same number n of values, 2 <= n <= 10."""
+    same number n of values, 2 <= n <= 10, all finite."""
     if len(ours) != len(baseline) or not 2 <= len(ours) <= len(T_95) + 1:
         raise ValueError(
             f"ours has {len(ours)} values, baseline {len(baseline)}: "
             f"give both one value per seed, 2 to {len(T_95) + 1} seeds"
         )
+    check_finite("ours", ours)
+    check_finite("baseline", baseline)
     gaps = [a - b for a, b in zip(ours, baseline)]
     error = stdev(gaps) / math.sqrt(len(gaps))
     return Difference(mean(gaps), T_95[len(gaps) - 2] * error, len(gaps))
+
+
+def check_finite(name: str, numbers: Iterable[float]) -> None:
+    """Raise ValueError that names the argument: nan would pass through means and sorting,
+    and an inf through an interval, without a word."""
+    for number in numbers:
+        if not math.isfinite(number):
+            raise ValueError(f"{name} holds {number}: every number in it must be finite")
 
 
 def select(records: Sequence[dict], **fields) -> list[dict]:

@@ -8,11 +8,11 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import itemgetter
 from statistics import linear_regression, mean, quantiles
 
-from attnres_ref.study.compare import grouped, residual
+from attnres_ref.study.compare import check_finite, grouped, residual
 
 PFLOP_S_DAY = 1e15 * 24 * 60 * 60      # in FLOPs
 
@@ -37,13 +37,16 @@ class PowerLaw:
 def fit(losses: Losses) -> PowerLaw:
     """Least squares in log space: log L = log A - a log C over all seeds.
 
-    Raises ValueError for fewer than two sizes, or anything not above zero.
+    Raises ValueError for fewer than two sizes, or anything not finite and above zero.
     """
-    if len(losses) < 2:
-        raise ValueError(f"losses has {len(losses)} sizes: a line needs two or more")
-    if any(size <= 0 or not loss > 0 for size, loss in points(losses)):
+    runs = points(losses)
+    n_sizes = len({size for size, _ in runs})
+    if n_sizes < 2:
+        raise ValueError(f"losses has {n_sizes} sizes: a line needs two or more")
+    check_finite("losses", chain.from_iterable(runs))
+    if min(map(min, runs)) <= 0:
         raise ValueError("losses holds a size or loss not above 0: it has no logarithm")
-    logs = [(math.log(size), math.log(loss)) for size, loss in points(losses)]
+    logs = [(math.log(size), math.log(loss)) for size, loss in runs]
     slope, intercept = linear_regression(*zip(*logs))
     return PowerLaw(math.exp(intercept), -slope)
 
@@ -70,16 +73,20 @@ def bootstrap(
     small, by a factor of 1.4 for two seeds. The interval knows of seeds only, not of
     the form of the law, and few seeds make it short: with two at five sizes it held
     the exponent of made-up runs 86 times in 100. Raises ValueError unless all residuals
-    have the same sizes, with two or more seeds each.
+    have the same sizes, with two or more seeds each, and all numbers are finite.
     """
     counts = {name: {size: len(seeds) for size, seeds in losses.items()}
               for name, losses in sweep.items()}
-    first = next(iter(counts.values()))
-    if any(count != first for count in counts.values()) or min(first.values()) < 2:
+    first = next(iter(counts.values()), {})
+    alike = all(count == first for count in counts.values())
+    if not alike or min(first.values(), default=0) < 2:
         raise ValueError(
             f"seeds by size are {counts}: give every residual the same, two or more"
         )
+    for losses in sweep.values():
+        check_finite("sweep", chain.from_iterable(points(losses)))
     values = [statistic(again) for again in resampled(sweep, resamples, seed)]
+    check_finite("statistic", values)
     cuts = quantiles(values, n=40)                 # 2.5 %, 5 %, ..., 97.5 %
     return cuts[0], cuts[-1]
 
@@ -104,11 +111,13 @@ def widened(seeds: Sequence[float]) -> list[float]:
 
 def lowest(losses: Losses) -> float:
     """The size of lowest mean loss."""
-    return min(losses, key=lambda size: mean(losses[size]))
+    average = means(losses)
+    return min(average, key=average.get)
 
 
 def means(losses: Losses) -> dict[float, float]:
-    """Size -> mean loss, from the smallest size."""
+    """Size -> mean loss, from the smallest size. Raises ValueError for inf and nan."""
+    check_finite("losses", chain.from_iterable(points(losses)))
     return {size: mean(seeds) for size, seeds in sorted(losses.items())}
 
 
