@@ -1,9 +1,12 @@
 """Training on two processes is the run of one process, with its batches shared out."""
 
 import json
+import socket
+from datetime import timedelta
 
 import pytest
 import torch
+import torch.distributed as dist
 
 import ranks
 from attnres_ref.pipeline.launch import launch
@@ -55,8 +58,8 @@ def test_an_error_of_the_writing_rank_reaches_all(both):
 def test_the_parts():
     first, second = launch(ranks.odd_ends, 2)
     assert first["rows"] == [0, -1, -2] and second["rows"] == [-3, -4, -5]
-    for found in (first, second):
-        assert found["mean"] == 1.5
+    for rank, found in enumerate((first, second)):
+        assert found["mean"] == 1.5 and found["mine"] == 1 + rank
         assert found["stop"] == [True, False]
         assert found["first"] == "from 0"
         assert "batch_size is 5: 2 processes need a multiple of 2" in found["uneven"]
@@ -73,6 +76,42 @@ def test_one_process_is_left_alone(tmp_path):
     own = alone.own_rows(batch)
     assert all(torch.equal(ours, all_) for ours, all_ in zip(own, batch, strict=True))
     assert alone.any_of(True) and not alone.any_of(False)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Sets what a launcher says; for each name it leaves out, nothing is said."""
+    def say(**said):
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in said.items():
+            monkeypatch.setenv(name, value)
+
+    return say
+
+
+def test_a_single_process_of_another_launcher_is_left_alone(started):
+    started(RANK="0", WORLD_SIZE="1")
+    with distributed.process_group():
+        assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize("n_gpus, message", [(0, "MASTER_ADDR"), (2, "'LOCAL_RANK': None")])
+def test_what_a_launcher_left_out_is_named(started, monkeypatch, n_gpus, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    started(RANK="0", WORLD_SIZE="2")
+    with pytest.raises(ValueError, match=message), distributed.process_group():
+        pass
+
+
+def test_a_process_that_never_answers_is_not_waited_for_for_ever(started, monkeypatch):
+    monkeypatch.setattr(distributed, "TIMEOUT", timedelta(seconds=1))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    started(RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    late = pytest.raises(ConnectionError, match="not answered for 0:00:01")
+    with late, distributed.process_group():
+        pass
 
 
 def test_the_command_under_torchrun(tmp_path, capsys):

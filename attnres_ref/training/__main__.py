@@ -84,7 +84,7 @@ def train_as(options: dict) -> Run:
     model, recipe = size.lm(**given(LMConfig)), size.training(**given(TrainConfig))
     stream = STREAMS[model.residual](model, depth_attention)
     if options["block_size"] not in (None, getattr(stream, "block_size", None)):
-        raise ValueError(f"--block-size: {model.residual} has no blocks to choose it for")
+        raise ValueError(f"--block-size: {model.residual} has no such blocks")
     folder, resume = options["checkpoint_dir"], options["resume"]
     if resume and Processes().rank == 0 and not holds_run(folder):
         raise CheckpointError(
@@ -92,7 +92,7 @@ def train_as(options: dict) -> Run:
             "out --resume to begin one there"
         )
     return train(
-        model, recipe, load(options["data"]), folder, resume,
+        model, recipe, load(options["data"]), checkpoint_dir=folder, resume=resume,
         compile=options["compile"],
     )
 

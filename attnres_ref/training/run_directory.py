@@ -84,7 +84,7 @@ class RunDirectory:
         if changed and self.saved < self.identity["train"]["steps"]:
             warnings.warn(
                 f"{self.checkpoint} was made otherwise ({'; '.join(changed)}): the run "
-                "goes on, but no longer bit for bit as without a stop", stacklevel=2,
+                "goes on, but bit for bit is no longer promised", stacklevel=2,
             )
         lines = found.splitlines(keepends=True)[: self.saved]
         if "metrics" not in state:     # version 1.0 wrote them to metrics.jsonl alone
