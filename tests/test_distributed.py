@@ -80,35 +80,35 @@ def test_one_process_is_left_alone(tmp_path):
 
 @pytest.fixture
 def started(monkeypatch):
-    """Sets what a launcher says; for each name it leaves out, nothing is said."""
-    def say(**said):
-        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR"):
-            monkeypatch.delenv(name, raising=False)
-        for name, value in said.items():
-            monkeypatch.setenv(name, value)
-
-    return say
+    """Sets what a launcher other than torch.distributed.run says."""
+    return lambda **said: [monkeypatch.setenv(name, str(said[name])) for name in said]
 
 
-def test_a_single_process_of_another_launcher_is_left_alone(started):
-    started(RANK="0", WORLD_SIZE="1")
+def test_a_launcher_may_say_little(started, monkeypatch):
+    """A single process is left alone; which GPU is whose can be counted."""
+    started(RANK=0, WORLD_SIZE=1)
     with distributed.process_group():
         assert not dist.is_initialized()
-
-
-@pytest.mark.parametrize("n_gpus, message", [(0, "MASTER_ADDR"), (2, "'LOCAL_RANK': None")])
-def test_what_a_launcher_left_out_is_named(started, monkeypatch, n_gpus, message):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
-    started(RANK="0", WORLD_SIZE="2")
-    with pytest.raises(ValueError, match=message), distributed.process_group():
-        pass
+    calls = []
+    for owner, name in (torch.cuda, "set_device"), (dist, "init_process_group"):
+        monkeypatch.setattr(owner, name, lambda value, **_: calls.append(value))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    for more in {}, dict(LOCAL_WORLD_SIZE=8):
+        started(RANK=5, WORLD_SIZE=8, **more)
+        with distributed.process_group():
+            pass
+    assert calls == [1, "nccl", "gloo"]
 
 
 def test_a_process_that_never_answers_is_not_waited_for_for_ever(started, monkeypatch):
     monkeypatch.setattr(distributed, "TIMEOUT", timedelta(seconds=1))
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    started(RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+        port = free.getsockname()[1]
+    started(RANK=0, WORLD_SIZE=2)
+    with pytest.raises(ValueError, match="MASTER_ADDR"), distributed.process_group():
+        pass
+    started(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     late = pytest.raises(ConnectionError, match="not answered for 0:00:01")
     with late, distributed.process_group():
         pass

@@ -128,13 +128,6 @@ def test_ctrl_c_finishes_the_step_and_saves_but_twice_stops(sent, times, saved, 
     small.assert_resumes_as_the_whole_run(tmp_path)
 
 
-def test_a_signal_that_was_ignored_stays_ignored(sent):
-    signal.signal(sent, signal.SIG_IGN)
-    ask = small.corpus_that(lambda: signal.raise_signal(sent), at_step=6)
-    assert len(train(MODEL, RECIPE, ask).metrics) == 12
-    assert signal.signal(sent, signal.default_int_handler) is signal.SIG_IGN
-
-
 def test_training_works_outside_the_main_thread(tmp_path):
     thread = threading.Thread(target=lambda: train(MODEL, RECIPE, corpus(), tmp_path))
     thread.start()

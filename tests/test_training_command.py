@@ -41,14 +41,19 @@ def test_every_option_reaches_the_run(monkeypatch):
     assert (asked | dict(compile=True, resume=True)).items() <= seen.items()
 
 
-def test_a_compiler_that_fails_is_told_in_one_line(monkeypatch):
+@pytest.mark.parametrize("error, option, message", [
+    ("torch._dynamo.exc.TorchDynamoException('No g++\\nand more')", ["--compile"],
+     r"error: torch.compile failed \(No g\+\+\): .*leave out --compile$"),
+    ("KeyboardInterrupt", ["--checkpoint-dir", "x"], "interrupted: .*with --resume"),
+    ("KeyboardInterrupt", [], "interrupted: .*nothing was kept"),
+])
+def test_how_a_run_ended_is_told_in_one_line(error, option, message, monkeypatch):
     def stand_in(*_, **__):
-        raise torch._dynamo.exc.TorchDynamoException("No C compiler\n\nand much more")
+        raise eval(error)              # torch._dynamo takes seconds to import
 
     monkeypatch.setattr("attnres_ref.training.__main__.train", stand_in)
-    message = r"^error: torch.compile failed \(No C compiler\): .*leave out --compile$"
-    with pytest.raises(SystemExit, match=message):
-        train_command(["--data", __file__, "--compile"])
+    with pytest.raises(SystemExit, match=f"^{message}"):
+        train_command(["--data", __file__, *option])
 
 
 def test_warnings_are_a_line_each(tmp_path, capsys):

@@ -1,6 +1,5 @@
-"""Files that survive a kill and a power cut, on disks that keep no lock or no order."""
+"""Files that survive a kill and a power cut, on drives of all kinds."""
 
-import errno
 import os
 import time
 import warnings
@@ -9,10 +8,10 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(path: Path, wait: bool):
-    """Within, no other process holds the lock `path`. It goes with the process, however
-    that ends. Where another has it: waits and says so, or raises BlockingIOError. There is
-    none on Windows and, with a warning, where the file system has none (network drives)."""
+def locked(path: Path):
+    """Within, no other process holds the lock `path`; a second one says that it waits. The
+    lock goes with the process, however that ends. There is none on Windows and, with a
+    warning, where the file system knows none (network drives)."""
     lock = None
     try:
         import fcntl
@@ -21,11 +20,7 @@ def locked(path: Path, wait: bool):
     except ImportError:
         pass
     except BlockingIOError:
-        said = f"another process trains here and holds {path}"
-        if not wait:
-            os.close(lock)
-            raise BlockingIOError(f"{said}: choose another folder") from None
-        warnings.warn(f"{said}: waiting for its end", stacklevel=2)
+        warnings.warn(f"another process holds {path}: waiting for its end", stacklevel=2)
         fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         said = f"no lock {path} ({error.strerror}): let no second process train here"
@@ -45,31 +40,12 @@ def write_atomically(path: Path, content) -> None:
     try:
         with temporary.open("xb") as file:
             file.write(content)
-            sync(file)
+            file.flush()
+            os.fsync(file.fileno())
         replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """The names in it are on the disk; Windows and some network drives cannot say so."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def sync(file) -> None:
-    """What was written is on the disk, unless the file system knows no way to say so."""
-    file.flush()
-    try:
-        os.fsync(file.fileno())
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-            raise
 
 
 def replace(source: Path, target: Path) -> None:
@@ -79,3 +55,13 @@ def replace(source: Path, target: Path) -> None:
             return os.replace(source, target)
         time.sleep(seconds)
     os.replace(source, target)
+
+
+def sync_folder(folder: Path) -> None:
+    """Its names are on the disk; Windows and some network drives cannot promise that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

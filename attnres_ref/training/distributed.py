@@ -29,20 +29,14 @@ def process_group():
     group: nccl where each of them has a GPU, else gloo. Started on its own, a process stays
     on its own. Raises ValueError where a variable of the launcher's is missing, and
     ConnectionError when another process has ended or not answered for TIMEOUT."""
-    names = "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"
-    rank, size, local_rank, local_size = told = [os.environ.get(name) for name in names]
-    if not rank or size == "1" and not local_rank or dist.is_initialized():
+    rank, one = os.environ.get("RANK"), os.environ.get("WORLD_SIZE") == "1"
+    if not rank or one and "LOCAL_RANK" not in os.environ or dist.is_initialized():
         yield
         return
     backend, n_gpus = "gloo", torch.cuda.device_count()
-    if n_gpus and not all(told):
-        raise ValueError(
-            f"{dict(zip(names, told))} must all be set where there are GPUs: start through "
-            "torch.distributed.run, or unset RANK to train alone"
-        )
-    if n_gpus and n_gpus >= int(local_size):
+    if n_gpus and n_gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", 1)):
         backend = "nccl"
-        torch.cuda.set_device(int(local_rank))
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", int(rank) % n_gpus)))
     try:
         dist.init_process_group(backend, timeout=TIMEOUT)
         yield

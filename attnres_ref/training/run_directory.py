@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from attnres_ref.training.disk import locked, sync, sync_folder, write_atomically
+from attnres_ref.training.disk import locked, sync_folder, write_atomically
 
 RUN = "model", "train", "data"         # of an identity: where they differ, the runs do
 
@@ -46,9 +46,8 @@ class RunDirectory:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def locked(self):
-        """Context: within, this process alone trains in the folder. A second one waits if
-        it resumes; else it is refused, as OSError."""
-        return locked(self.folder / ".lock", wait=self.resume)
+        """Context: within, this process alone trains in the folder."""
+        return locked(self.folder / ".lock")
 
     def restore(self) -> dict | None:
         """The last checkpoint's state, or None when the run has not saved one yet.
@@ -107,7 +106,7 @@ class RunDirectory:
         torch.save(dict(identity=self.identity, **state), content)
         with self.writing():
             with self.metrics.open("ab") as file:
-                sync(file)
+                os.fsync(file.fileno())
             write_atomically(self.checkpoint, content.getbuffer())
         self.saved = state["step"]
 
