@@ -154,10 +154,10 @@ def odd_ends():
     """The parts of attnres_ref.training.distributed, one by one, on two ranks."""
     group = distributed.Processes()
     me = group.rank
-    rows = torch.arange(6).view(6, 1)
+    rows, mine = torch.arange(6).view(6, 1), torch.tensor(1.0 + me)
     found = dict(
         rows=group.own_rows((rows, -rows))[1].flatten().tolist(),
-        mean=group.mean(torch.tensor(1.0 + me)).item(),
+        mean=group.mean(mine).item(), mine=mine.item(),
         stop=[group.any_of(me == 1), group.any_of(False)],
         first=distributed.from_rank_0(lambda: f"from {me}"),
     )

@@ -1,9 +1,12 @@
 """Training on two processes is the run of one process, with its batches shared out."""
 
 import json
+import socket
+from datetime import timedelta
 
 import pytest
 import torch
+import torch.distributed as dist
 
 import ranks
 from attnres_ref.pipeline.launch import launch
@@ -55,8 +58,8 @@ def test_an_error_of_the_writing_rank_reaches_all(both):
 def test_the_parts():
     first, second = launch(ranks.odd_ends, 2)
     assert first["rows"] == [0, -1, -2] and second["rows"] == [-3, -4, -5]
-    for found in (first, second):
-        assert found["mean"] == 1.5
+    for rank, found in enumerate((first, second)):
+        assert found["mean"] == 1.5 and found["mine"] == 1 + rank
         assert found["stop"] == [True, False]
         assert found["first"] == "from 0"
         assert "batch_size is 5: 2 processes need a multiple of 2" in found["uneven"]
@@ -73,6 +76,42 @@ def test_one_process_is_left_alone(tmp_path):
     own = alone.own_rows(batch)
     assert all(torch.equal(ours, all_) for ours, all_ in zip(own, batch, strict=True))
     assert alone.any_of(True) and not alone.any_of(False)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Sets what a launcher other than torch.distributed.run says."""
+    return lambda **said: [monkeypatch.setenv(name, str(said[name])) for name in said]
+
+
+def test_a_launcher_may_say_little(started, monkeypatch):
+    """A single process is left alone; which GPU is whose can be counted."""
+    started(RANK=0, WORLD_SIZE=1)
+    with distributed.process_group():
+        assert not dist.is_initialized()
+    calls = []
+    for owner, name in (torch.cuda, "set_device"), (dist, "init_process_group"):
+        monkeypatch.setattr(owner, name, lambda value, **_: calls.append(value))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    for more in {}, dict(LOCAL_WORLD_SIZE=8):
+        started(RANK=5, WORLD_SIZE=8, **more)
+        with distributed.process_group():
+            pass
+    assert calls == [1, "nccl", "gloo"]
+
+
+def test_a_process_that_never_answers_is_not_waited_for_for_ever(started, monkeypatch):
+    monkeypatch.setattr(distributed, "TIMEOUT", timedelta(seconds=1))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started(RANK=0, WORLD_SIZE=2)
+    with pytest.raises(ValueError, match="MASTER_ADDR"), distributed.process_group():
+        pass
+    started(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    late = pytest.raises(ConnectionError, match="not answered for 0:00:01")
+    with late, distributed.process_group():
+        pass
 
 
 def test_the_command_under_torchrun(tmp_path, capsys):

@@ -107,27 +107,25 @@ def test_killed_around_a_save_and_resumed_is_the_same_run(step, tmp_path):
     small.assert_resumes_as_the_whole_run(tmp_path)
 
 
-@pytest.fixture
-def sigint():
-    """Python's own handler, where the tests were started with interrupts ignored, too."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def sent(request):
+    """A signal that interrupts, however the tests themselves were started."""
+    before = signal.signal(request.param, signal.default_int_handler)
+    yield request.param
+    assert signal.getsignal(request.param) is signal.default_int_handler
+    signal.signal(request.param, before)
 
 
-@pytest.mark.usefixtures("sigint")
-@pytest.mark.parametrize("presses, saved", [(1, 7), (2, 4)])
-def test_ctrl_c_finishes_the_step_and_saves_but_twice_stops(presses, saved, tmp_path):
+@pytest.mark.parametrize("times, saved", [(1, 7), (2, 4)])
+def test_ctrl_c_finishes_the_step_and_saves_but_twice_stops(sent, times, saved, tmp_path):
     def interrupt():
-        for _ in range(presses):
-            signal.raise_signal(signal.SIGINT)
+        for _ in range(times):
+            signal.raise_signal(sent)
 
-    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         train(MODEL, RECIPE, small.corpus_that(interrupt, at_step=6), tmp_path)
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == saved
     small.assert_resumes_as_the_whole_run(tmp_path)
-    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_training_works_outside_the_main_thread(tmp_path):
@@ -145,6 +143,40 @@ def test_an_observer_joins_every_validation_and_changes_nothing_else():
     joined = {line["step"]: line.pop("query") for line in run.metrics if "query" in line}
     assert list(joined) == [5, 10, 12] and joined[12] == observe(run.model)["query"]
     assert run.metrics == plain.metrics and small.same_weights(run.model, plain.model)
+
+
+@pytest.mark.parametrize("seen, error, message", [
+    (dict(a=torch.ones(2)), ValueError, r"observed is .*tensor.*no JSON"),
+    (dict(loss=1.0), TypeError, "'loss'"),
+    (dict(parameters=1), TypeError, "'parameters'"),
+    ([1], TypeError, "mapping"),
+    (dict(a=(1, float("nan"))), None, None),
+])
+def test_an_observer_returns_json_under_names_of_its_own(seen, error, message, tmp_path):
+    if error:
+        with pytest.raises(error, match=message):
+            train(MODEL, RECIPE, corpus(), tmp_path, observe=lambda model: seen)
+        return small.assert_resumes_as_the_whole_run(tmp_path)
+    run = train(MODEL, RECIPE, corpus(), tmp_path, observe=lambda model: seen)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    assert lines == run.metrics and run.result["a"] == [1, None]
+
+
+def test_data_are_named_by_any_json_and_by_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(corpus()), "fingerprint", ("text", 3))
+    train(MODEL, RECIPE, corpus(), tmp_path)
+    again = train(MODEL, RECIPE, corpus(), tmp_path, resume=True)
+    assert again.result["data"] == ["text", 3]
+    monkeypatch.setattr(type(corpus()), "fingerprint", torch.ones(1))
+    with pytest.raises(ValueError, match=r"corpus\.fingerprint is tensor.*no JSON"):
+        train(MODEL, RECIPE, corpus())
+
+
+def test_a_validation_loss_that_is_not_finite_stops_the_run():
+    trainer = Trainer(MODEL, RECIPE, corpus())
+    torch.nn.init.constant_(trainer.model.head.weight, float("inf"))
+    with pytest.raises(Diverged, match="validation loss nan at step 0"):
+        trainer.validate()
 
 
 def test_a_nan_loss_stops_with_the_step_and_the_last_good_checkpoint(tmp_path, monkeypatch):

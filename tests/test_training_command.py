@@ -35,9 +35,33 @@ def test_every_option_reaches_the_run(monkeypatch):
         raise Diverged("here")
 
     monkeypatch.setattr("attnres_ref.training.__main__.train", stand_in)
+    monkeypatch.setattr("attnres_ref.training.__main__.holds_run", lambda folder: True)
     with pytest.raises(SystemExit, match="^error: here$"):
         train_command(["--data", __file__, "--compile", "--resume", *words])
     assert (asked | dict(compile=True, resume=True)).items() <= seen.items()
+
+
+@pytest.mark.parametrize("error, option, message", [
+    ("torch._dynamo.exc.TorchDynamoException('No g++\\nand more')", ["--compile"],
+     r"error: torch.compile failed \(No g\+\+\): .*leave out --compile$"),
+    ("KeyboardInterrupt", ["--checkpoint-dir", "x"], "interrupted: .*with --resume"),
+    ("KeyboardInterrupt", [], "interrupted: .*nothing was kept"),
+])
+def test_how_a_run_ended_is_told_in_one_line(error, option, message, monkeypatch):
+    def stand_in(*_, **__):
+        raise eval(error)              # torch._dynamo takes seconds to import
+
+    monkeypatch.setattr("attnres_ref.training.__main__.train", stand_in)
+    with pytest.raises(SystemExit, match=f"^{message}"):
+        train_command(["--data", __file__, *option])
+
+
+def test_warnings_are_a_line_each(tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_text("a line of a run whose checkpoint is gone\n")
+    options = ["--steps", "2", "--checkpoint-dir", str(tmp_path), "--resume"]
+    train_command(["--preset", "ci", "--data", __file__, *options])
+    said = f"warning: {tmp_path / 'checkpoint.pt'} is gone: the run begins anew"
+    assert said in capsys.readouterr().err.splitlines()
 
 
 def test_sigkill_then_two_processes_at_once_make_the_same_run(tmp_path):
@@ -65,6 +89,9 @@ def test_sigkill_then_two_processes_at_once_make_the_same_run(tmp_path):
         (["--data", "no_such_corpus"], "unknown corpus"),
         (["--steps", "0"], "steps is 0"),
         (["--block-size", "99"], "block_size is 99"),
+        (["--block-size", "2", "--residual", "full"], "full has no such blocks"),
+        (["--checkpoint-dir", ""], "checkpoint_dir is ''"),
+        (["--checkpoint-dir", "mistyped", "--resume"], "mistyped holds no run to resume"),
     ],
 )
 def test_the_command_names_bad_arguments_in_one_line(arguments, message, capsys):

@@ -10,6 +10,7 @@ averaged. Seeds, batches, metrics and files are those of one process. The traini
 
 import os
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -19,20 +20,33 @@ from torch.nn.parallel import DistributedDataParallel
 
 from attnres_ref.training.run_directory import RunDirectory
 
+TIMEOUT = timedelta(minutes=5)         # for the other processes to answer
+
 
 @contextmanager
 def process_group():
-    """Within, the processes that torch.distributed.run started form a group: nccl where
-    each of them has a GPU, else gloo. Started on its own, a process stays on its own."""
-    if "RANK" not in os.environ or dist.is_initialized():
+    """Within, the processes that torch.distributed.run or another launcher started form a
+    group: nccl where each of them has a GPU, else gloo. Started on its own, a process stays
+    on its own. Raises ValueError where a variable of the launcher's is missing, and
+    ConnectionError when another process has ended or not answered for TIMEOUT."""
+    rank, one = os.environ.get("RANK"), os.environ.get("WORLD_SIZE") == "1"
+    if not rank or one and "LOCAL_RANK" not in os.environ or dist.is_initialized():
         yield
         return
-    if torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"]):
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl")
-    else:
-        dist.init_process_group("gloo")
-    yield
+    backend, n_gpus = "gloo", torch.cuda.device_count()
+    if n_gpus and n_gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", 1)):
+        backend = "nccl"
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", int(rank) % n_gpus)))
+    try:
+        dist.init_process_group(backend, timeout=TIMEOUT)
+        yield
+    except RuntimeError as error:
+        if "timed out" not in str(error).lower() and "by peer" not in str(error):
+            raise
+        raise ConnectionError(
+            f"another process has ended, or not answered for {TIMEOUT}: end all of them, "
+            "then start again"
+        ) from error
     dist.destroy_process_group()       # not after an error: the others might not answer
 
 
@@ -115,7 +129,6 @@ class SharedDirectory:
     error it meets, is broadcast to every process: none goes on where another stopped."""
 
     restore = on_rank_0("restore")
-    read_metrics = on_rank_0("read_metrics")
     read_result = on_rank_0("read_result")
     last_good = on_rank_0("last_good")
     append = on_rank_0("append")
@@ -124,6 +137,7 @@ class SharedDirectory:
 
     def __init__(self, folder: str | Path, identity: dict, resume: bool):
         self.disk = from_rank_0(lambda: RunDirectory(folder, identity, resume))
+        self.checkpoint = self.disk.checkpoint
 
     @contextmanager
     def locked(self):

@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps, never within one."""
+"""Ctrl-C and SIGTERM between two steps, never within one."""
 
 import signal
 import threading
@@ -7,20 +7,23 @@ from types import SimpleNamespace
 
 
 @contextmanager
-def finish_step_on_ctrl_c():
-    """Within, the first Ctrl-C only sets `requested` of what is yielded, so that no step is
-    torn and a checkpoint can be saved; a second one interrupts at once."""
-    stop = SimpleNamespace(requested=False)
-    if threading.current_thread() is not threading.main_thread():
-        yield stop                     # signals reach the main thread only
-        return
+def finish_step_when_stopped():
+    """Within, the first Ctrl-C, or SIGTERM of a system that wants its machine back, only
+    sets `requested` of what is yielded, so that no step is torn and a checkpoint can be
+    saved; a second one ends the process at once."""
+    stop, previous = SimpleNamespace(requested=False), {}
+
+    def put_back():
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
     def request(signum, frame):
         stop.requested = True
-        signal.signal(signal.SIGINT, previous)
+        put_back()
 
-    previous = signal.signal(signal.SIGINT, request)
+    if threading.current_thread() is threading.main_thread():      # signals reach it only
+        previous = {n: signal.signal(n, request) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, previous)
+        put_back()

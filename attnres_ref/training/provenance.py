@@ -1,5 +1,6 @@
 """What a recorded number needs to be believed: device, versions, commit."""
 
+import json
 import platform
 import subprocess
 from pathlib import Path
@@ -7,15 +8,25 @@ from pathlib import Path
 import torch
 
 
-def provenance(device: torch.device) -> dict:
-    """JSON facts about this run's machine and code; no paths, no host name."""
+def provenance(device: torch.device, **options) -> dict:
+    """JSON facts about this run's machine, code and options; no paths, no host name."""
     return dict(
         device=device_name(device),
         python=platform.python_version(),
-        torch=torch.__version__,
+        torch=str(torch.__version__),              # a class of torch's otherwise
         commit=git("rev-parse", "--short", "HEAD"),    # None outside a git checkout
         dirty=None if git("rev-parse") is None else bool(uncommitted()),
+        **options,
     )
+
+
+def as_json(name: str, value):
+    """`value` as JSON gives it back: a tuple is a list, and nan, which JSON has not, None.
+    Raises ValueError for what JSON cannot hold."""
+    try:
+        return json.loads(json.dumps(value), parse_constant=lambda word: None)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is {value!r:.200}, no JSON: {error}") from None
 
 
 def require_clean() -> None:

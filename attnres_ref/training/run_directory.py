@@ -1,15 +1,21 @@
 """A run's folder: one atomic checkpoint and one line of metrics per step.
 
-Whatever moment a run is killed at, the folder holds a whole checkpoint (or none)
-and metrics that start with everything up to it; `restore` cuts off the rest.
+Whenever the run is killed or the power fails, the folder holds a whole checkpoint, or
+none. It has the lines of its steps in it: what metrics.jsonl lacks is written again.
 """
 
+import io
 import json
 import os
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+
+from attnres_ref.training.disk import locked, sync_folder, write_atomically
+
+RUN = "model", "train", "data"         # of an identity: where they differ, the runs do
 
 
 class CheckpointError(RuntimeError):
@@ -19,115 +25,136 @@ class CheckpointError(RuntimeError):
 class RunDirectory:
     """checkpoint.pt, metrics.jsonl and result.json in one folder.
 
-    identity: what makes a checkpoint belong to this run (configurations, data).
-    Raises OSError when the folder cannot be written to, CheckpointError when it
-    already holds a run and `resume` is False.
+    identity: JSON, what makes a checkpoint belong to this run (model, train, data); under
+    "made" what else its numbers depend on: where that has changed, a warning says so.
+    Raises OSError when the folder cannot be made, ValueError when it is not named.
     """
 
     def __init__(self, folder: str | Path, identity: dict, resume: bool):
-        self.folder = Path(folder)
-        self.identity = identity
+        if not os.fspath(folder):
+            raise ValueError("checkpoint_dir is '': name a folder, or None to keep nothing")
+        try:
+            self.folder = Path(folder).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"checkpoint_dir is '{folder}': {error}") from None
+        self.identity, self.resume = identity, resume
         self.checkpoint = self.folder / "checkpoint.pt"
         self.metrics = self.folder / "metrics.jsonl"
         self.result = self.folder / "result.json"
-        try:
+        self.saved = None              # step of the checkpoint
+        with self.writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.metrics.open("a").close()
-        except OSError as error:
-            raise type(error)(
-                f"cannot write to checkpoint_dir {self.folder} ({error.strerror}): "
-                "choose a folder you own"
-            ) from error
-        if not resume and self.metrics.stat().st_size:
-            raise CheckpointError(
-                f"checkpoint_dir {self.folder} already holds a run: "
-                "resume it (--resume), or choose another folder"
-            )
 
-    @contextmanager
     def locked(self):
-        """Within, this process alone trains in the folder; a second one waits here. The
-        lock goes with the process, however it ends. Without fcntl (Windows): no lock."""
-        try:
-            import fcntl
-        except ImportError:
-            yield
-            return
-        with (self.folder / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        """Context: within, this process alone trains in the folder."""
+        return locked(self.folder / ".lock")
 
     def restore(self) -> dict | None:
         """The last checkpoint's state, or None when the run has not saved one yet.
 
-        Metrics of later steps are dropped: the resumed run writes them again.
-        Raises CheckpointError for a damaged file, another run's, or missing metrics.
+        Metrics of later steps are dropped: the resumed run writes them again. Raises
+        CheckpointError for a damaged file or another run's; if `resume` is False, for any.
         """
-        state = self._load() if self.checkpoint.exists() else None
-        if state is None:
-            self.result.unlink(missing_ok=True)        # of a run whose checkpoint is gone
-        kept = 0 if state is None else state["step"]
-        lines = self.metrics.read_text().splitlines(keepends=True)[:kept]
-        if len(lines) < kept:
+        saved = self.checkpoint.exists()
+        found = self.metrics.read_bytes() if self.metrics.exists() else b""
+        if not self.resume and (saved or found):
             raise CheckpointError(
-                f"{self.metrics} has {len(lines)} lines, the checkpoint is of step {kept}: "
-                "restore the file, or delete the folder and start again"
+                f"checkpoint_dir {self.folder} already holds a run: "
+                "resume it (--resume), or choose another folder"
             )
-        write_atomically(self.metrics, lambda path: path.write_text("".join(lines)))
+        if not saved:
+            if found:                  # without a word about whose they were
+                said = f"{self.checkpoint} is gone: the run begins anew"
+                warnings.warn(said, stacklevel=2)
+            with self.writing():
+                self.result.unlink(missing_ok=True)
+                write_atomically(self.metrics, b"")
+                for parent in self.folder.parents:     # which may be new, too
+                    sync_folder(parent)
+            return None
+        state = load_checkpoint(self.checkpoint)
+        self.saved = state["step"]
+        changed = differences(state["identity"], self.identity)
+        if other := [words for words in changed if words.startswith(RUN)]:
+            raise CheckpointError(
+                f"{self.checkpoint} belongs to another configuration "
+                f"({'; '.join(other)}): use the same one, or another folder"
+            )
+        if changed and self.saved < self.identity["train"]["steps"]:
+            warnings.warn(
+                f"{self.checkpoint} was made otherwise ({'; '.join(changed)}): the run "
+                "goes on, but bit for bit is no longer promised", stacklevel=2,
+            )
+        lines = found.splitlines(keepends=True)[: self.saved]
+        if "metrics" not in state:     # version 1.0 wrote them to metrics.jsonl alone
+            state["metrics"] = [json.loads(line) for line in lines]
+        kept = "".join(json.dumps(line) + "\n" for line in state["metrics"]).encode()
+        if not kept.startswith(b"".join(lines)) or len(state["metrics"]) != self.saved:
+            raise CheckpointError(
+                f"{self.metrics} does not fit {self.checkpoint.name}, which is of step "
+                f"{self.saved}: delete the former and resume, the latter has its lines"
+            )
+        if found != kept:
+            with self.writing():
+                write_atomically(self.metrics, kept)
         return state
 
     def save(self, state: dict) -> None:
-        """Replace the checkpoint; state["step"] counts the finished steps."""
-        state = {"identity": self.identity, **state}
-        write_atomically(self.checkpoint, lambda path: torch.save(state, path))
+        """Replace the checkpoint; state["step"] counts the finished steps. Their metrics
+        reach the disk first: no checkpoint is of a step that metrics.jsonl lacks."""
+        content = io.BytesIO()
+        torch.save(dict(identity=self.identity, **state), content)
+        with self.writing():
+            with self.metrics.open("ab") as file:
+                os.fsync(file.fileno())
+            write_atomically(self.checkpoint, content.getbuffer())
+        self.saved = state["step"]
 
     def append(self, line: dict) -> None:
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        with self.writing(), self.metrics.open("ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
 
     def write_result(self, result: dict) -> None:
-        text = json.dumps(result, indent=1)
-        write_atomically(self.result, lambda path: path.write_text(text))
+        if result != self.read_result():
+            with self.writing():
+                write_atomically(self.result, json.dumps(result, indent=1).encode())
 
     def read_result(self) -> dict | None:
-        """The finished run's result, None before it is finished."""
-        return json.loads(self.result.read_text()) if self.result.exists() else None
-
-    def read_metrics(self) -> list[dict]:
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        """The finished run's result; None if it is missing, damaged or another run's."""
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            result = json.loads(self.result.read_bytes())
+            if all(result[name] == self.identity[name] for name in RUN):
+                return result
+        return None
 
     def last_good(self) -> str:
         """For error messages: where to go on from."""
-        if not self.checkpoint.exists():
+        if self.saved is None:
             return "no checkpoint was saved yet"
-        return f"the last good checkpoint is {self.checkpoint}, step {self._load()['step']}"
+        return f"the last good checkpoint is {self.checkpoint}, step {self.saved}"
 
-    def _load(self) -> dict:
-        state = load_checkpoint(self.checkpoint)
-        differences = [
-            f"{part}.{name}: {state['identity'][part].get(name)!r} there, {value!r} here"
-            for part, fields in self.identity.items()
-            for name, value in fields.items()
-            if state["identity"][part].get(name) != value
-        ]
-        if differences:
-            raise CheckpointError(
-                f"{self.checkpoint} belongs to another configuration "
-                f"({'; '.join(differences)}): use the same one, or another folder"
-            )
-        return state
+    @contextmanager
+    def writing(self):
+        """Within, an OSError names the folder and the way out."""
+        try:
+            yield
+        except OSError as error:
+            file = f": {error.filename}" if error.filename else ""
+            raise type(error)(
+                f"cannot write to checkpoint_dir {self.folder} ({error.strerror}{file}): "
+                f"make room, or choose a folder you own; {self.last_good()}"
+            ) from error
 
 
 def load_checkpoint(path: str | Path) -> dict:
     """Read a checkpoint onto the CPU, as data only (no code is executed).
 
-    Raises FileNotFoundError, or CheckpointError when the file is damaged.
+    Raises OSError when it cannot be read, CheckpointError when it is damaged.
     """
+    content = io.BytesIO(Path(path).read_bytes())
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state["step"], state["identity"]
-    except FileNotFoundError:
-        raise
+        state = torch.load(content, map_location="cpu", weights_only=True)
+        state["identity"], range(state["step"])        # there, and a whole number
     except Exception as error:         # torch.load raises many kinds on damaged files
         raise CheckpointError(
             f"{path} is truncated or no checkpoint of this course "
@@ -136,13 +163,37 @@ def load_checkpoint(path: str | Path) -> dict:
     return state
 
 
-def write_atomically(path: Path, write) -> None:
-    """Write beside the target, then rename: readers see the old file or the new."""
-    temporary = path.with_name(path.name + ".part")
+def resume_from(folder: RunDirectory, trainer) -> None:
+    """Take `trainer` to where the folder's checkpoint is, if there is one. Raises
+    CheckpointError if its weights are not those of the model."""
+    if not (state := folder.restore()):
+        return
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        trainer.load_state_dict(state)
+        for parameter, moments in trainer.optimizer.state.items():
+            if moments["exp_avg"].shape != parameter.shape:
+                raise ValueError(f"moments of {moments['exp_avg'].shape}")
+    except Exception as error:         # as many kinds
+        raise CheckpointError(
+            f"{folder.checkpoint} does not fit the model ({' '.join(str(error).split())}): "
+            "use the code that made it, or another folder"
+        ) from error
+    if trainer.done == trainer.config.steps:           # what made it, made it elsewhere
+        trainer.made = state["identity"].get("made", trainer.made)
+
+
+def holds_run(folder: str | Path) -> bool:
+    """Whether there is anything to resume."""
+    names = "checkpoint.pt", "metrics.jsonl"
+    return any(os.path.exists(os.path.expanduser(f"{folder}/{name}")) for name in names)
+
+
+def differences(there, here, name: str = "") -> list[str]:
+    """Where two JSON values differ, in words; what one of them lacks is None in it."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        found = [
+            differences(there.get(key), here.get(key), f"{name}.{key}".lstrip("."))
+            for key in here | there
+        ]
+        return sum(found, [])
+    return [] if there == here else [f"{name}: {there!r} there, {here!r} here"]

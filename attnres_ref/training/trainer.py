@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from attnres_ref.depth import depth_attention
 from attnres_ref.model import LM, LMConfig
 from attnres_ref.training.distributed import Processes
-from attnres_ref.training.interrupt import finish_step_on_ctrl_c
+from attnres_ref.training.interrupt import finish_step_when_stopped
 from attnres_ref.training.progress import progress_bar
-from attnres_ref.training.provenance import provenance
+from attnres_ref.training.provenance import as_json, provenance
 from attnres_ref.training.recipe import (
     TrainConfig,
     after_step,
@@ -20,7 +20,7 @@ from attnres_ref.training.recipe import (
     learning_rate,
     make_optimizer,
 )
-from attnres_ref.training.run_directory import RunDirectory
+from attnres_ref.training.run_directory import RunDirectory, resume_from
 
 
 class Diverged(RuntimeError):
@@ -61,10 +61,13 @@ class Trainer:
         forward = torch.compile(self.model) if compile else self.model
         self.forward = self.processes.data_parallel(forward)
         self.optimizer = make_optimizer(self.model, config)
-        self.autocast_dtype = half_precision(self.device)
-        needs_scaler = self.autocast_dtype == torch.float16
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=needs_scaler)
-        self.done = 0              # finished steps
+        half = self.autocast_dtype = half_precision(self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half == torch.float16)
+        data = as_json("corpus.fingerprint", corpus.fingerprint)
+        self.identity = dict(model=asdict(model_config), train=asdict(config), data=data)
+        name, size = getattr(attend, "__qualname__", str(type(attend))), self.processes.size
+        self.made = provenance(self.device, attend=name, compile=compile, processes=size)
+        self.metrics, self.done = [], 0                # a line per step; finished steps
 
     def step(self) -> dict:
         """One optimiser step; its metrics. Raises Diverged and leaves the weights as
@@ -115,15 +118,17 @@ class Trainer:
         batches = zip(inputs.split(size), targets.split(size))        # [size, T] each
         total = sum(self.loss(x, y).item() * len(x) for x, y in batches)
         loss = total / len(inputs)
+        if not math.isfinite(loss):
+            raise Diverged(f"validation loss {loss:g} at step {self.done}: lower lr")
         return dict(val_loss=loss, val_bits_per_byte=loss / math.log(2))
 
     def state_dict(self) -> dict:
         parts = dict(model=self.model, optimizer=self.optimizer, scaler=self.scaler)
         states = {name: part.state_dict() for name, part in parts.items()}
-        return dict(step=self.done, **states)
+        return dict(step=self.done, metrics=self.metrics, **states)
 
     def load_state_dict(self, state: dict) -> None:
-        self.done = state["step"]
+        self.done, self.metrics = state["step"], state["metrics"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if state["scaler"]:                # empty where the run began without fp16
@@ -141,68 +146,63 @@ def train(
         validation_windows(n, context)           the same for n fixed windows, [n, T]
         fingerprint                              JSON that names the data
 
-    With `checkpoint_dir` the run can be killed at any moment and resumed; on a CPU
-    the resumed run equals the uninterrupted one bit for bit. Ctrl-C finishes the
-    step, saves, and raises KeyboardInterrupt. observe(model) returns JSON values that
-    join the metrics of every validation. trainer_options: attend, compile and device
-    of `Trainer`. Raises Diverged, CheckpointError or OSError for a folder
-    that cannot be used, ValueError for a corpus shorter than the context.
+    With `checkpoint_dir` the run can be killed at any moment; `resume` goes on with what
+    the folder holds. On a CPU this equals the uninterrupted run bit for bit; a warning says
+    which threads, versions or options differ, and undo that. Ctrl-C or SIGTERM finishes the
+    step, saves, and raises KeyboardInterrupt. observe(model) returns a dict of JSON values
+    (nan turns None) that join the metrics of every validation. trainer_options: attend,
+    compile, device of `Trainer`. Raises Diverged, CheckpointError or OSError for a folder
+    that cannot be used, ValueError for a corpus shorter than the context or for no JSON.
     """
     trainer = Trainer(model_config, config, corpus, **trainer_options)
-    identity = dict(
-        model=asdict(model_config), train=asdict(config), data=corpus.fingerprint
-    )
-    if not checkpoint_dir:
-        return run_steps(trainer, identity, None, observe)
+    if checkpoint_dir is None:
+        return run_steps(trainer, None, observe)
+    identity = dict(**trainer.identity, made=trainer.made)
     folder = trainer.processes.run_directory(checkpoint_dir, identity, resume)
     with folder.locked():
-        if state := folder.restore():
-            trainer.load_state_dict(state)
-        return run_steps(trainer, identity, folder, observe)
+        resume_from(folder, trainer)
+        return run_steps(trainer, folder, observe)
 
 
-def run_steps(
-    trainer: Trainer, identity: dict, folder: RunDirectory | None, observe=None
-) -> Run:
+def run_steps(trainer: Trainer, folder: RunDirectory | None, observe=None) -> Run:
     """From where `trainer` stands to the end of its schedule; `folder` stays up to date."""
-    config, context = trainer.config, trainer.context
-    metrics = folder.read_metrics() if folder else []
-    first, began = trainer.done, time.perf_counter()
-    tokens_per_step = config.batch_size * context
+    config, first, began = trainer.config, trainer.done, time.perf_counter()
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    facts = dict(**trainer.identity, **trainer.made, parameters=parameters)
     bar = progress_bar(
         total=config.steps, initial=first,
         desc=f"{trainer.model.config.residual}, seed {config.seed}",
         disable=trainer.processes.rank > 0,
     )
-    with bar, finish_step_on_ctrl_c() as stop:
+    with bar, finish_step_when_stopped() as stop:
         while trainer.done < config.steps:
             try:
                 line = trainer.step()
+                last = trainer.done == config.steps
+                if last or trainer.done % config.eval_every == 0:
+                    line |= trainer.validate()
+                    seen = as_json("observed", observe(trainer.model)) if observe else {}
+                    result = dict(**facts, **line, **seen)     # TypeError: a name is taken
+                    line |= seen
             except Diverged as error:
                 where = folder.last_good() if folder else "no checkpoint_dir was given"
                 raise Diverged(f"{error}; {where}") from None
-            last = trainer.done == config.steps
-            if last or trainer.done % config.eval_every == 0:
-                line |= trainer.validate()
-                line |= observe(trainer.model) if observe else {}
-            metrics.append(line)
+            trainer.metrics.append(line)
             stopping = trainer.processes.any_of(stop.requested)
             if folder:
                 folder.append(line)
-                if last or stopping or trainer.done % config.checkpoint_every == 0:
+                due = trainer.done % config.checkpoint_every == 0
+                if due or last or stopping or trainer.done == 1:   # 1: whose folder it is
                     folder.save(trainer.state_dict())
-            speed = (trainer.done - first) * tokens_per_step / (time.perf_counter() - began)
-            status = f"loss {line['loss']:.3f}, {speed:,.0f} tokens/s"
-            bar.set_postfix_str(status, refresh=False)
+            tokens = (trainer.done - first) * config.batch_size * trainer.context
+            speed = tokens / (time.perf_counter() - began)
+            bar.set_postfix_str(f"loss {line['loss']:.3f}, {speed:,.0f} tokens/s", False)
             bar.update()
             if stopping:
                 raise KeyboardInterrupt
 
-    finished_before = folder and folder.read_result()      # keep that run's provenance
-    result = finished_before or dict(
-        **identity, **metrics[-1], **provenance(trainer.device),
-        parameters=sum(p.numel() for p in trainer.model.parameters()),
-    )
+    if first == config.steps:          # it was finished: what made it then, still counts
+        result = folder.read_result() or dict(**facts, **trainer.metrics[-1])
     if folder:
         folder.write_result(result)
-    return Run(trainer.model, metrics, result)
+    return Run(trainer.model, trainer.metrics, result)
