@@ -187,7 +187,7 @@ def test_only_progress_bars_are_dropped(name, text, kept):
 def test_a_bar_in_a_notebook_is_not_drawn_as_an_error(capfd):
     list(progress_bar(range(3)))
     assert "100%|" in capfd.readouterr().err
-    show = "from attnres_ref.training import progress\nfor _ in progress.progress_bar('ab'): 0"
-    notebook = v4.new_notebook(cells=[code(show)])
+    show = "from attnres_ref.training.progress import progress_bar as bar\n"
+    notebook = v4.new_notebook(cells=[code(show + "for _ in bar('ab'): 0")])
     assert course.run(notebook, cells.ROOT) is None
     assert {out.name for out in notebook.cells[0].outputs} == {"stdout"}
