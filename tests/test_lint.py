@@ -94,6 +94,7 @@ VIOLATIONS = [
     (change(OPEN, "(01_next", "(02_next"), "lacks the link to its neighbour 01_next"),
     (change(-1, "01_next", "09_gone"), "links to 09_gone.ipynb, which does not exist"),
     (change(-1, "01_next.ipynb", "#gone"), "links to #gone, and no heading has"),
+    (change(-1, "01_next.ipynb", "../attnres_ref"), "a folder, which JupyterLab does not"),
     (change(OPEN, "**Objectives**", "Objectives"), "lack **Objectives**"),
     (change(OPEN, "- halve\n", ""), "**Objectives** lists 2 items"),
     (change(OPEN, "**Minutes**", ""), "lack **Minutes**"),

@@ -142,15 +142,6 @@ def test_importance_is_the_increase_over_what_was_measured():
     assert ax.get_xlabel() == "x" and "loss increase" in ax.get_ylabel()
 
 
-def test_maps_have_a_row_for_each_read_on_the_scale_of_plain_means():
-    rows = {"read 1": [1.0], "read 2": [0.25, 0.75]}
-    small, named = mixing.gallery({"a": [*rows.values()]}, 2), mixing.heat_maps({"a": rows})
-    for figure in (small, named):
-        grid = figure.axes[0].images[0].get_array().filled(math.nan)
-        assert grid[:, 0].tolist() == [0, -1] and grid[1, 1] == math.log2(1.5)
-        assert math.isnan(grid[0, 1])
-
-
 def test_labels_tell_all_runs_of_the_gallery_apart():
     def label(residual, block_size=4, window=8):
         model = dict(residual=residual, block_size=block_size, window=window)

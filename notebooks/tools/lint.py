@@ -73,6 +73,9 @@ def opens_with_title_and_links(page: Page) -> Iterator[str]:
 
 def has_no_dead_link(page: Page) -> Iterator[str]:
     yield from pages.dead_links(page.path, page.root)
+    for link in pages.targets(page.prose):
+        if pages.resolve(link, page.path)[0].is_dir():
+            yield f"links to {link}, a folder, which JupyterLab does not open"
 
 
 def says_what_is_a_slide(page: Page) -> Iterator[str]:

@@ -10,7 +10,6 @@ import pytest
 from looking import HEIGHTS, SITE, listen
 from playwright.sync_api import Page, sync_playwright
 
-CHROMIUM = chromium.find()
 FLAGS = ["--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-quic"]
 
@@ -19,7 +18,8 @@ FLAGS = ["--disable-gpu", "--no-first-run", "--disable-background-networking",
 def browser():
     as_root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS + as_root)
+        flags = FLAGS + as_root
+        yield playwright.chromium.launch(executable_path=chromium.PATH, args=flags)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -46,20 +46,15 @@ def overflow(page: Page) -> list[str]:
 def split_words(page: Page) -> list[str]:
     """Words in the cells of tables that go over two lines. Chinese may."""
     return page.evaluate("""() => {
-        const split = [];
-        for (const cell of document.querySelectorAll(".bd-article :is(th, td)")) {
-            const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
-            while (texts.nextNode()) {
-                const node = texts.currentNode, part = document.createRange();
-                for (const word of node.textContent.matchAll(/[A-Za-z\\d_]{2,}/g)) {
-                    part.setStart(node, word.index);
-                    part.setEnd(node, word.index + word[0].length);
+        const split = [], part = document.createRange();
+        for (const e of document.querySelectorAll(":is(th, td), :is(th, td) *"))
+            for (const text of e.childNodes)
+                for (const word of (text.data || "").matchAll(/[A-Za-z\\d_]{2,}/g)) {
+                    part.setStart(text, word.index);
+                    part.setEnd(text, word.index + word[0].length);
                     const boxes = [...part.getClientRects()];
-                    if (new Set(boxes.map((box) => Math.round(box.top))).size > 1)
-                        split.push(word[0]);
+                    if (boxes.some((box) => box.top > boxes[0].bottom)) split.push(word[0]);
                 }
-            }
-        }
         return split;
     }""")
 
