@@ -71,12 +71,11 @@ def results(read, query, weight, gain, sources, dtype):
     return [h.detach(), *torch.autograd.grad(h, leaves, dh)]
 
 
-def assert_close(ours, exact, tolerance=TOLERANCE, scale=None):
-    """Within `tolerance` of the largest entry, or of `scale` where one is given."""
+def assert_close(ours, exact, tolerance=TOLERANCE):
+    """Within `tolerance` of the largest entry."""
     assert ours.shape == exact.shape
     if exact.numel():
-        scale = exact.abs().max() if scale is None else scale
-        gap = (ours.double() - exact).abs().max() / max(scale, 1e-30)
+        gap = (ours.double() - exact).abs().max() / max(exact.abs().max(), 1e-30)
         assert gap <= tolerance, f"relative error {gap:.1e}"
 
 
@@ -86,23 +85,22 @@ def assert_close(ours, exact, tolerance=TOLERANCE, scale=None):
 @example(1, 9, 64, 7, 0.1, False, True)
 @example(0, 2, 1, 1, 1.0, False, False)
 @example(629, 2, 257, 1, 1.0, False, False)
+@example(5914, 2, 257, 1, 1.0, False, False)
 def test_forward_and_every_gradient_equal_float64(seed, n, d, T, noise, gain, contiguous):
     gain = gain and d > 1                  # RMSNorm of one number is its sign
     inputs = draw(seed, n, d, T, noise, gain, contiguous)
     ours = results(fused, *inputs, torch.float32)
     exact = results(composed, *inputs, torch.float64)
-    plain = results(composed, *inputs, torch.float32)
     largest = max((x.abs().max() for x in exact[1:] if x.numel()), default=0)
-    for a, b, c in zip(ours, exact, plain, strict=True):
-        if b.numel() and b.abs().max() < 1e-9 * largest:      # zero but for its rounding
-            assert a.abs().max() <= 1e-6 * largest
-        else:
+    # A saturated softmax takes nearly equal numbers v_i . dh from each other: what is left
+    # has float32's rounding of those numbers, which grow with d.
+    rounding = 1e-6 * largest * d**0.5
+    for a, b in zip(ours, exact, strict=True):
+        if b.numel():
             # A key of one number is its sign: what its score learns is what eps leaves of a
             # difference of equal numbers, and no float32 has its digits (2.7e-4 seen).
-            scale = largest if d == 1 else b.abs().max() if b.numel() else 1
-            # Where the softmax saturates, float32 itself keeps fewer digits.
-            lost = (c.double() - b).abs().max() if b.numel() else 0
-            assert_close(a, b, max(TOLERANCE, lost / scale), scale)
+            scale = largest if d == 1 else b.abs().max()
+            assert (a.double() - b).abs().max() <= TOLERANCE * scale + rounding
 
 
 def test_one_source_is_returned_and_scores_learn_nothing():
