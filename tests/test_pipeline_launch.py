@@ -1,5 +1,6 @@
 """Starting ranks: what they return comes back, and whatever ends one, the call ends."""
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -62,8 +63,10 @@ def test_a_rank_that_ends_early_is_named_and_takes_the_others_with_it(
     tmp_path, end, message, timeout
 ):
     began = time.monotonic()
+    faulthandler.dump_traceback_later(60, exit=True)       # rather than hang
     with pytest.raises(RankFailed, match=message):
         launch(ranks.rank_one_ends, 3, str(tmp_path), end, timeout=timeout)
+    faulthandler.cancel_dump_traceback_later()
     assert time.monotonic() - began < 10
     assert len([*tmp_path.iterdir()]) == 3, "a rank had not begun"
     assert [is_held(path) for path in tmp_path.iterdir()] == [False] * 3
