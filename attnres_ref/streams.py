@@ -51,7 +51,7 @@ class Depth(NamedTuple):
 
 def sources_of(state: Depth) -> tuple[Tensor, ...]:
     """`state.sources`. Raises ValueError for a state that is a Depth no more."""
-    if not isinstance(state, Depth):
+    if not hasattr(state, "sources"):
         raise ValueError(
             f"state is a {type(state).__name__} in the place of a Depth: activation "
             "checkpointing needs use_reentrant=False, or gradients of the sources are lost"
