@@ -14,6 +14,7 @@ of half-precision sources the second is more exact, because it works in float32.
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -44,13 +45,13 @@ def depth_attention(
     norm_weight: [d], weight of the keys' RMSNorm; None means ones
     Returns [..., d] in the sources' dtype, with `return_weights` also the
     weights alpha [n, ...]. Scores, softmax and mix are computed in float32, in
-    float64 for float64 sources. Differentiable in every tensor argument, twice as well,
-    and fit for torch.func and torch.compile.
+    float64 for float64 sources. Differentiable twice in every tensor argument; fit for
+    torch.compile and for torch.func's grad, jacrev and vmap (not forward mode).
     Raises ValueError for empty or mixed sources, for a query or norm_weight that does
     not match them, and for what is no tensor or no eps.
     """
     check_sources(sources, eps, query=query, norm_weight=norm_weight)
-    folded = fold(query, norm_weight, score_dtype(sources[0]))
+    folded = fold(query, norm_weight, sources[0])
     read = LeanDepthAttention.apply if torch.is_grad_enabled() else lean_read
     with no_autocast(folded):
         mixed, weights, *_ = read(folded, eps, *sources)
@@ -84,45 +85,54 @@ class LeanDepthAttention(torch.autograd.Function):
         ctx.save_for_backward(query, weights, logits, inverse_rms, *sources)
 
     @staticmethod
-    def backward(ctx, d_mixed, d_weights_outside, *_):
+    def backward(ctx, d_mixed, d_weights, *_):
         query, weights, logits, inverse_rms, *sources = ctx.saved_tensors
-        if torch.is_grad_enabled():        # for a second derivative: with their history
-            logits, inverse_rms = score(query, sources, ctx.eps)
-            weights = logits.softmax(0)
-        d_mixed = torch.zeros_like(sources[0]) if d_mixed is None else d_mixed
-        d_mixed = d_mixed.to(query.dtype)
-
-        # d_x is the gradient of the loss in x. Through the mix, alpha_i gets v_i . d_mixed;
-        # through the softmax, logit_i gets alpha_i (d_alpha_i - sum_j alpha_j d_alpha_j).
-        d_weights = [torch.linalg.vecdot(v.to(query.dtype), d_mixed) for v in sources]
-        d_weights = torch.stack(d_weights)                           # [n, ...]
-        if d_weights_outside is not None:
-            d_weights = d_weights + d_weights_outside
-        d_logits = weights * (d_weights - (weights * d_weights).sum(0))
-
-        # With r_i = 1 / rms(v_i), logit_i = r_i (w . v_i) and dr_i/dv_i = -r_i^3 v_i / d,
-        # so dlogit_i/dw = r_i v_i and dlogit_i/dv_i = r_i w - (logit_i r_i^2 / d) v_i.
-        along_query = (d_logits * inverse_rms).unsqueeze(-1)         # [n, ..., 1]
-        per_logit = (logits * inverse_rms / query.shape[0]).unsqueeze(-1)
-        along_source = -along_query * per_logit
-        d_sources = []
-        for i, source in enumerate(sources):
-            v = source.to(query.dtype)
-            d_v = weights[i].unsqueeze(-1) * d_mixed
-            d_v.addcmul_(along_query[i], query).addcmul_(along_source[i], v)
-            d_sources.append(d_v.to(source.dtype))
-            if i == 0:
-                d_query = along_query[i] * v              # by token, summed at the end
-            else:
-                d_query.addcmul_(along_query[i], v)
-        return d_query.reshape(-1, len(query)).sum(0), None, *d_sources
+        with no_autocast(query):
+            if torch.is_grad_enabled():    # a second derivative needs where they came from
+                logits, inverse_rms = score(query, sources, ctx.eps)
+                weights = logits.softmax(0)
+            d_mixed = torch.zeros_like(sources[0]) if d_mixed is None else d_mixed
+            d_query, d_sources = gradients(
+                query, sources, weights, logits, inverse_rms, d_mixed, d_weights
+            )
+        return d_query, None, *d_sources
 
 
-def fold(query: Tensor, norm_weight: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Query and norm weight only ever meet as a product, here taken in `dtype`; autograd
-    shares its gradient out between the two."""
-    query = query.to(dtype)
-    return query if norm_weight is None else query * norm_weight.to(dtype)
+def gradients(query, sources, weights, logits, inverse_rms, d_mixed, d_weights_outside):
+    """Of query [d] and every source [..., d], from those of what `lean_read` returned: the
+    read and, where they were used, the weights."""
+    # d_x is the gradient of the loss in x. Through the mix, alpha_i gets v_i . d_mixed;
+    # through the softmax, logit_i gets alpha_i (d_alpha_i - sum_j alpha_j d_alpha_j).
+    d_mixed = d_mixed.to(query.dtype)
+    d_weights = [torch.linalg.vecdot(v.to(query.dtype), d_mixed) for v in sources]
+    d_weights = torch.stack(d_weights)                               # [n, ...]
+    if d_weights_outside is not None:
+        d_weights = d_weights + d_weights_outside
+    d_logits = weights * (d_weights - (weights * d_weights).sum(0))
+
+    # With r_i = 1 / rms(v_i), logit_i = r_i (w . v_i) and dr_i/dv_i = -r_i^3 v_i / d,
+    # so dlogit_i/dw = r_i v_i and dlogit_i/dv_i = r_i w - (logit_i r_i^2 / d) v_i.
+    along_query = (d_logits * inverse_rms).unsqueeze(-1)             # [n, ..., 1]
+    per_logit = (logits * inverse_rms / query.shape[0]).unsqueeze(-1)
+    along_source = -along_query * per_logit
+    d_sources = []
+    for i, source in enumerate(sources):
+        v = source.to(query.dtype)
+        d_v = weights[i].unsqueeze(-1) * d_mixed
+        d_v.addcmul_(along_query[i], query).addcmul_(along_source[i], v)
+        d_sources.append(d_v.to(source.dtype))
+        if i == 0:
+            d_query = along_query[i] * v                  # by token, summed at the end
+        else:
+            d_query.addcmul_(along_query[i], v)
+    return d_query.reshape(-1, len(query)).sum(0), d_sources
+
+
+def fold(query: Tensor, norm_weight: Tensor | None, source: Tensor) -> Tensor:
+    """Query and norm weight only ever meet as a product, here in the dtype that this source
+    is scored in; autograd shares its gradient out between the two."""
+    query = query.to(score_dtype(source))
+    return query if norm_weight is None else query * norm_weight.to(query.dtype)
 
 
 def score(query, sources, eps):
@@ -165,11 +175,12 @@ def check_sources(
         )
     if not sources:
         raise ValueError("sources is empty: pass at least one tensor of shape [..., d]")
-    if not 0 <= eps < math.inf:
+    if not isinstance(eps, Real) or not 0 <= eps < math.inf:
         raise ValueError(f"eps is {eps}: it must be a finite number, at least 0")
-    named = {f"sources[{i}]": source for i, source in enumerate(sources)}
     given = {name: vector for name, vector in vectors.items() if vector is not None}
-    for name, tensor in (named | given).items():
+    first = sources[0]
+    for i, tensor in enumerate((*sources, *given.values())):
+        name = [*given][i - len(sources)] if i >= len(sources) else f"sources[{i}]"
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{name} is a {type(tensor).__name__}: pass a tensor")
         if tensor.dim() == 0 or not tensor.is_floating_point():
@@ -177,13 +188,12 @@ def check_sources(
                 f"{name} has shape {list(tensor.shape)} and dtype {tensor.dtype}: "
                 "pass floating-point tensors whose last dimension is d"
             )
-    first = sources[0]
-    for name, source in named.items():
+    for i, source in enumerate(sources[1:], start=1):
         for attribute in ("shape", "dtype", "device"):
             got, expected = getattr(source, attribute), getattr(first, attribute)
             if got != expected:
                 raise ValueError(
-                    f"{name} has {attribute} {got}, sources[0] has {expected}: "
+                    f"sources[{i}] has {attribute} {got}, sources[0] has {expected}: "
                     f"bring all sources to one {attribute}"
                 )
     for name, vector in given.items():

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def is_whole(value, least: int, most: float = math.inf) -> bool:
-    """Whether `value` is a whole number from `least` to `most`; True is none."""
+    """Whether `value` is a whole number from `least` to `most`; True and False are not."""
     is_integer = isinstance(value, Integral) and not isinstance(value, bool)
     return is_integer and least <= value <= most
 
@@ -25,6 +25,8 @@ def check_types(config) -> None:
     where something would be lost (2.5 steps, nan, "4"): ValueError that names the field.
     """
     for field in fields(config):
+        if field.type not in KINDS:
+            continue
         value, (kind, words) = getattr(config, field.name), KINDS[field.type]
         value = value.item() if isinstance(value, np.generic) else value
         fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)

@@ -175,9 +175,10 @@ class RoPE(nn.Module):
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """x [..., T, d_head] at the positions start, start + 1, ...: turned."""
         T, d_head = x.shape[-2:]
-        kind = dict(device=x.device, dtype=score_dtype(x))
-        frequency = self.base ** -(torch.arange(0, d_head, 2, **kind) / d_head)
-        positions = torch.arange(start, start + T, **kind)
+        like_x = dict(device=x.device, dtype=score_dtype(x))
+        pair = torch.arange(0, d_head, 2, **like_x)                   # 2 j
+        frequency = self.base ** -(pair / d_head)
+        positions = torch.arange(start, start + T, **like_x)
         angle = torch.outer(positions, frequency)                     # [T, d_head / 2]
         cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
         first, second = x.chunk(2, dim=-1)
@@ -206,6 +207,8 @@ MIXERS = {"attention"}
 
 def check_tokens(tokens: Tensor, config: LMConfig) -> None:
     """Raise ValueError unless `tokens` is what an LM of this configuration can read."""
+    if not isinstance(tokens, Tensor):
+        raise ValueError(f"tokens is a {type(tokens).__name__}: pass a tensor [B, T]")
     if tokens.dtype != torch.int64 or tokens.dim() != 2:
         raise ValueError(
             f"tokens has dtype {tokens.dtype} and shape {list(tokens.shape)}: "
@@ -219,7 +222,7 @@ def check_tokens(tokens: Tensor, config: LMConfig) -> None:
     # On a GPU this check would wait for all the work in the queue; there the embedding's
     # own assertion catches a bad token.
     if tokens.device.type == "cpu" and tokens.numel():
-        low, high = numbers(torch.stack(tokens.aminmax())) or (0, 0)
+        low, high = known_values(torch.stack(tokens.aminmax())) or (0, 0)
         if low < 0 or high >= config.vocab_size:
             raise ValueError(
                 f"tokens holds values from {low} to {high}: "
@@ -227,7 +230,7 @@ def check_tokens(tokens: Tensor, config: LMConfig) -> None:
             )
 
 
-def numbers(tensor: Tensor) -> list | None:
+def known_values(tensor: Tensor) -> list | None:
     """What a tensor holds; None where it cannot say: compiling, meta, fake, under vmap."""
     try:
         return None if torch.compiler.is_compiling() else tensor.tolist()

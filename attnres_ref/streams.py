@@ -50,7 +50,7 @@ class Depth(NamedTuple):
 
 
 def sources_of(state: Depth) -> tuple[Tensor, ...]:
-    """`state.sources`. Raises ValueError for a state that is a Depth no more."""
+    """`state.sources`. Raises ValueError for a state that has lost them."""
     if not hasattr(state, "sources"):
         raise ValueError(
             f"state is a {type(state).__name__} in the place of a Depth: activation "

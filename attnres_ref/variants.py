@@ -39,7 +39,7 @@ def mix(weights, sources) -> Tensor:
     weights = [weight.to(dtype).unsqueeze(-1) for weight in weights]
     mixed = weights[0] * sources[0].to(dtype)                         # [..., d]
     for weight, source in zip(weights[1:], sources[1:]):
-        mixed.addcmul_(weight, source.to(dtype))
+        mixed = mixed.addcmul(weight, source.to(dtype))
     return mixed.to(sources[0].dtype)
 
 
@@ -49,7 +49,7 @@ def mix(weights, sources) -> Tensor:
 def sigmoid_attention(query, sources, norm_weight=None, return_weights=False):
     """`depth_attention` with a sigmoid for each source instead of the softmax over all:
     sources no longer compete, and a read may grow."""
-    query = fold(query, norm_weight, score_dtype(sources[0]))
+    query = fold(query, norm_weight, sources[0])
     with no_autocast(query):
         logits, _ = score(query, sources, eps=1e-5)
     weights = logits.sigmoid()                                        # [n, ...]
@@ -60,7 +60,7 @@ def sigmoid_attention(query, sources, norm_weight=None, return_weights=False):
 def raw_key_attention(query, sources, norm_weight=None, return_weights=False):
     """`depth_attention` without the keys' RMSNorm: a large output scores high or low
     because it is large. norm_weight still weighs the channels."""
-    query = fold(query, norm_weight, score_dtype(sources[0]))
+    query = fold(query, norm_weight, sources[0])
     with no_autocast(query):
         logits = [torch.linalg.vecdot(v.to(query.dtype), query) for v in sources]
     weights = torch.stack(logits).softmax(0)                          # [n, ...]
@@ -217,7 +217,8 @@ class HyperConnections(nn.Module):
         if not is_whole(n_streams, 1, 6):
             raise ValueError(f"n_streams is {n_streams}: choose 1 to 6")
         self.n_streams, m = n_streams, n_streams
-        # An index may stay on the CPU. (On "meta", fake tensors could not take it.)
+        # On the CPU whatever the default device is: an index may be, and a fake tensor
+        # cannot be indexed by one on "meta".
         orders = torch.tensor(list(permutations(range(m))), device="cpu")     # [m!, m]
         # In checkpoints too: a model made on the meta device knows only what it loads.
         self.register_buffer("permutations", torch.eye(m)[orders])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attnres_ref.depth import no_autocast, widened
 from attnres_ref.hybrid.kda import KDA
-from attnres_ref.model import LAYERS, MIXERS, LMConfig, RMSNorm, numbers
+from attnres_ref.model import LAYERS, MIXERS, LMConfig, RMSNorm, known_values
 from attnres_ref.training.distributed import Processes
 
 NUDGE = 0.01                           # how far a balancing bias moves after each step
@@ -78,9 +78,9 @@ class MoE(nn.Module):
         x = self.norm(h).flatten(0, 1)                                # [B T, d]
         chosen, weights = self.route(x)                               # [B T, k] each
         counts = counted(chosen, len(self.experts))                   # [E]
-        self.load = counts / chosen.numel()
-        if (sizes := numbers(counts)) is None:
+        if (sizes := known_values(counts)) is None:
             return all_experts(self, x, chosen, weights).view_as(h)
+        self.load = torch.tensor(sizes, device=h.device) / chosen.numel()
         order = chosen.flatten().argsort(stable=True)                 # by expert
         token = order // self.n_chosen                                # [B T k]
         pieces = x[token].split(sizes)
@@ -118,6 +118,8 @@ def all_experts(layer: MoE, x: Tensor, chosen: Tensor, weights: Tensor) -> Tenso
     """What the layer gives for normalised x [B T, d], by every expert on every token: E / k
     times the work, but no shape depends on the routes, as torch.compile needs it."""
     share = weights.new_zeros(len(x), len(layer.experts)).scatter(1, chosen, weights)
+    if torch.compiler.is_compiling():
+        layer.load = counted(chosen, len(layer.experts)) / chosen.numel()
     y = layer.shared(x)
     for f, weight in zip(layer.experts, share.to(y.dtype).split(1, dim=1)):
         y = y + weight * f(x)

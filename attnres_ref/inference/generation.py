@@ -26,16 +26,17 @@ class CachedMixer(nn.Module):
     advance(h, past) -> output, past says what the layer needs of earlier pieces, None at
     the start: attention its keys and values, MLA the latents of all tokens, KDA its state
     and the latest inputs of its convolution. Raises ValueError for a piece of another batch
-    size than those before it.
+    size than those before it, and after a piece that only some of the twin's layers took.
     """
 
     def __init__(self, layer: nn.Module, advance):
         super().__init__()
         self.layer, self.advance = layer, advance
+        self.all: list[CachedMixer] = [self]           # of one twin, set by with_cache
         self.forget()
 
     def forget(self) -> None:
-        self.past, self.batch_size = None, None
+        self.past, self.batch_size, self.midway = None, None, False
 
     def forward(self, h: Tensor) -> Tensor:
         if self.batch_size not in (None, len(h)):
@@ -43,8 +44,12 @@ class CachedMixer(nn.Module):
                 f"the batch has {len(h)} sequences, the cache holds {self.batch_size}: "
                 "forget() before another batch"
             )
+        first = self.all[0]
+        if self is first and first.midway:
+            raise ValueError("the last piece was not finished: forget() and begin anew")
         output, self.past = self.advance(h, self.past)
         self.batch_size = len(h)
+        first.midway = self is not self.all[-1]
         return output
 
 
@@ -86,13 +91,17 @@ def with_cache(model: LM, stream: nn.Module | None = None) -> LM:
     """A twin of `model` that shares its weights and continues where it left off.
 
     Call it with the tokens that follow those it has seen: logits for them alone.
-    `forget(twin)` starts afresh. stream: how depth is read; None means two phases where
-    they can be scheduled, else the model's own stream.
+    `forget(twin)` starts afresh; what was seen before a training step was seen by other
+    weights. stream: how depth is read; None means two phases where they can be scheduled,
+    else the model's own stream.
     """
     if stream is None:
         own = model.stream
         stream = TwoPhase(own) if can_schedule(own) else own
     layers = nn.ModuleList(cached(layer) for layer in model.layers)
+    mixers = [layer for layer in layers if isinstance(layer, CachedMixer)]
+    for mixer in mixers:
+        mixer.all = mixers
     return with_parts(model, layers=layers, stream=stream)
 
 

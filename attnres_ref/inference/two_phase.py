@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 from attnres_ref.depth import (
     check_sources,
+    depth_attention,
     fold,
     no_autocast,
     score,
-    score_dtype,
     widened,
 )
 from attnres_ref.fields import is_whole
@@ -94,16 +94,19 @@ class Scheduled(NamedTuple):
 
 
 def can_schedule(stream: nn.Module) -> bool:
-    """Whether Algorithm 1 gives this stream's reads. A subclass may read in another way and
-    would be scheduled wrongly, silently; so it is asked for the very class."""
-    return type(stream) in (BlockAttnRes, FullAttnRes)
+    """Whether Algorithm 1 gives this stream's reads. A subclass or another operator may
+    read otherwise, and would be scheduled wrongly, silently. An operator that computes the
+    same read faster says so by an attribute `same_as`."""
+    if type(stream) not in (BlockAttnRes, FullAttnRes):
+        return False
+    return getattr(stream.attend, "same_as", stream.attend) is depth_attention
 
 
 class TwoPhase(nn.Module):
     """An AttnRes stream read by Algorithm 1's schedule: same reads, other order.
 
-    stream: a BlockAttnRes or FullAttnRes, whose `attend` is not called; group_size: layers
-    per phase 1, 1 to L, any is exact.
+    stream: a BlockAttnRes or FullAttnRes that reads by `depth_attention`, which is not
+    called; group_size: layers per phase 1, 1 to L, any is exact.
     Default: the block for Block; about sqrt(L) for Full, which moves least (Table 1:
     S + N with S N = L).
     Raises ValueError for another stream or a group_size outside 1..L.
@@ -113,9 +116,10 @@ class TwoPhase(nn.Module):
         super().__init__()
         if not can_schedule(stream):
             raise ValueError(
-                f"stream is {type(stream).__name__}: two-phase inference schedules the "
-                "reads of BlockAttnRes and FullAttnRes; run any other model as it is, and "
-                "generate with stream=model.stream"
+                f"stream is {type(stream).__name__}, attend "
+                f"{getattr(stream, 'attend', None)}: two-phase inference schedules "
+                "BlockAttnRes and FullAttnRes that read by depth_attention; run any other "
+                "model as it is, and generate with stream=model.stream"
             )
         n_layers = len(stream.queries) - 1
         if group_size is None:
@@ -130,7 +134,7 @@ class TwoPhase(nn.Module):
     def begin(self, embedding: Tensor) -> Scheduled:
         # Anew in every pass: a module that kept the product would miss a training step.
         norm_weights = 1 + widened(self.stream.queries_norm)          # [L + 1, d]
-        queries = fold(self.stream.queries, norm_weights, score_dtype(embedding))
+        queries = fold(self.stream.queries, norm_weights, embedding)
         return self.open_group(self.stream.begin(embedding), queries, 0)
 
     def read(self, state: Scheduled, layer: int) -> Tensor:
@@ -185,14 +189,13 @@ def attend_with_stats(
     Raises ValueError as `depth_attention` does.
     """
     check_sources(sources, eps, queries=queries, norm_weights=norm_weights)
-    dtype = score_dtype(sources[0])
-    folded = fold(queries, norm_weights, dtype)
+    folded = fold(queries, norm_weights, sources[0])
     with no_autocast(folded):
         logits = torch.stack([score(query, sources, eps)[0] for query in folded])
     m = logits.amax(1)                                   # [S, ...] of [S, n, ...]
     unnormalised = (logits - m.unsqueeze(1)).exp()
     o = sum(
-        weight.unsqueeze(-1) * source.to(dtype)                      # [S, ..., d]
+        weight.unsqueeze(-1) * source.to(folded.dtype)               # [S, ..., d]
         for weight, source in zip(unnormalised.unbind(1), sources)
     )
     return o, m, unnormalised.sum(1)

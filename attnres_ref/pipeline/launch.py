@@ -18,6 +18,8 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessException, start_processes
 
+from attnres_ref.fields import is_whole
+
 
 class RankFailed(RuntimeError):
     """A rank raised, or died; the others have been stopped."""
@@ -32,7 +34,7 @@ def launch(function, n_ranks: int, *arguments, timeout: float = 300.0) -> list:
     traceback or the signal as soon as a rank fails, and after `timeout` seconds;
     ValueError unless n_ranks is a whole number, at least 1. No process outlives the call.
     """
-    if not isinstance(n_ranks, int) or n_ranks < 1:
+    if not is_whole(n_ranks, 1):
         raise ValueError(f"n_ranks is {n_ranks!r}: it must be a whole number, at least 1")
     deadline, ended = time.monotonic() + timeout, False
     # A fork of this process could inherit locks of OpenMP threads and hang. The fork

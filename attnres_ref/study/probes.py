@@ -52,17 +52,17 @@ def magnitudes(model: nn.Module, tokens: Tensor) -> tuple[list[float], list[floa
     return [rms(h) for h in seen.inputs], [rms(v) for v in seen.outputs]
 
 
+@torch.enable_grad()
 def gradient_norms(model: nn.Module, inputs: Tensor, targets: Tensor) -> list[float]:
     """Norm of the loss' gradient in every layer's parameters (L), for int64 [B, T] inputs
     and targets; Fig. 5. Gradients that the model holds stay as they are."""
     loss = F.cross_entropy(model(inputs).float().flatten(0, 1), targets.flatten())
     layers = [[p for p in f.parameters() if p.requires_grad] for f in model.layers]
-    # An expert that no token chose has no gradient: allow_unused gives None for it.
-    found = iter(torch.autograd.grad(loss, sum(layers, []), allow_unused=True))
-    of_layers = [[next(found) for _ in layer] for layer in layers]
+    learning = sum(layers, [])
+    found = iter(torch.autograd.grad(loss, learning) if learning else ())
     return [
-        torch.nn.utils.get_total_norm(g for g in layer if g is not None).item()
-        for layer in of_layers
+        torch.nn.utils.get_total_norm([next(found) for _ in layer]).item()
+        for layer in layers
     ]
 
 
@@ -79,9 +79,9 @@ def unevenness(values: Sequence[float]) -> tuple[float, float]:
 
 
 def depth_weights(model: nn.Module, tokens: Tensor) -> list[Tensor]:
-    """Weights of every read, averaged over tokens: L + 1 tensors [n] (Fig. 8). They are the
-    model's own: a softmax's sum to one, sigmoids do not. Raises ValueError for a model that
-    does not read once by each `attend`, or whose `attend` does not return weights."""
+    """Weights of every read, averaged over tokens: L + 1 tensors [n] (Fig. 8). They are
+    the model's own: a softmax's sum to one, sigmoids do not. Raises ValueError unless every
+    read is one `attend`, and what `attend` raises where it returns no weights."""
     return at_every_read(model, tokens, lambda weights, _: weights.flatten(1).mean(1))
 
 

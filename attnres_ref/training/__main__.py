@@ -60,9 +60,10 @@ def train_command(arguments: list[str] | None = None) -> None:
         refused = torch._dynamo.exc.TorchDynamoException if options["compile"] else ()
         if not isinstance(error, refused):
             raise
+        first_line = str(error).partition("\n")[0]
         sys.exit(
-            f"error: torch.compile failed ({str(error).splitlines()[0]}): install a C++ "
-            "compiler, g++ or clang, or leave out --compile"
+            f"error: torch.compile failed ({first_line}): leave out --compile or, if it "
+            "misses a C++ compiler, install g++ or clang"
         )
 
 
@@ -86,7 +87,8 @@ def train_as(options: dict) -> Run:
     if options["block_size"] not in (None, getattr(stream, "block_size", None)):
         raise ValueError(f"--block-size: {model.residual} has no such blocks")
     folder, resume = options["checkpoint_dir"], options["resume"]
-    if resume and Processes().rank == 0 and not holds_run(folder):
+    processes = Processes()            # rank 0 looks, all of them hear what it found
+    if resume and processes.any_of(processes.rank == 0 and not holds_run(folder)):
         raise CheckpointError(
             f"checkpoint_dir {folder} holds no run to resume: correct its name, or leave "
             "out --resume to begin one there"

@@ -14,18 +14,18 @@ def locked(path: Path):
     warning, where the file system knows none (network drives)."""
     lock = None
     try:
-        import fcntl
-        lock = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        pass
-    except BlockingIOError:
-        warnings.warn(f"another process holds {path}: waiting for its end", stacklevel=2)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as error:
-        said = f"no lock {path} ({error.strerror}): let no second process train here"
-        warnings.warn(said, stacklevel=2)
-    try:
+        try:
+            import fcntl
+            lock = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except BlockingIOError:
+            warnings.warn(f"another process holds {path}: waiting for it", stacklevel=2)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            said = f"no lock {path} ({error.strerror}): let no second process train here"
+            warnings.warn(said, stacklevel=2)
         yield
     finally:
         if lock is not None:
@@ -58,7 +58,8 @@ def replace(source: Path, target: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Its names are on the disk; Windows and some network drives cannot promise that."""
+    """Bring the folder's list of names to the disk. Windows and some network drives cannot,
+    and are left as they are."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

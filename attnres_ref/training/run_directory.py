@@ -1,7 +1,8 @@
 """A run's folder: one atomic checkpoint and one line of metrics per step.
 
 Whenever the run is killed or the power fails, the folder holds a whole checkpoint, or
-none. It has the lines of its steps in it: what metrics.jsonl lacks is written again.
+none. The checkpoint contains the metrics of its steps, so that what metrics.jsonl lacks
+can be written again.
 """
 
 import io
@@ -62,10 +63,12 @@ class RunDirectory:
                 f"checkpoint_dir {self.folder} already holds a run: "
                 "resume it (--resume), or choose another folder"
             )
+        if found.count(b"\n") > 1 and not saved:       # the first step saves one
+            raise CheckpointError(
+                f"{self.checkpoint} is gone, {self.metrics.name} has more than a first "
+                "line: restore the checkpoint, or choose another folder"
+            )
         if not saved:
-            if found:                  # without a word about whose they were
-                said = f"{self.checkpoint} is gone: the run begins anew"
-                warnings.warn(said, stacklevel=2)
             with self.writing():
                 self.result.unlink(missing_ok=True)
                 write_atomically(self.metrics, b"")
@@ -86,8 +89,6 @@ class RunDirectory:
                 "goes on, but bit for bit is no longer promised", stacklevel=2,
             )
         lines = found.splitlines(keepends=True)[: self.saved]
-        if "metrics" not in state:     # version 1.0 wrote them to metrics.jsonl alone
-            state["metrics"] = [json.loads(line) for line in lines]
         kept = "".join(json.dumps(line) + "\n" for line in state["metrics"]).encode()
         if not kept.startswith(b"".join(lines)) or len(state["metrics"]) != self.saved:
             raise CheckpointError(
@@ -102,7 +103,7 @@ class RunDirectory:
     def save(self, state: dict) -> None:
         """Replace the checkpoint; state["step"] counts the finished steps. Their metrics
         reach the disk first: no checkpoint is of a step that metrics.jsonl lacks."""
-        content = io.BytesIO()
+        content = io.BytesIO()         # torch.save has no OSError for a full disk
         torch.save(dict(identity=self.identity, **state), content)
         with self.writing():
             with self.metrics.open("ab") as file:
@@ -154,7 +155,8 @@ def load_checkpoint(path: str | Path) -> dict:
     content = io.BytesIO(Path(path).read_bytes())
     try:
         state = torch.load(content, map_location="cpu", weights_only=True)
-        state["identity"], range(state["step"])        # there, and a whole number
+        # All there, and the step a whole number.
+        state["identity"].keys(), state["metrics"], range(state["step"])
     except Exception as error:         # torch.load raises many kinds on damaged files
         raise CheckpointError(
             f"{path} is truncated or no checkpoint of this course "
@@ -173,12 +175,12 @@ def resume_from(folder: RunDirectory, trainer) -> None:
         for parameter, moments in trainer.optimizer.state.items():
             if moments["exp_avg"].shape != parameter.shape:
                 raise ValueError(f"moments of {moments['exp_avg'].shape}")
-    except Exception as error:         # as many kinds
+    except Exception as error:         # each part raises its own kind
         raise CheckpointError(
             f"{folder.checkpoint} does not fit the model ({' '.join(str(error).split())}): "
             "use the code that made it, or another folder"
         ) from error
-    if trainer.done == trainer.config.steps:           # what made it, made it elsewhere
+    if trainer.done == trainer.config.steps:           # this process adds nothing to it
         trainer.made = state["identity"].get("made", trainer.made)
 
 

@@ -147,9 +147,9 @@ def train(
         fingerprint                              JSON that names the data
 
     With `checkpoint_dir` the run can be killed at any moment; `resume` goes on with what
-    the folder holds. On a CPU this equals the uninterrupted run bit for bit; a warning says
-    which threads, versions or options differ, and undo that. Ctrl-C or SIGTERM finishes the
-    step, saves, and raises KeyboardInterrupt. observe(model) returns a dict of JSON values
+    the folder holds. On a CPU this equals the uninterrupted run bit for bit, unless
+    threads, versions or options differ: a warning names them. Ctrl-C or SIGTERM finishes
+    the step, saves, and raises KeyboardInterrupt. observe(model) returns a dict of JSON values
     (nan turns None) that join the metrics of every validation. trainer_options: attend,
     compile, device of `Trainer`. Raises Diverged, CheckpointError or OSError for a folder
     that cannot be used, ValueError for a corpus shorter than the context or for no JSON.
@@ -192,7 +192,8 @@ def run_steps(trainer: Trainer, folder: RunDirectory | None, observe=None) -> Ru
             if folder:
                 folder.append(line)
                 due = trainer.done % config.checkpoint_every == 0
-                if due or last or stopping or trainer.done == 1:   # 1: whose folder it is
+                # The first step's says to whom the folder belongs.
+                if due or last or stopping or trainer.done == 1:
                     folder.save(trainer.state_dict())
             tokens = (trainer.done - first) * config.batch_size * trainer.context
             speed = tokens / (time.perf_counter() - began)
@@ -201,7 +202,7 @@ def run_steps(trainer: Trainer, folder: RunDirectory | None, observe=None) -> Ru
             if stopping:
                 raise KeyboardInterrupt
 
-    if first == config.steps:          # it was finished: what made it then, still counts
+    if first == config.steps:          # finished before, maybe by other code: its facts
         result = folder.read_result() or dict(**facts, **trainer.metrics[-1])
     if folder:
         folder.write_result(result)
