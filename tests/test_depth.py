@@ -78,7 +78,7 @@ def test_autocast_does_not_lower_the_scores():
 
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_both_derivatives_for_query_norm_weight_and_every_source(n):
-    query, sources, weight = draw(1, n, 4)
+    query, sources, weight = draw(1, n, 5)
     inputs = [x.requires_grad_() for x in (query, weight, *sources)]
 
     def read(query, weight, *sources):
@@ -103,11 +103,11 @@ def test_half_precision_scores_and_mixes_in_float32(dtype):
     query, sources, weight = draw(4, 5, 64, dtype=dtype)
     wide = query.float(), weight.float()
     expected = depth_attention(wide[0], [v.float() for v in sources], wide[1])
-    for query, weight in ((query, weight), wide):
-        mixed, weights = depth_attention(query, sources, weight, return_weights=True)
+    for q, w in ((query, weight), wide):
+        mixed, weights = depth_attention(q, sources, w, return_weights=True)
         assert mixed.dtype == dtype and weights.dtype == torch.float32
         assert torch.equal(mixed, expected.to(dtype))
-        o, m, l = attend_with_stats(query[None], sources, weight[None])
+        o, m, l = attend_with_stats(q[None], sources, w[None])
         torch.testing.assert_close((o / l.unsqueeze(-1))[0], expected)
 
 
