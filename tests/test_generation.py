@@ -172,6 +172,11 @@ def test_bad_input_is_named_at_the_call(message):
         generate_tokens(model_of(4, 2), **arguments)        # never iterated
 
 
+def test_an_empty_prompt_is_named():
+    with pytest.raises(ValueError, match="at least one token"):
+        generate_text(build("prenorm", vocab_size=256), "", 3)
+
+
 # --- prefill ----------------------------------------------------------------------------
 
 

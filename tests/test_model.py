@@ -161,6 +161,11 @@ def test_what_is_not_used_may_be_anything(unused):
     assert LMConfig(**SIZE | unused).n_layers == 5
 
 
+def test_configuration_is_frozen():
+    with pytest.raises(AttributeError, match="cannot assign to field 'n_layers'"):
+        LMConfig().n_layers = 3
+
+
 BAD_TOKENS = {
     "tokens has dtype torch.int32": tokens().int(),
     r"tokens has dtype .* shape \[8\]": tokens()[0],
