@@ -10,10 +10,12 @@ from attnres_ref import LM, BlockAttnRes, LMConfig
 from attnres_ref.inference import TwoPhase, generate_tokens
 from attnres_ref.inference.prefill import Sharded, prefill
 from attnres_ref.model import generate
+from attnres_ref.pipeline.launch import launch
 from attnres_ref.pipeline.layout import Layout
 from attnres_ref.pipeline.plan import Job
 from attnres_ref.pipeline.simulate import simulate
 from attnres_ref.variants import HyperConnections, Multihead, SlidingWindow
+from ranks import greet
 
 PROMPT = torch.zeros(1, 2, dtype=torch.long)
 LAYOUT = Layout(2, 1, n_layers=4, block_size=2)
@@ -32,10 +34,11 @@ WHOLE = {
     "n_streams": lambda x: HyperConnections(4, 8, x),
     "group_size": lambda x: TwoPhase(BlockAttnRes(4, 8, 2), x or 0),     # None: the default
     "n_shards": lambda x: Sharded(BlockAttnRes(4, 8, 2), x),
+    "n_ranks": lambda x: launch(greet, x, "nobody"),
     "chunk": lambda x: prefill(model(), PROMPT, chunk=x or 0),
     "top_k": lambda x: generate_tokens(model(), PROMPT, 1, top_k=x or 0),
-    "n_new": lambda x: generate_tokens(model(), PROMPT, x),
-    "tokens has length 2, n_new": lambda x: generate(model(), PROMPT, x),
+    "n_new": lambda x: generate_tokens(model(), PROMPT, x or -1),        # 0 is good
+    "tokens has length 2, n_new": lambda x: generate(model(), PROMPT, x or -1),
     "n_virtual": lambda x: Layout(2, x, n_layers=4, block_size=2),
     "n_microbatches": lambda x: simulate(LAYOUT, x),
     "tokens": lambda x: Job(**JOB | dict(tokens=x)),
@@ -47,7 +50,7 @@ NUMBERS = {
 }
 
 
-@pytest.mark.parametrize("bad", [1.5, -2, "2", None, math.nan])
+@pytest.mark.parametrize("bad", [1.5, 0, -2, "2", None, math.nan])
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_whole_number_is_needed(name, bad):
     with pytest.raises(ValueError, match=f"^{name} is "):

@@ -422,26 +422,3 @@ def test_a_pattern_is_repeated_and_cut():
     ]
     assert isinstance(model.layers[2], KDA)
     assert LMConfig().layer_names == ("attention", "mlp") * 8
-
-
-BAD_LAYERS = {
-    r"layers is 'kda,ssm' with \['ssm'\]: choose from \['attention', 'kda'":
-        dict(layers="kda,ssm"),
-    r"layers is '' with \[''\]": dict(layers=""),
-    r"layers is 'mlp,moe' .*no token sees another": dict(layers="mlp,moe"),
-    r"layers is 'moe,kda' and n_layers 1: without one of": dict(
-        layers="moe,kda", n_layers=1, block_size=1
-    ),
-    "experts_per_token is 5: choose 1 to n_experts = 4": dict(experts_per_token=5),
-    "experts_per_token is 0": dict(experts_per_token=0),
-}
-
-
-@pytest.mark.parametrize("message", BAD_LAYERS)
-def test_bad_layers_are_named(message):
-    with pytest.raises(ValueError, match=message):
-        LMConfig(**{**SIZE, **BAD_LAYERS[message]})
-
-
-def test_a_model_without_experts_does_not_mind_their_number():
-    assert LMConfig(**{**SIZE, "layers": "kda,mlp", "experts_per_token": 9}).n_layers == 8

@@ -119,12 +119,6 @@ def test_two_backward_passes_give_identical_bits():
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_a_zero_query_reads_the_mean():
-    _, weight, _, sources = draw(5, 6, 48, 7)
-    h = attnres_kernels.depth_attention(torch.zeros(48, device=DEVICE), sources, weight)
-    torch.testing.assert_close(h, torch.stack(sources).mean(0))
-
-
 @pytest.mark.parametrize("eps", [1e-5, 1e-7])
 def test_eps_counts_for_tiny_sources(eps):
     query, weight, gain, sources = draw(6, 3, 48, 7)

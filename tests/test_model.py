@@ -1,7 +1,5 @@
 """The language model: shapes, causality, initialisation, errors."""
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -21,32 +19,12 @@ def tokens(batch=2, length=8):
     return torch.randint(17, (batch, length), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("residual", ["prenorm", "full", "block"])
-@pytest.mark.parametrize("n_layers", [2, 5])
-def test_every_parameter_gets_a_gradient(residual, n_layers):
-    model = build(residual, n_layers=n_layers)
-    logits = model(tokens())
-    assert logits.shape == (2, 8, 17)
-    logits.logsumexp(-1).sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-
-
 @pytest.mark.parametrize("residual", ["full", "block"])
 def test_every_query_but_the_first_learns_from_the_first_step(residual):
     model = build(residual)
     model(tokens()).logsumexp(-1).sum().backward()
     learns = model.stream.queries.grad.abs().amax(1) > 0
     assert learns.tolist() == [False, True, True, True, True, True]
-
-
-@pytest.mark.parametrize("residual", ["prenorm", "full", "block"])
-def test_no_token_sees_a_later_one(residual):
-    model, x = build(residual).double(), tokens()
-    changed = x.clone()
-    changed[:, 5:] = (changed[:, 5:] + 1) % 17
-    before, after = model(x), model(changed)
-    assert torch.equal(before[:, :5], after[:, :5])
-    assert not torch.allclose(before[:, 5:], after[:, 5:])
 
 
 def test_same_seed_gives_the_same_weights_whatever_the_residual():
@@ -119,18 +97,6 @@ def test_autocast_keeps_sources_in_one_dtype(residual):
     torch.testing.assert_close(logits.float(), model(tokens()), atol=0.1, rtol=0.1)
 
 
-@pytest.mark.parametrize("residual", ["full", "block"])
-def test_compiles_into_one_graph(residual):
-    model, x = build(residual), tokens()
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    gradients = []
-    for forward in (model, compiled):
-        model.zero_grad()
-        forward(x).logsumexp(-1).sum().backward()
-        gradients.append([p.grad.clone() for p in model.parameters()])
-    torch.testing.assert_close(*gradients)
-
-
 def test_generate_continues_the_prompt_past_the_context():
     model, prompt = build(), tokens(length=3)
     out = generate(model, prompt, n_new=9)
@@ -138,6 +104,8 @@ def test_generate_continues_the_prompt_past_the_context():
     assert torch.equal(generate(model, prompt, n_new=0), prompt)
     likeliest = model(out[:, -8:])[:, -1].argmax(-1)              # of its last 8 tokens
     assert torch.equal(generate(model, out, 1, temperature=1e-6)[:, -1], likeliest)
+    with pytest.raises(ValueError, match="temperature is 0"):
+        generate(model, prompt, 1, temperature=0)
 
 
 def test_generate_samples_from_the_models_distribution():
@@ -147,12 +115,6 @@ def test_generate_samples_from_the_models_distribution():
     drawn = generate(model, prompt.expand(4000, 3), n_new=1, temperature=0.5)[:, -1]
     counted = torch.bincount(drawn, minlength=17) / 4000
     assert (counted - chances).abs().max() < 0.04
-
-
-@pytest.mark.parametrize("bad", [dict(n_new=-1), dict(n_new=1, temperature=0.0)])
-def test_generate_names_bad_arguments(bad):
-    with pytest.raises(ValueError, match="n_new is .* temperature is"):
-        generate(build(), tokens(), **bad)
 
 
 BAD_CONFIGS = {
@@ -165,7 +127,21 @@ BAD_CONFIGS = {
     "block_size is 0": dict(block_size=0),
     "block_size is 6.*n_layers = 5": dict(block_size=6),
     "block_size is 2.5: it must be a whole number": dict(block_size=2.5),
-    "block_size is '4'": dict(block_size="4"),
+    "window is 0": dict(residual="window", window=0),
+    "n_streams is 0": dict(residual="mhc", n_streams=0),
+    "n_streams is 7": dict(residual="mhc", n_streams=7),
+    "depth_heads is 3": dict(residual="multihead", depth_heads=3),
+    r"layers is 'kda,ssm' with \['ssm'\]: choose from \['attention', 'kda'":
+        dict(layers="kda,ssm"),
+    r"layers is '' with \[''\]": dict(layers=""),
+    r"layers is 'mlp,moe' .*no token sees another": dict(layers="mlp,moe"),
+    r"layers is 'moe,kda' and n_layers 1: without one of": dict(
+        layers="moe,kda", n_layers=1, block_size=1
+    ),
+    "experts_per_token is 9: choose 1 to n_experts = 8": dict(
+        layers="kda,moe", experts_per_token=9
+    ),
+    "experts_per_token is 0": dict(layers="kda,moe", experts_per_token=0),
     "rope_base is 0.0: it must be above 0": dict(rope_base=0),
     "tied_head is 1: it must be True or False": dict(tied_head=1),
     "residual is None: it must be a string": dict(residual=None),
@@ -175,15 +151,18 @@ BAD_CONFIGS = {
 @pytest.mark.parametrize("message", BAD_CONFIGS)
 def test_bad_configuration_is_named(message):
     with pytest.raises(ValueError, match=message):
-        LMConfig(**{**SIZE, **BAD_CONFIGS[message]})
+        LMConfig(**SIZE | BAD_CONFIGS[message])
 
 
-def test_prenorm_does_not_mind_the_block_size():
-    assert LMConfig(**{**SIZE, "residual": "prenorm", "block_size": 99}).block_size == 99
+@pytest.mark.parametrize("unused", [
+    dict(residual="prenorm", block_size=99), dict(layers="kda,mlp", experts_per_token=9),
+])
+def test_what_is_not_used_may_be_anything(unused):
+    assert LMConfig(**SIZE | unused).n_layers == 5
 
 
 def test_configuration_is_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError, match="cannot assign to field 'n_layers'"):
         LMConfig().n_layers = 3
 
 

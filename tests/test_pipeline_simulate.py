@@ -128,12 +128,9 @@ def test_schedules_that_split_the_backward_are_refused(name):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (dict(n_microbatches=0), "n_microbatches is 0"),
-        (dict(n_microbatches=8.0), "n_microbatches is 8.0: it must be a whole number"),
         (dict(n_microbatches=9), "number of microbatches"),
         (dict(n_microbatches=8, per_tensor=-1), "per_tensor is -1"),
         (dict(n_microbatches=8, forward=-1), "forward is -1"),
-        (dict(n_microbatches=8, latency=math.nan), "latency is nan"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments, message):

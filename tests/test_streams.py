@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from attnres_ref import LM, BlockAttnRes, FullAttnRes, LMConfig, depth_attention
-from attnres_ref.depth import stacked_depth_attention
 from attnres_ref.streams import Depth
 
 
@@ -130,47 +129,10 @@ class NoFinalRead(FullAttnRes):
         return state.completed[-1] if last else super().read(state, layer)
 
 
-def test_each_read_has_its_own_query_and_key_norm():
-    """The norm's weight is kept as its distance from one."""
-    model = build("block", block_size=2)
-    randomise_queries(model)
-    stream = model.stream
-    sources = tuple(torch.randn(3, 2, 5, 8, dtype=torch.float64))
-    for layer in range(7):
-        expected = stacked_depth_attention(
-            stream.queries[layer], sources, 1 + stream.queries_norm[layer]
-        )
-        torch.testing.assert_close(stream.read(Depth(sources), layer), expected)
-
-
 def test_init_oracle_fails_without_the_final_read():
     prenorm, model = build("prenorm"), build("full")
     model.stream = NoFinalRead(6, 8).double()
     assert (model(tokens()) - prenorm(tokens())).abs().max() > 1e-2
-
-
-def test_blocks_of_one_are_full_attnres_off_init():
-    full, block = build("full"), build("block", block_size=1)
-    for model in (full, block):
-        randomise_queries(model)
-    assert torch.equal(full(tokens()), block(tokens()))
-
-
-def test_off_init_the_residuals_differ():
-    prenorm, full, block = build("prenorm"), build("full"), build("block", block_size=3)
-    for model in (full, block):
-        randomise_queries(model)
-    outs = [model(tokens()) for model in (prenorm, full, block)]
-    assert all((a - b).abs().max() > 1e-2 for a, b in zip(outs, outs[1:] + outs[:1]))
-
-
-def test_all_parameters_but_the_queries_are_prenorms():
-    prenorm = {name: p.shape for name, p in build("prenorm").named_parameters()}
-    for residual in ("full", "block"):
-        parameters = dict(build(residual).named_parameters())
-        added = {name for name in parameters if "queries" in name}
-        assert {n: p.shape for n, p in parameters.items() if n not in added} == prenorm
-        assert added and all((parameters[name] == 0).all() for name in added)
 
 
 @pytest.mark.parametrize("residual", ["block", "full"])
@@ -182,20 +144,3 @@ def test_a_small_norm_weight_is_felt_in_half_precision(residual):
     stream.queries_norm.data.fill_(0.001)
     stream.read(Depth((torch.zeros(2, 5, 8),)), 0)
     assert (seen[0] - 1 - 0.001).abs().max() < 1e-5
-
-
-def test_write_leaves_earlier_states_alone():
-    stream = BlockAttnRes(4, 8, block_size=2)
-    embedding, output = torch.ones(1, 1, 8), torch.ones(1, 1, 8)
-    first = stream.begin(embedding)
-    second = stream.write(first, 0, output)
-    third = stream.write(second, 1, output)
-    assert first.partial is None and len(first.completed) == 1
-    assert len(third.completed) == 2 and torch.equal(second.partial, output)
-    assert torch.equal(third.completed[1], 2 * output)
-
-
-@pytest.mark.parametrize("block_size", [0, -1, 7])
-def test_block_size_out_of_range_is_named(block_size):
-    with pytest.raises(ValueError, match=f"block_size is {block_size}.*n_layers = 6"):
-        BlockAttnRes(6, 8, block_size)

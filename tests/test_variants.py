@@ -1,4 +1,4 @@
-"""The property that defines each variant, and the errors of their arguments."""
+"""The property that defines each variant."""
 
 import pytest
 import torch
@@ -8,14 +8,7 @@ from attnres_ref import LM, LMConfig, depth_attention
 from attnres_ref.streams import STREAMS, Depth
 from attnres_ref.study.mixing import mixing_matrix
 from attnres_ref.study.probes import trace
-from attnres_ref.variants import (
-    HyperConnections,
-    Multihead,
-    SlidingWindow,
-    mix,
-    raw_key_attention,
-    sigmoid_attention,
-)
+from attnres_ref.variants import mix, raw_key_attention, sigmoid_attention
 
 SIZE = dict(
     vocab_size=17, d_model=16, n_layers=8, n_heads=2, context=8, window=3, n_streams=3
@@ -181,26 +174,8 @@ def test_mhc_starts_near_the_identity_and_breaks_the_symmetry_of_its_streams():
 
 
 @pytest.mark.parametrize("residual", sorted(STREAMS))
-def test_all_that_a_stream_learns_gets_a_gradient_where_it_matters(residual):
+def test_all_that_learns_gets_a_gradient(residual):
     model = build(residual, 0.3)
     F.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten()).backward()
-    for name, parameter in model.stream.named_parameters():
+    for name, parameter in model.named_parameters():
         assert parameter.grad.abs().max() > 0, name
-
-
-@pytest.mark.parametrize(
-    "build_it, message",
-    [
-        (lambda: LMConfig(residual="resnet"), "residual is 'resnet': choose one of"),
-        (lambda: LMConfig(residual="window", window=0), "window is 0"),
-        (lambda: LMConfig(residual="mhc", n_streams=0), "n_streams is 0"),
-        (lambda: LMConfig(residual="mhc", n_streams=7), "n_streams is 7"),
-        (lambda: LMConfig(residual="multihead", depth_heads=3), "depth_heads is 3"),
-        (lambda: SlidingWindow(4, 8, window=-1), "window is -1"),
-        (lambda: HyperConnections(4, 8, n_streams=0), "n_streams is 0"),
-        (lambda: Multihead(4, 8, n_heads=0), "depth_heads is 0"),
-    ],
-)
-def test_arguments_that_do_not_fit(build_it, message):
-    with pytest.raises(ValueError, match=message):
-        build_it()

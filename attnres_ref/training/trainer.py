@@ -149,10 +149,10 @@ def train(
     With `checkpoint_dir` the run can be killed at any moment; `resume` goes on with what
     the folder holds. On a CPU this equals the uninterrupted run bit for bit, unless
     threads, versions or options differ: a warning names them. Ctrl-C or SIGTERM finishes
-    the step, saves, and raises KeyboardInterrupt. observe(model) returns a dict of JSON values
-    (nan turns None) that join the metrics of every validation. trainer_options: attend,
-    compile, device of `Trainer`. Raises Diverged, CheckpointError or OSError for a folder
-    that cannot be used, ValueError for a corpus shorter than the context or for no JSON.
+    the step, saves, and raises KeyboardInterrupt. observe(model) returns a dict of JSON
+    values (nan turns None) that join the metrics of every validation. trainer_options:
+    attend, compile, device of `Trainer`. Raises Diverged; CheckpointError or OSError for a
+    folder that cannot be used; ValueError for a corpus shorter than the context, no JSON.
     """
     trainer = Trainer(model_config, config, corpus, **trainer_options)
     if checkpoint_dir is None:
