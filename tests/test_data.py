@@ -204,17 +204,14 @@ def test_package_is_read_without_its_tests_and_not_run(tmp_path, monkeypatch):
     assert b"skipped source" not in text
 
 
-@pytest.mark.parametrize(
-    "packages, error, message",
-    [
-        (("no_such",), ModuleNotFoundError, "'no_such' is not installed .* install it or"),
-        (("no_such.part",), ModuleNotFoundError, "'no_such.part' is not installed"),
-        (("sys",), ValueError, "'sys' has no Python source files; take it out"),
-        ("torch", TypeError, r"packages is 'torch': it must be a tuple of names, as \("),
-        (None, TypeError, "packages is None: it must"),
-        (("json", None), TypeError, "packages is .*, None.: it must"),
-    ],
-)
+@pytest.mark.parametrize("packages, error, message", [
+    (("no_such",), ModuleNotFoundError, "'no_such' is not installed .* install it or"),
+    (("no_such.part",), ModuleNotFoundError, "'no_such.part' is not installed"),
+    (("sys",), ValueError, "'sys' has no Python source files; take it out"),
+    ("torch", TypeError, r"packages is 'torch': it must be a tuple of names, as \("),
+    (None, TypeError, "packages is None: it must"),
+    (("json", None), TypeError, "packages is .*, None.: it must"),
+])
 def test_packages_that_cannot_be_read_are_named(packages, error, message):
     with pytest.raises(error, match=message):
         python_sources(packages)
@@ -311,16 +308,13 @@ def test_a_download_fills_the_cache_from_a_temporary_file(places, server, monkey
     assert len(set(server.seen)) == 2 and "input.txt" not in server.seen
 
 
-@pytest.mark.parametrize(
-    "page, cause",
-    [
-        ("/wrong", f'(invalid hash value (expected "{GOOD_SHA256}", got '),
-        ("/cut", f'(invalid hash value (expected "{GOOD_SHA256}", got '),
-        ("/stall", "(timed out)"),
-        ("/torn", "(no HTTP)"),
-        ("no server", "Connection refused"),
-    ],
-)
+@pytest.mark.parametrize("page, cause", [
+    ("/wrong", f'(invalid hash value (expected "{GOOD_SHA256}", got '),
+    ("/cut", f'(invalid hash value (expected "{GOOD_SHA256}", got '),
+    ("/stall", "(timed out)"),
+    ("/torn", "(no HTTP)"),
+    ("no server", "Connection refused"),
+])
 def test_a_failed_download_leaves_nothing(places, server, monkeypatch, page, cause):
     url = server.url + page if page.startswith("/") else "http://127.0.0.1:9/input.txt"
     monkeypatch.setattr(sources, "TINYSHAKESPEARE_URL", url)
@@ -335,16 +329,13 @@ def test_a_failed_download_leaves_nothing(places, server, monkeypatch, page, cau
     assert socket.getdefaulttimeout() is None
 
 
-@pytest.mark.parametrize(
-    "variables, runs, texts",
-    [
-        ({}, ".cache/attnres/checkpoints", ".cache/attnres"),
-        (dict(XDG_CACHE_HOME="{}/xdg"), "xdg/attnres/checkpoints", "xdg/attnres"),
-        (dict(XDG_CACHE_HOME="here"), ".cache/attnres/checkpoints", ".cache/attnres"),
-        (dict(ATTNRES_CACHE_DIR=" ~/a ", ATTNRES_DATA_DIR=" ~/b "), "a", "b"),
-        (dict(HOME="?", ATTNRES_CACHE_DIR="{}/a", ATTNRES_DATA_DIR="{}/b"), "a", "b"),
-    ],
-)
+@pytest.mark.parametrize("variables, runs, texts", [
+    ({}, ".cache/attnres/checkpoints", ".cache/attnres"),
+    (dict(XDG_CACHE_HOME="{}/xdg"), "xdg/attnres/checkpoints", "xdg/attnres"),
+    (dict(XDG_CACHE_HOME="here"), ".cache/attnres/checkpoints", ".cache/attnres"),
+    (dict(ATTNRES_CACHE_DIR=" ~/a ", ATTNRES_DATA_DIR=" ~/b "), "a", "b"),
+    (dict(HOME="?", ATTNRES_CACHE_DIR="{}/a", ATTNRES_DATA_DIR="{}/b"), "a", "b"),
+])
 def test_the_environment_names_the_folders(
     places, tmp_path, monkeypatch, variables, runs, texts
 ):
@@ -355,17 +346,14 @@ def test_the_environment_names_the_folders(
     assert text_of(tiny_data.tinyshakespeare()) == GOOD
 
 
-@pytest.mark.parametrize(
-    "act, variables, message",
-    [
-        (notebook.cache_dir, dict(HOME="?"), "home folder is known.: set ATTNRES_CACHE"),
-        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="~no-such-user/a"), "no home folder"),
-        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR=__file__), ".File exists.: set ATTN"),
-        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="/proc"), ": set ATTNRES_CACHE_DIR"),
-        (tiny_data.tinyshakespeare, dict(HOME="?"), "set HOME; or .* set ATTNRES_DATA_DIR"),
-        (tiny_data.tinyshakespeare, {}, "ATTNRES_DATA_DIR is '.*/data', and no tinyshake"),
-    ],
-)
+@pytest.mark.parametrize("act, variables, message", [
+    (notebook.cache_dir, dict(HOME="?"), "home folder is known.: set ATTNRES_CACHE"),
+    (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="~no-such-user/a"), "no home folder"),
+    (notebook.cache_dir, dict(ATTNRES_CACHE_DIR=__file__), ".File exists.: set ATTN"),
+    (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="/proc"), ": set ATTNRES_CACHE_DIR"),
+    (tiny_data.tinyshakespeare, dict(HOME="?"), "set HOME; or .* set ATTNRES_DATA_DIR"),
+    (tiny_data.tinyshakespeare, {}, "ATTNRES_DATA_DIR is '.*/data', and no tinyshake"),
+])
 def test_a_wrong_folder_is_named_before_a_server_is_asked(
     places, monkeypatch, act, variables, message
 ):

@@ -44,17 +44,14 @@ def test_losses_in_prose_are_printed_or_the_papers(path):
     assert not [loss for loss in told if loss not in printed + known + rate]
 
 
-@pytest.mark.parametrize(
-    "low, high, below, expected",
-    [
-        (-0.2, -0.1, True, judging.HOLDS),
-        (-0.2, -0.1, False, judging.FAILS),
-        (0.1, 0.2, True, judging.FAILS),
-        (0.1, 0.2, False, judging.HOLDS),
-        (-0.1, 0.2, True, judging.OPEN),
-        (-0.1, 0.0, True, judging.OPEN),
-    ],
-)
+@pytest.mark.parametrize("low, high, below, expected", [
+    (-0.2, -0.1, True, judging.HOLDS),
+    (-0.2, -0.1, False, judging.FAILS),
+    (0.1, 0.2, True, judging.FAILS),
+    (0.1, 0.2, False, judging.HOLDS),
+    (-0.1, 0.2, True, judging.OPEN),
+    (-0.1, 0.0, True, judging.OPEN),
+])
 def test_a_verdict_needs_the_whole_interval(low, high, below, expected):
     assert judging.verdict(low, high, below) == expected
 

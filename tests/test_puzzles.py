@@ -137,22 +137,19 @@ def test_the_fingerprint_tells_settings_apart():
     assert json.loads(json.dumps(fingerprint)) == expected | dict(n_symbols=10)
 
 
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (lambda: PointerChasing(8, 5), "hops is 5: .* at most 4 hops or more symbols"),
-        (lambda: PointerChasing(8, 0), "hops must be at least 1, got 0"),
-        (lambda: PointerChasing(8.0), "n_symbols is 8.0: it must be a whole number"),
-        (lambda: ChainedAddition(3, True), "hops is True: it must be a whole number"),
-        (lambda: ChainedAddition(3, 10**6, 10**6), "vocab_size is 256: .* tokens; raise"),
-        (lambda: PointerChasing(3, 1), "n_symbols is 3: make it at least 6"),
-        (lambda: PointerChasing(8, 4, 64), "vocab_size is 64: .* writes 77 tokens; raise"),
-        (lambda: ChainedAddition(1), "modulus must be at least 2, got 1"),
-        (lambda: ChainedAddition(3, 3, 0), "width must be at least 1, got 0"),
-        (lambda: ChainedAddition(2, 1, 1), "too few puzzles to hold some out; raise"),
-        (lambda: ChainedAddition(9, 5), "vocab_size is 256: .* writes 1010 tokens"),
-    ],
-)
+@pytest.mark.parametrize("make, message", [
+    (lambda: PointerChasing(8, 5), "hops is 5: .* at most 4 hops or more symbols"),
+    (lambda: PointerChasing(8, 0), "hops must be at least 1, got 0"),
+    (lambda: PointerChasing(8.0), "n_symbols is 8.0: it must be a whole number"),
+    (lambda: ChainedAddition(3, True), "hops is True: it must be a whole number"),
+    (lambda: ChainedAddition(3, 10**6, 10**6), "vocab_size is 256: .* tokens; raise"),
+    (lambda: PointerChasing(3, 1), "n_symbols is 3: make it at least 6"),
+    (lambda: PointerChasing(8, 4, 64), "vocab_size is 64: .* writes 77 tokens; raise"),
+    (lambda: ChainedAddition(1), "modulus must be at least 2, got 1"),
+    (lambda: ChainedAddition(3, 3, 0), "width must be at least 1, got 0"),
+    (lambda: ChainedAddition(2, 1, 1), "too few puzzles to hold some out; raise"),
+    (lambda: ChainedAddition(9, 5), "vocab_size is 256: .* writes 1010 tokens"),
+])
 def test_an_impossible_setting_names_value_and_fix(make, message):
     with pytest.raises(ValueError, match=message):
         make()

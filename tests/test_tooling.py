@@ -96,15 +96,12 @@ def test_bootstrap_fetches_the_course_once(tmp_path, monkeypatch):
     assert sys.path[0] == str(tmp_path / "course" / "notebooks")
 
 
-@pytest.mark.parametrize(
-    "repo, variable, left, words",
-    [
-        ("your-name/course", "", "", "no address to fetch it from: .* make links"),
-        (REPO, "", "course/attnres_ref", "rename it.* 'course' already exists"),
-        (REPO, "GIT_ALLOW_PROTOCOL", "", "cannot fetch .* 'https' not allowed"),
-        (REPO, "PATH", "", "cannot fetch .* not found"),
-    ],
-)
+@pytest.mark.parametrize("repo, variable, left, words", [
+    ("your-name/course", "", "", "no address to fetch it from: .* make links"),
+    (REPO, "", "course/attnres_ref", "rename it.* 'course' already exists"),
+    (REPO, "GIT_ALLOW_PROTOCOL", "", "cannot fetch .* 'https' not allowed"),
+    (REPO, "PATH", "", "cannot fetch .* not found"),
+])
 def test_bootstrap_says_why_it_found_no_course(
     tmp_path, monkeypatch, repo, variable, left, words
 ):
