@@ -44,9 +44,7 @@ def test_the_banner_of_each_notebook_on_a_t4(t4, path, capsys):
 
 
 @pytest.mark.parametrize("folder", ["here", "here/notebooks", "checkout/notebooks"])
-def test_recorded_reads_near_the_current_folder_and_in_the_checkout(
-    tmp_path, monkeypatch, folder
-):
+def test_recorded_reads_here_and_in_the_checkout(tmp_path, monkeypatch, folder):
     monkeypatch.setattr(notebook, "ROOT", tmp_path / "checkout")
     (tmp_path / folder / "recorded").mkdir(parents=True)
     (tmp_path / folder / "recorded" / "sweep.json").write_text('{"loss": 1.5}')

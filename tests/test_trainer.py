@@ -12,13 +12,7 @@ import torch.nn.functional as F
 
 import small
 from attnres_ref import LM
-from attnres_ref.training import (
-    Diverged,
-    Trainer,
-    learning_rate,
-    make_optimizer,
-    train,
-)
+from attnres_ref.training import Diverged, Trainer, learning_rate, make_optimizer, train
 from attnres_ref.training.run_directory import load_checkpoint
 from small import MODEL, RECIPE, corpus
 
