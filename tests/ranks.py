@@ -84,11 +84,9 @@ def refusals():
 def under_torchrun(module, *options):
     """What the module's command prints on two processes."""
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    root = str(Path(__file__).parents[1])
-    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     run = subprocess.run(
         [sys.executable, *start, "-m", module, *options], capture_output=True, text=True,
-        timeout=300, env=os.environ | {"PYTHONPATH": path},
+        timeout=300, cwd=Path(__file__).parents[1],
     )
     assert run.returncode == 0, run.stderr
     return run.stdout

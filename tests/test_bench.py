@@ -93,9 +93,7 @@ def test_a_paced_pipeline_takes_no_less_than_the_simulator_says():
     assert all(mode in pipeline.table(rows) for mode in MODES)
 
 
-def test_the_command_measures_training_and_writes_what_a_record_needs(
-    tmp_path, monkeypatch, capsys
-):
+def test_the_command_writes_what_a_record_needs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "SIZE", SIZE)
     monkeypatch.setattr(command, "require_clean", lambda: None)
     command.main(["--rounds", "1", "--json", str(tmp_path / "bench.json")])

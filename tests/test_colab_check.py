@@ -88,9 +88,6 @@ def test_the_package_imports_what_colab_has():
             assert not lacking, f"{path.name} imports {lacking}"
 
 
-# --- a whole run, in this environment -----------------------------------------------
-
-
 def course_of(root, *sources):
     """One notebook: the bootstrap cell, then `sources`."""
     (root / "notebooks" / "01_next.ipynb").unlink()

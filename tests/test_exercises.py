@@ -14,11 +14,8 @@ import cells
 import exercises
 from wrong_answers import WRONG
 
-EXERCISES = [
-    exercise
-    for path in cells.notebooks()
-    for exercise in cells.exercises(cells.read(path))
-]
+NOTEBOOKS = map(cells.read, cells.notebooks())
+EXERCISES = [exercise for notebook in NOTEBOOKS for exercise in cells.exercises(notebook)]
 
 
 def outcome(exercise, source, monkeypatch):

@@ -16,9 +16,8 @@ from attnres_ref.study import compare, paper
 
 def test_the_ledger_is_fresh():
     text = ledger.README.read_text(encoding="utf-8")
-    assert ledger.rewritten(text, ledger.table()) == text, (
-        "stale: run python notebooks/recording/ledger.py"
-    )
+    fresh = ledger.rewritten(text, ledger.table())
+    assert fresh == text, "stale: run python notebooks/recording/ledger.py"
 
 
 def test_what_the_readme_says_we_measured_is_what_the_records_say():

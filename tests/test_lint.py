@@ -24,8 +24,6 @@ def faults(root, notebook):
     return lint.faults(path)
 
 
-# --- each rule refuses its violation ------------------------------------------------
-
 OPEN, BOOT, START, TEXT, INLINE, DRAW, CAPTION, HEADING, STUB, HINT, SOLUTION = range(11)
 
 
@@ -41,10 +39,6 @@ def change(cell, old, new):
 
 def store(cell, output):
     return lambda notebook: notebook.cells[cell].outputs.append(output)
-
-
-def set_metadata(key, value):
-    return lambda notebook: notebook.metadata.update({key: value})
 
 
 def add_markdown(source):
@@ -82,8 +76,8 @@ def slide(cell, kind):
 VIOLATIONS = [
     # form
     (lambda nb: nb.cells[TEXT].update(surprise=3), "is not valid nbformat"),
-    (set_metadata("kernelspec", lint.KERNEL | {"display_name": "Python 3"}), "(ipyk"),
-    (set_metadata("accelerator", "TPU"), '"accelerator": "GPU"'),
+    (lambda nb: nb.metadata.kernelspec.update(display_name="Python 3"), "(ipyk"),
+    (lambda nb: nb.metadata.update(accelerator="TPU"), '"accelerator": "GPU"'),
     # opening and closing
     (change(OPEN, "# 00", "00"), "starts with a title"),
     (change(OPEN, REPO, "other/place"), "lacks the Colab badge"),

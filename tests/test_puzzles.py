@@ -32,9 +32,6 @@ def stated(task, inputs):
     return {frozenset(row[: task.n_stated]) for row in inputs.tolist()}
 
 
-# --- every sample is solvable, from its tokens ----------------------------------------
-
-
 @given(pointer_tasks | chained_tasks, st.integers(0, 2**32), st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
 def test_the_solver_answers_every_sample(task, seed, spare):
@@ -85,9 +82,6 @@ def test_answers_are_as_even_as_the_stated_chance(task):
         _, counts = answers.unique(return_counts=True)
         assert len(counts) == round(1 / task.chance)
         assert counts.max() / counts.sum() == pytest.approx(task.chance, rel=0.1)
-
-
-# --- splits, seeds, settings ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", [PointerChasing(6, 3), *TASKS])
@@ -149,9 +143,6 @@ def test_a_context_without_room_for_a_question_is_named(task, needed):
     message = f"context is {needed - 1}: .* needs at least {needed}; use a longer context"
     with pytest.raises(ValueError, match=message):
         task.validation_windows(2, needed - 1)
-
-
-# --- accuracy -------------------------------------------------------------------------
 
 
 class Oracle(torch.nn.Module):

@@ -57,9 +57,6 @@ def test_ablations_and_puzzles_leave_none_out():
         assert all(run["data"] == task.fingerprint for run in recorded("puzzles")[name])
 
 
-# --- recording ------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("recorder", [record, mixing])
 def test_a_dirty_tree_is_refused_before_anything_is_made(recorder, tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "uncommitted", lambda: ["x.py"])

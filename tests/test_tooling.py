@@ -25,9 +25,6 @@ def root(tmp_path):
     return make_course(tmp_path)
 
 
-# --- the address --------------------------------------------------------------------
-
-
 def test_links_writes_every_place_and_no_other(root):
     (root / "CITATION.cff").write_text(
         "repository-code: https://github.com/old/name\nurl: https://github.com/a/b\n"
@@ -58,9 +55,6 @@ def test_links_refuses_what_is_no_address(root, address):
     with pytest.raises(SystemExit, match="make links REPO=owner/name"):
         links.main(address, root)
     assert links.setting(root) == REPO
-
-
-# --- the bootstrap cell -------------------------------------------------------------
 
 
 def run_bootstrap(monkeypatch, folder):
@@ -101,17 +95,12 @@ def test_bootstrap_fetches_the_course_once(tmp_path, monkeypatch):
     (REPO, "GIT_ALLOW_PROTOCOL", "", "cannot fetch .* 'https' not allowed"),
     (REPO, "PATH", "", "cannot fetch .* not found"),
 ])
-def test_bootstrap_says_why_it_found_no_course(
-    tmp_path, monkeypatch, repo, variable, left, words
-):
+def test_bootstrap_says_what_lacks(tmp_path, monkeypatch, repo, variable, left, words):
     monkeypatch.setenv(variable or "UNUSED", "none")
     monkeypatch.chdir(tmp_path)
     Path(left).mkdir(parents=True, exist_ok=True)
     with pytest.raises(OSError, match=words):
         exec(BOOTSTRAP.replace(REPO, repo), {})
-
-
-# --- the headless runner ------------------------------------------------------------
 
 
 def tiny_course(root, *sources):
