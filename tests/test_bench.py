@@ -103,14 +103,11 @@ def test_the_command_writes_what_a_record_needs(tmp_path, monkeypatch, capsys):
     assert training.table(record["rows"]) in capsys.readouterr().out
 
 
-NONSENSE = [
+@pytest.mark.parametrize("main", [command.main, kernels_command.main])
+@pytest.mark.parametrize("arguments", [
     ["--rounds", "0"], ["--rounds=-1"], ["--rounds", "1.5"], ["--json", "no/folder/x.json"],
     ["--json", "."], ["decoding"],
-]
-
-
-@pytest.mark.parametrize("main", [command.main, kernels_command.main])
-@pytest.mark.parametrize("arguments", NONSENSE, ids=" ".join)
+], ids=" ".join)
 def test_nonsense_is_named_before_a_measurement(main, arguments, monkeypatch, capsys):
     monkeypatch.setattr(command, "BENCHMARKS", {"training": None})
     monkeypatch.setattr(kernels_command, "tiny_check", None)

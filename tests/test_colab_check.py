@@ -78,6 +78,7 @@ def test_a_new_runtime_has_none_of_our_settings(tmp_path, monkeypatch):
 def test_the_package_imports_what_colab_has():
     """On import; what an optional peer needs is imported where it is used."""
     known = {name.lower() for name in devices.colab_versions()}
+    assert "transformers" in known                 # from a comment
     known |= devices.own_packages(cells.ROOT) | set(sys.stdlib_module_names)
     places = ("attnres_ref", "kernels", "tiny_data", "notebooks/exercises")
     files = [path for place in places for path in (cells.ROOT / place).rglob("*.py")]

@@ -102,14 +102,14 @@ def test_a_tenth_is_held_out(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_batch_depends_on_seed_and_step_only(task):
-    first, again = task.batch(1, 2, 8, 40), task.batch(1, 2, 8, 40)
-    assert all(torch.equal(a, b) for a, b in zip(first, again))
+    first, again = (
+        [*task.batch(1, 2, 8, 40), *task.validation_windows(8, 40)] for _ in range(2)
+    )
+    assert all(map(torch.equal, first, again))
+    for tokens in first:
+        assert tokens.dtype == torch.int64 and tokens.shape == (8, 40)
     for seed, step in ((1, 3), (2, 2)):
         assert not torch.equal(first[0], task.batch(seed, step, 8, 40)[0])
-    windows = task.validation_windows(8, 40), task.validation_windows(8, 40)
-    assert all(torch.equal(a, b) for a, b in zip(*windows))
-    for tokens in (*first, *windows[0]):
-        assert tokens.dtype == torch.int64 and tokens.shape == (8, 40)
 
 
 def test_the_fingerprint_tells_settings_apart():

@@ -35,10 +35,7 @@ def test_a_scaling_run_sees_its_tokens_per_parameter(sweep):
         assert tokens / parameters == pytest.approx(sweeps.TOKENS_PER_PARAMETER, rel=0.02)
 
 
-RECORDED = [name for name in sweeps.SWEEPS if name != "scaling_gpu"]
-
-
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", [n for n in sweeps.SWEEPS if n != "scaling_gpu"])
 def test_what_is_recorded_are_the_runs_of_the_sweep(name):
     for corpus, runs in recorded(name).items():
         trials = sweeps.SWEEPS[name][corpus]()

@@ -103,10 +103,6 @@ def test_two_wrong_answers_to_an_exercise_are_told_what_is_quoted(capsys):
     assert capsys.readouterr().out.splitlines() == EXERCISE
 
 
-def short_corpus():
-    tiny_data.Corpus.from_bytes("text", bytes(10240)).validation_windows(1, 3000)
-
-
 def too_long():
     model = LM(LMConfig(d_model=8, n_layers=2, n_heads=2, context=64, residual="prenorm"))
     model(torch.zeros(1, 65, dtype=torch.long))
@@ -118,7 +114,7 @@ def too_long():
     lambda: LMConfig(n_layers=8, residual="block", block_size=9),
     lambda: LMConfig(d_model=100, n_heads=3),
     too_long,
-    short_corpus,
+    lambda: tiny_data.Corpus.from_bytes("text", bytes(10240)).validation_windows(1, 3000),
     lambda: tiny_data.load("shakespear"),
     lambda: interpret.Stub(None)[(1,)],
     lambda: interpret.check_device(torch.zeros(2)),
