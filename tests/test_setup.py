@@ -81,71 +81,71 @@ def test_the_citation_is_of_this_version():
     assert str(cited["version"]) == PROJECT["version"]
 
 
-@pytest.fixture
-def make(tmp_path):
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+
+
+def make(clone, *arguments):
     """What make returns and prints in a fresh clone: only what it looks at is there."""
-    if not shutil.which("make"):
-        pytest.skip("no make here")
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
+        shutil.copy(ROOT / name, clone)
     # A make above this one must not add its own options.
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
-
-    def make(*arguments):
-        run = subprocess.run(
-            ["make", *arguments], cwd=tmp_path, env=clean, stdout=subprocess.PIPE
-        )
-        return run.returncode, run.stdout.decode()
-
-    return make
+    run = subprocess.run(["make", *arguments], cwd=clone, env=clean, stdout=subprocess.PIPE)
+    return run.returncode, run.stdout.decode()
 
 
+@needs_make
 @pytest.mark.parametrize("target", ["lab", "test", "lint", "course", "handout", "bench"])
-def test_every_target_sets_up_first_and_then_only_after_a_change(target, make, tmp_path):
-    commands = make("-n", target)[1]
+def test_every_target_sets_up_first_and_then_only_after_a_change(target, tmp_path):
+    commands = make(tmp_path, "-n", target)[1]
     steps = ["-m venv .venv", '-m pip install -c constraints.txt -e ".[test]"', "touch"]
     places = [commands.index(step) for step in steps]
     assert places == sorted(places) and ".venv/bin/python" in commands[places[-1] :]
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv/.installed").touch()
     os.utime(tmp_path / ".venv/.installed", (2**31, 2**31))      # later than the pins
-    assert "pip install" not in make("-n", target)[1]
+    assert "pip install" not in make(tmp_path, "-n", target)[1]
     os.utime(tmp_path / ".venv/.installed", (1, 1))
-    assert "pip install" in make("-n", target)[1]
+    assert "pip install" in make(tmp_path, "-n", target)[1]
 
 
-def test_the_readme_has_by_hand_what_make_does(make):
+@needs_make
+def test_the_readme_has_by_hand_what_make_does(tmp_path):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     block = re.search(r"### Without make\n.*?```bash\n(.*?)```", readme, re.DOTALL)[1]
     commands = re.findall("^python (.+)$", block, re.MULTILINE)
-    said = make("-n", "lab", "test")[1]
+    said = make(tmp_path, "-n", "lab", "test")[1]
     made = re.findall(r"^\.venv/bin/python (.+)$", said, re.MULTILINE)
     assert commands == ["-m venv .venv", *made]
 
 
-def test_a_python_of_another_version_is_refused(make, tmp_path):
-    code, said = make("bench", "PYTHON=false")
+@needs_make
+def test_a_python_of_another_version_is_refused(tmp_path):
+    code, said = make(tmp_path, "bench", "PYTHON=false")
     assert code != 0 and "Python 3.11 to 3.13 is needed" in said
     assert ".venv" not in os.listdir(tmp_path)
 
 
-def test_lint_comes_before_the_tests_and_help_names_the_targets(make):
-    assert "make colab-check " in make()[1]
-    commands = make("-n", "test")[1]
+@needs_make
+def test_lint_comes_before_the_tests_and_help_names_the_targets(tmp_path):
+    assert "make colab-check " in make(tmp_path)[1]
+    commands = make(tmp_path, "-n", "test")[1]
     steps = ["ruff check", "tools/lint.py", "-m pytest"]
     places = [commands.index(step) for step in steps]
     assert places == sorted(places)
-    assert "pip" not in make("-n", "clean")[1]
+    assert "pip" not in make(tmp_path, "-n", "clean")[1]
 
 
-def test_an_address_is_no_command(make, tmp_path):
+@needs_make
+def test_an_address_is_no_command(tmp_path):
     address = 'a/b"; touch made; echo "`touch made`'
-    assert address in make("links", "PYTHON=echo", f"REPO={address}")[1]
+    assert address in make(tmp_path, "links", "PYTHON=echo", f"REPO={address}")[1]
     assert "made" not in os.listdir(tmp_path)
 
 
-def test_clean_leaves_the_unfinished_recordings(make, tmp_path):
+@needs_make
+def test_clean_leaves_the_unfinished_recordings(tmp_path):
     for name in ("site", "site-source", "jupyter_execute", "colab", "recorded"):
         (tmp_path / "build" / name).mkdir(parents=True)
-    assert make("clean")[0] == 0
+    assert make(tmp_path, "clean")[0] == 0
     assert os.listdir(tmp_path / "build") == ["recorded"]
