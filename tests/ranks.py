@@ -10,16 +10,15 @@ from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch.distributed.pipelining.schedules import ScheduleInterleavedZeroBubble
 
+import small
 from attnres_ref import LM, LMConfig, train
 from attnres_ref.pipeline import Layout
 from attnres_ref.pipeline.engine import Pipeline
 from attnres_ref.pipeline.store import RankStore
 from attnres_ref.training import TrainConfig, Trainer, distributed, make_optimizer
 from attnres_ref.training.run_directory import CheckpointError
-from tiny_data import Corpus
 
 SENT = []                      # a message that nobody holds on to is never sent
 
@@ -85,11 +84,9 @@ def refusals():
 def under_torchrun(module, *options):
     """What the module's command prints on two processes."""
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    root = str(Path(__file__).parents[1])
-    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     run = subprocess.run(
         [sys.executable, *start, "-m", module, *options], capture_output=True, text=True,
-        timeout=300, env=os.environ | {"PYTHONPATH": path},
+        timeout=300, cwd=Path(__file__).parents[1],
     )
     assert run.returncode == 0, run.stderr
     return run.stdout
@@ -104,19 +101,6 @@ TWENTY = TrainConfig(
 )
 
 
-def corpus(stops_at=None):
-    """Random bytes; drawing the batch of step `stops_at` raises, as a crash would."""
-
-    class Fragile(Corpus):
-        def batch(self, seed, step, *size):
-            if step == stops_at:
-                raise ArithmeticError("a crash")
-            return super().batch(seed, step, *size)
-
-    text = torch.randint(256, (3000,), generator=torch.Generator().manual_seed(3))
-    return Fragile("random bytes", text.to(torch.uint8))
-
-
 def calm_optimizer(model, config):
     """AdamW divides a gradient by its size. Where that is nearly zero, rounding chooses
     the sign of a whole step, and two correct runs part; a larger eps prevents it."""
@@ -126,26 +110,25 @@ def calm_optimizer(model, config):
     return optimizer
 
 
-def train_small(folder, stops_at=None, resume=False):
+def train_small(folder, corpus=None, resume=False):
     with patch("attnres_ref.training.trainer.make_optimizer", calm_optimizer):
-        return train(SMALL, TWENTY, corpus(stops_at), folder, resume)
+        return train(SMALL, TWENTY, corpus or small.corpus(), folder, resume)
 
 
 def train_together(folder):
     """A whole run, one that crashes and resumes, and one in a folder that is taken."""
     whole = train_small(Path(folder, "whole"))
-    with suppress(ArithmeticError):
-        train_small(Path(folder, "resumed"), stops_at=10)
+    with suppress(small.Killed):
+        train_small(Path(folder, "resumed"), small.corpus_that(small.kill, at_step=10))
     resumed = train_small(Path(folder, "resumed"), resume=True)
     try:
         train_small(Path(folder, "whole"))
         refused = "nothing"
     except CheckpointError as error:                   # met on rank 0, raised on both
         refused = str(error)
-    pairs = zip(whole.model.parameters(), resumed.model.parameters())
-    same = all(torch.equal(a, b) for a, b in pairs)
     return dict(
-        metrics=whole.metrics, same=same, refused=refused, resumed=resumed.metrics,
+        metrics=whole.metrics, resumed=resumed.metrics, refused=refused,
+        same=small.same_weights(whole.model, resumed.model),
         parameters={name: p.tolist() for name, p in whole.model.named_parameters()},
     )
 
@@ -166,24 +149,6 @@ def odd_ends():
     except ValueError as error:
         found["uneven"] = str(error)
 
-    class Idle(nn.Module):
-        """A parameter that no output depends on."""
-
-        def __init__(self):
-            super().__init__()
-            self.used, self.idle = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
-
-        def forward(self, x):
-            return (self.used * x).sum()
-
-    model = Idle()
-    forward = group.data_parallel(model)
-    for _ in range(3):
-        model.zero_grad()
-        forward(torch.tensor([1.0, 3.0]) * (1 + me)).backward()
-    found["gradient"] = model.used.grad.tolist()
-    found["idle"] = model.idle.grad is None or not model.idle.grad.any()
-
     class LateDivergence(Trainer):
         """Rank 1's own loss is not finite; no rank may go on."""
 
@@ -191,7 +156,7 @@ def odd_ends():
             return super().loss(inputs, targets) * (float("nan") if me == 1 else 1.0)
 
     try:
-        LateDivergence(SMALL, TWENTY, corpus()).step()
+        LateDivergence(SMALL, TWENTY, small.corpus()).step()
     except RuntimeError as error:
         found["diverged"] = str(error)
     return found

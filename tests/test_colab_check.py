@@ -75,15 +75,10 @@ def test_a_new_runtime_has_none_of_our_settings(tmp_path, monkeypatch):
     assert env["HOME"] == str(tmp_path) and env["ATTNRES_PRESET"] == "ci"
 
 
-def test_the_file_of_versions_is_read_whole():
-    versions = devices.colab_versions()
-    assert {"python", "ipython", "numpy", "transformers"} <= set(versions)
-    assert versions["torch"] == "2.11.0+cu128" and versions["triton"] == "3.6.0"
-
-
 def test_the_package_imports_what_colab_has():
     """On import; what an optional peer needs is imported where it is used."""
     known = {name.lower() for name in devices.colab_versions()}
+    assert "transformers" in known                 # from a comment
     known |= devices.own_packages(cells.ROOT) | set(sys.stdlib_module_names)
     places = ("attnres_ref", "kernels", "tiny_data", "notebooks/exercises")
     files = [path for place in places for path in (cells.ROOT / place).rglob("*.py")]
@@ -92,9 +87,6 @@ def test_the_package_imports_what_colab_has():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             lacking = [n for n in devices.imported(node) if n.lower() not in known]
             assert not lacking, f"{path.name} imports {lacking}"
-
-
-# --- a whole run, in this environment -----------------------------------------------
 
 
 def course_of(root, *sources):

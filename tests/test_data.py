@@ -17,15 +17,7 @@ import torch
 
 import tiny_data
 from attnres_ref import notebook
-from tiny_data import (
-    Corpus,
-    PointerChasing,
-    download,
-    files,
-    python_sources,
-    sources,
-    text_file,
-)
+from tiny_data import Corpus, PointerChasing, download, files, python_sources, sources
 
 GOOD = b"First Citizen:\nBefore we proceed any further, hear me speak.\n" * 4000
 WRONG = b"<html>Please log in</html>"
@@ -59,22 +51,18 @@ def test_fingerprint_is_the_checksum_of_the_bytes():
     assert corpus.tokens.dtype == torch.uint8 and text_of(corpus) == GOOD
 
 
-def test_batch_shapes_and_shift():
-    inputs, targets = numbered(5000).batch(seed=1, step=2, batch_size=7, context=33)
+def test_a_batch_holds_windows_and_the_next_bytes_and_draws_nothing_from_torch():
+    arguments = dict(seed=1, step=2, batch_size=7, context=33)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    inputs, targets = numbered(5000).batch(**arguments)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(1)
+    assert torch.equal(numbered(5000).batch(**arguments)[0], inputs)
     assert inputs.shape == targets.shape == (7, 33)
     assert inputs.dtype == targets.dtype == torch.int64
     assert torch.equal(targets, (inputs + 1) % 256)
     assert torch.equal(inputs[:, 1:], (inputs[:, :-1] + 1) % 256)
-
-
-def test_batch_depends_on_seed_and_step_only():
-    corpus, size = numbered(5000), dict(batch_size=8, context=16)
-    torch.manual_seed(0)
-    state = torch.get_rng_state()
-    first = corpus.batch(3, 40, **size)[0]
-    assert torch.equal(torch.get_rng_state(), state)
-    torch.manual_seed(1)
-    assert torch.equal(corpus.batch(3, 40, **size)[0], first)
 
 
 def test_batches_of_different_seeds_and_steps_differ():
@@ -204,17 +192,14 @@ def test_package_is_read_without_its_tests_and_not_run(tmp_path, monkeypatch):
     assert b"skipped source" not in text
 
 
-@pytest.mark.parametrize(
-    "packages, error, message",
-    [
-        (("no_such",), ModuleNotFoundError, "'no_such' is not installed .* install it or"),
-        (("no_such.part",), ModuleNotFoundError, "'no_such.part' is not installed"),
-        (("sys",), ValueError, "'sys' has no Python source files; take it out"),
-        ("torch", TypeError, r"packages is 'torch': it must be a tuple of names, as \("),
-        (None, TypeError, "packages is None: it must"),
-        (("json", None), TypeError, "packages is .*, None.: it must"),
-    ],
-)
+@pytest.mark.parametrize("packages, error, message", [
+    (("no_such",), ModuleNotFoundError, "'no_such' is not installed .* install it or"),
+    (("no_such.part",), ModuleNotFoundError, "'no_such.part' is not installed"),
+    (("sys",), ValueError, "'sys' has no Python source files; take it out"),
+    ("torch", TypeError, r"packages is 'torch': it must be a tuple of names, as \("),
+    (None, TypeError, "packages is None: it must"),
+    (("json", None), TypeError, "packages is .*, None.: it must"),
+])
 def test_packages_that_cannot_be_read_are_named(packages, error, message):
     with pytest.raises(error, match=message):
         python_sources(packages)
@@ -223,19 +208,19 @@ def test_packages_that_cannot_be_read_are_named(packages, error, message):
 def test_text_file_keeps_every_byte(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_bytes(b"caf\xc3\xa9\r\n\x00\xff")
-    for corpus in (text_file(path), tiny_data.load(str(path))):
+    for corpus in (tiny_data.text_file(path), tiny_data.load(str(path))):
         assert corpus.name == "text_file:mine.txt" and text_of(corpus) == path.read_bytes()
 
 
 def test_text_file_errors_name_the_path(tmp_path):
     with pytest.raises(FileNotFoundError, match="cannot read .*absent.txt .*: give"):
-        text_file(tmp_path / "absent.txt")
-    for read in (text_file, tiny_data.load):
+        tiny_data.text_file(tmp_path / "absent.txt")
+    for read in (tiny_data.text_file, tiny_data.load):
         with pytest.raises(TypeError, match="path is None: it must be a string or a"):
             read(None)
     (tmp_path / "empty.txt").touch()
     with pytest.raises(ValueError, match="empty.txt is empty"):
-        text_file(tmp_path / "empty.txt")
+        tiny_data.text_file(tmp_path / "empty.txt")
 
 
 @pytest.mark.parametrize("place", ["folder", "pipe", "/dev/zero", "large"])
@@ -311,16 +296,13 @@ def test_a_download_fills_the_cache_from_a_temporary_file(places, server, monkey
     assert len(set(server.seen)) == 2 and "input.txt" not in server.seen
 
 
-@pytest.mark.parametrize(
-    "page, cause",
-    [
-        ("/wrong", f'(invalid hash value (expected "{GOOD_SHA256}", got '),
-        ("/cut", f'(invalid hash value (expected "{GOOD_SHA256}", got '),
-        ("/stall", "(timed out)"),
-        ("/torn", "(no HTTP)"),
-        ("no server", "Connection refused"),
-    ],
-)
+@pytest.mark.parametrize("page, cause", [
+    ("/wrong", f'(invalid hash value (expected "{GOOD_SHA256}", got '),
+    ("/cut", f'(invalid hash value (expected "{GOOD_SHA256}", got '),
+    ("/stall", "(timed out)"),
+    ("/torn", "(no HTTP)"),
+    ("no server", "Connection refused"),
+])
 def test_a_failed_download_leaves_nothing(places, server, monkeypatch, page, cause):
     url = server.url + page if page.startswith("/") else "http://127.0.0.1:9/input.txt"
     monkeypatch.setattr(sources, "TINYSHAKESPEARE_URL", url)
@@ -335,19 +317,14 @@ def test_a_failed_download_leaves_nothing(places, server, monkeypatch, page, cau
     assert socket.getdefaulttimeout() is None
 
 
-@pytest.mark.parametrize(
-    "variables, runs, texts",
-    [
-        ({}, ".cache/attnres/checkpoints", ".cache/attnres"),
-        (dict(XDG_CACHE_HOME="{}/xdg"), "xdg/attnres/checkpoints", "xdg/attnres"),
-        (dict(XDG_CACHE_HOME="here"), ".cache/attnres/checkpoints", ".cache/attnres"),
-        (dict(ATTNRES_CACHE_DIR=" ~/a ", ATTNRES_DATA_DIR=" ~/b "), "a", "b"),
-        (dict(HOME="?", ATTNRES_CACHE_DIR="{}/a", ATTNRES_DATA_DIR="{}/b"), "a", "b"),
-    ],
-)
-def test_the_environment_names_the_folders(
-    places, tmp_path, monkeypatch, variables, runs, texts
-):
+@pytest.mark.parametrize("variables, runs, texts", [
+    ({}, ".cache/attnres/checkpoints", ".cache/attnres"),
+    (dict(XDG_CACHE_HOME="{}/xdg"), "xdg/attnres/checkpoints", "xdg/attnres"),
+    (dict(XDG_CACHE_HOME="here"), ".cache/attnres/checkpoints", ".cache/attnres"),
+    (dict(ATTNRES_CACHE_DIR=" ~/a ", ATTNRES_DATA_DIR=" ~/b "), "a", "b"),
+    (dict(HOME="?", ATTNRES_CACHE_DIR="{}/a", ATTNRES_DATA_DIR="{}/b"), "a", "b"),
+])
+def test_variables_name_folders(places, tmp_path, monkeypatch, variables, runs, texts):
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(tmp_path))
     assert notebook.cache_dir() == tmp_path / runs and (tmp_path / runs).is_dir()
@@ -355,20 +332,16 @@ def test_the_environment_names_the_folders(
     assert text_of(tiny_data.tinyshakespeare()) == GOOD
 
 
-@pytest.mark.parametrize(
-    "act, variables, message",
-    [
-        (notebook.cache_dir, dict(HOME="?"), "home folder is known.: set ATTNRES_CACHE"),
-        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="~no-such-user/a"), "no home folder"),
-        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR=__file__), ".File exists.: set ATTN"),
-        (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="/proc"), ": set ATTNRES_CACHE_DIR"),
-        (tiny_data.tinyshakespeare, dict(HOME="?"), "set HOME; or .* set ATTNRES_DATA_DIR"),
-        (tiny_data.tinyshakespeare, {}, "ATTNRES_DATA_DIR is '.*/data', and no tinyshake"),
-    ],
-)
-def test_a_wrong_folder_is_named_before_a_server_is_asked(
-    places, monkeypatch, act, variables, message
-):
+@pytest.mark.parametrize("act, variables, message", [
+    (notebook.cache_dir, dict(HOME="?"), "home folder is known.: set ATTNRES_CACHE"),
+    (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="~no-such-user/a"), "no home folder"),
+    (notebook.cache_dir, dict(ATTNRES_CACHE_DIR=__file__), ".File exists.: set ATTN"),
+    (notebook.cache_dir, dict(ATTNRES_CACHE_DIR="/proc"), ": set ATTNRES_CACHE_DIR"),
+    (tiny_data.tinyshakespeare, dict(HOME="?"), "set HOME; or .* set ATTNRES_DATA_DIR"),
+    (tiny_data.tinyshakespeare, {}, "ATTNRES_DATA_DIR is '.*/data', and no tinyshake"),
+])
+def test_a_wrong_folder_is_named(places, monkeypatch, act, variables, message):
+    """Before a server is asked."""
     monkeypatch.setattr(sources, "download", lambda *_, **__: pytest.fail("asked"))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -16,9 +16,8 @@ from attnres_ref.study import compare, paper
 
 def test_the_ledger_is_fresh():
     text = ledger.README.read_text(encoding="utf-8")
-    assert ledger.rewritten(text, ledger.table()) == text, (
-        "stale: run python notebooks/recording/ledger.py"
-    )
+    fresh = ledger.rewritten(text, ledger.table())
+    assert fresh == text, "stale: run python notebooks/recording/ledger.py"
 
 
 def test_what_the_readme_says_we_measured_is_what_the_records_say():
@@ -30,31 +29,26 @@ def test_what_the_readme_says_we_measured_is_what_the_records_say():
     assert not re.findall(r".{,30}\d\.\d.{,9}", told), "numbers that no record is asked for"
 
 
-LOSS = re.compile(r"(?<![\d.])\d\.\d{3}(?!\d)")
-
-
 @pytest.mark.parametrize("path", cells.notebooks(), ids=lambda path: path.name[:2])
 def test_losses_in_prose_are_printed_or_the_papers(path):
     notebook = cells.read(path)
     printed = "".join(str(cell.get("outputs")) for cell in notebook.cells)
     page = cells.ROOT / "notebooks" / "guide" / f"{path.name[:2]}.md"
-    told = LOSS.findall(cells.prose(notebook) + page.read_text(encoding="utf-8"))
+    told = cells.prose(notebook) + page.read_text(encoding="utf-8")
+    losses = re.findall(r"(?<![\d.])\d\.\d{3}(?!\d)", told)
     known = inspect.getsource(paper) + inspect.getsource(compare)
     rate = "0.001"                                         # in notebook 04
-    assert not [loss for loss in told if loss not in printed + known + rate]
+    assert not [loss for loss in losses if loss not in printed + known + rate]
 
 
-@pytest.mark.parametrize(
-    "low, high, below, expected",
-    [
-        (-0.2, -0.1, True, judging.HOLDS),
-        (-0.2, -0.1, False, judging.FAILS),
-        (0.1, 0.2, True, judging.FAILS),
-        (0.1, 0.2, False, judging.HOLDS),
-        (-0.1, 0.2, True, judging.OPEN),
-        (-0.1, 0.0, True, judging.OPEN),
-    ],
-)
+@pytest.mark.parametrize("low, high, below, expected", [
+    (-0.2, -0.1, True, judging.HOLDS),
+    (-0.2, -0.1, False, judging.FAILS),
+    (0.1, 0.2, True, judging.FAILS),
+    (0.1, 0.2, False, judging.HOLDS),
+    (-0.1, 0.2, True, judging.OPEN),
+    (-0.1, 0.0, True, judging.OPEN),
+])
 def test_a_verdict_needs_the_whole_interval(low, high, below, expected):
     assert judging.verdict(low, high, below) == expected
 

@@ -35,15 +35,12 @@ def test_what_does_not_move_along_is_on_github():
     assert text == f"[a]({public}/tree/main/tests#b) [c]({public}/blob/main/LICENSE)"
 
 
-@pytest.mark.parametrize(
-    ("heading", "anchor"),
-    [
-        ("The ledger", "the-ledger"),
-        ("`train` in *full*: a [link](x.md)", "train-in-full-a-link"),
-        ("Exercise 02.1 · Mix (easy, 5 min)", "exercise-021--mix-easy-5-min"),
-        ("snake_case", "snake_case"),
-    ],
-)
+@pytest.mark.parametrize(("heading", "anchor"), [
+    ("The ledger", "the-ledger"),
+    ("`train` in *full*: a [link](x.md)", "train-in-full-a-link"),
+    ("Exercise 02.1 · Mix (easy, 5 min)", "exercise-021--mix-easy-5-min"),
+    ("snake_case", "snake_case"),
+])
 def test_anchors_are_githubs(heading, anchor):
     text = f'# A\n\n## {heading}\n```\n# no heading\n```\n<a id="by-hand"></a>\n'
     assert pages.anchors(text) == {"a", anchor, "by-hand"}
@@ -54,17 +51,14 @@ def test_the_repository_has_no_dead_link(page):
     assert list(pages.dead_links(page)) == []
 
 
-@pytest.mark.parametrize(
-    ("link", "fault"),
-    [
-        ("notebooks/README.md#the-course", None),
-        ("missing.md", "does not exist"),
-        ("notebooks/README.md#nowhere", "no heading"),
-        ("#nowhere", "no heading"),
-        ("../outside.md", "out of the repository"),
-        ("pyproject.toml#repo", "no heading"),
-    ],
-)
+@pytest.mark.parametrize(("link", "fault"), [
+    ("notebooks/README.md#the-course", None),
+    ("missing.md", "does not exist"),
+    ("notebooks/README.md#nowhere", "no heading"),
+    ("#nowhere", "no heading"),
+    ("../outside.md", "out of the repository"),
+    ("pyproject.toml#repo", "no heading"),
+])
 def test_a_dead_link_is_named(tmp_path, link, fault):
     root = make_course(tmp_path)
     (root / "notebooks" / "README.md").write_text("# The course\n")

@@ -1,6 +1,5 @@
 """The recorded sweeps: names tell runs apart, and every promised row is there."""
 
-from collections import defaultdict
 from dataclasses import asdict
 
 import pytest
@@ -23,11 +22,8 @@ def test_every_run_of_a_sweep_has_a_name_of_its_own(name):
 
 
 def test_runs_that_studies_share_by_name_are_the_same_run():
-    runs = defaultdict(set)
-    for study in sweeps.STUDIES:
-        for trial in study():
-            runs[trial.name].add(trial)
-    assert all(len(same) == 1 for same in runs.values())
+    runs = {trial for study in sweeps.STUDIES for trial in study()}
+    assert len(runs) == len({run.name for run in runs})
 
 
 @pytest.mark.parametrize("sweep", [sweeps.scaling, sweeps.scaling_gpu])
@@ -39,10 +35,7 @@ def test_a_scaling_run_sees_its_tokens_per_parameter(sweep):
         assert tokens / parameters == pytest.approx(sweeps.TOKENS_PER_PARAMETER, rel=0.02)
 
 
-RECORDED = [name for name in sweeps.SWEEPS if name != "scaling_gpu"]
-
-
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", [n for n in sweeps.SWEEPS if n != "scaling_gpu"])
 def test_what_is_recorded_are_the_runs_of_the_sweep(name):
     for corpus, runs in recorded(name).items():
         trials = sweeps.SWEEPS[name][corpus]()
@@ -61,26 +54,15 @@ def test_ablations_and_puzzles_leave_none_out():
         assert all(run["data"] == task.fingerprint for run in recorded("puzzles")[name])
 
 
-# --- recording ------------------------------------------------------------------------
-
-
-class Answer:
-    """What git says of the checkout."""
-
-    def __init__(self, stdout):
-        self.stdout, self.returncode = stdout, 0
-
-
 @pytest.mark.parametrize("recorder", [record, mixing])
 def test_a_dirty_tree_is_refused_before_anything_is_made(recorder, tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance.subprocess, "run", lambda *a, **k: Answer(" M x.py\n"))
-    monkeypatch.setattr("sys.argv", ["it", "baseline"][: 1 + (recorder is record)])
+    monkeypatch.setattr(provenance, "uncommitted", lambda: ["x.py"])
     monkeypatch.setattr(recorder, "FOLDER", tmp_path)
     monkeypatch.setattr(mixing, "PARTS", tmp_path / "parts")
     monkeypatch.setattr(record, "corpus", None)        # nothing is even loaded
     monkeypatch.setattr(mixing, "load", None)
     with pytest.raises(RuntimeError, match="x.py"):
-        recorder.main()
+        recorder.main(["baseline"] if recorder is record else [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,19 +73,16 @@ def test_a_clean_tree_is_recorded_when_all_runs_are_there(tmp_path, monkeypatch)
               TrainConfig(steps=2, batch_size=2, eval_every=1, eval_windows=2))
         for name in ("prenorm", "full")
     ]
-    monkeypatch.setattr(provenance.subprocess, "run", lambda *a, **k: Answer(""))
+    monkeypatch.setattr(provenance, "uncommitted", lambda: [])
     monkeypatch.setattr(record, "FOLDER", tmp_path)
     monkeypatch.setattr(record, "SWEEPS", {"ablations": {"python_sources": lambda: trials}})
     monkeypatch.setattr(record, "STUDIES", [])
     written = {}
     monkeypatch.setattr(record, "write", written.__setitem__)
-
-    monkeypatch.setattr("sys.argv", ["record.py", "ablations", "--part", "1/2"])
     with pytest.raises(SystemExit, match="1 are still to come, prenorm-seed0 first"):
-        record.main()
+        record.main(["ablations", "--part", "1/2"])
     assert written == {}
-    monkeypatch.setattr("sys.argv", ["record.py", "ablations", "--part", "0/2"])
-    record.main()
+    record.main(["ablations", "--part", "0/2"])
     runs = written["ablations"]["python_sources"]
     assert [run["name"] for run in runs] == ["prenorm-seed0", "full-seed0"]
 

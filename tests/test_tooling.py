@@ -25,9 +25,6 @@ def root(tmp_path):
     return make_course(tmp_path)
 
 
-# --- the address --------------------------------------------------------------------
-
-
 def test_links_writes_every_place_and_no_other(root):
     (root / "CITATION.cff").write_text(
         "repository-code: https://github.com/old/name\nurl: https://github.com/a/b\n"
@@ -37,9 +34,8 @@ def test_links_writes_every_place_and_no_other(root):
         "    git clone https://github.com/old/name\n\n"
         "See https://github.com/torch/torch.\n"
     )
-    assert {path.name for path in links.restamped_files(REPO, root)} == {
-        "README.md", "CITATION.cff"
-    }
+    stale = {path.name for path in links.restamped_files(REPO, root)}
+    assert stale == {"README.md", "CITATION.cff"}
     links.main("new-owner/new.name", root)
     assert links.setting(root) == "new-owner/new.name"
     assert (root / "CITATION.cff").read_text().count("new-owner/new.name") == 1
@@ -59,9 +55,6 @@ def test_links_refuses_what_is_no_address(root, address):
     with pytest.raises(SystemExit, match="make links REPO=owner/name"):
         links.main(address, root)
     assert links.setting(root) == REPO
-
-
-# --- the bootstrap cell -------------------------------------------------------------
 
 
 def run_bootstrap(monkeypatch, folder):
@@ -96,26 +89,18 @@ def test_bootstrap_fetches_the_course_once(tmp_path, monkeypatch):
     assert sys.path[0] == str(tmp_path / "course" / "notebooks")
 
 
-@pytest.mark.parametrize(
-    "repo, variable, left, words",
-    [
-        ("your-name/course", "", "", "no address to fetch it from: .* make links"),
-        (REPO, "", "course/attnres_ref", "rename it.* 'course' already exists"),
-        (REPO, "GIT_ALLOW_PROTOCOL", "", "cannot fetch .* 'https' not allowed"),
-        (REPO, "PATH", "", "cannot fetch .* not found"),
-    ],
-)
-def test_bootstrap_says_why_it_found_no_course(
-    tmp_path, monkeypatch, repo, variable, left, words
-):
+@pytest.mark.parametrize("repo, variable, left, words", [
+    ("your-name/course", "", "", "no address to fetch it from: .* make links"),
+    (REPO, "", "course/attnres_ref", "rename it.* 'course' already exists"),
+    (REPO, "GIT_ALLOW_PROTOCOL", "", "cannot fetch .* 'https' not allowed"),
+    (REPO, "PATH", "", "cannot fetch .* not found"),
+])
+def test_bootstrap_says_what_lacks(tmp_path, monkeypatch, repo, variable, left, words):
     monkeypatch.setenv(variable or "UNUSED", "none")
     monkeypatch.chdir(tmp_path)
     Path(left).mkdir(parents=True, exist_ok=True)
     with pytest.raises(OSError, match=words):
         exec(BOOTSTRAP.replace(REPO, repo), {})
-
-
-# --- the headless runner ------------------------------------------------------------
 
 
 def tiny_course(root, *sources):
@@ -148,32 +133,24 @@ def test_course_runs_in_order_and_stops_at_a_failure(root, capfd):
 
     build = root / "build" / "course"
     assert 'alt="A &lt;line&gt;"' in (build / "00_x.html").read_text()
-    stored = nbformat.read(build / "00_x.ipynb", as_version=4).cells[0]
+    stored = cells.read(build / "00_x.ipynb").cells[0]
     assert stored.outputs[0].text == "notebooks\n"
     assert [out.output_type for out in stored.outputs] == ["stream", "display_data"]
     assert not (build / "02_x.ipynb").exists()
     assert (root / "notebooks" / "00_x.ipynb").read_text() == before
 
 
-def test_course_records_one_notebook_in_place(root):
-    tiny_course(root, "print('no')", "print('yes')")
+def test_course_records_one_notebook_in_place_unless_it_fails(root):
+    tiny_course(root, "print('no')", "print('yes')", "1 / 0")
     course.main(["--in-place", "01"], root)
-    first, second = (
-        nbformat.read(path, as_version=4).cells[0]
-        for path in sorted((root / "notebooks").glob("*.ipynb"))
-    )
-    assert first.execution_count is None and first.outputs == []
+    with pytest.raises(SystemExit):
+        course.main(["--in-place", "02"], root)
+    first, second, failed = (cells.read(path).cells[0] for path in cells.notebooks(root))
+    for left in first, failed:
+        assert left.execution_count is None and left.outputs == []
     assert second.execution_count == 1 and second.outputs[0].text == "yes\n"
     assert "execution" not in second.metadata
     assert not (root / "build").exists()
-
-
-def test_a_failed_run_is_not_recorded(root):
-    tiny_course(root, "1 / 0")
-    before = (root / "notebooks" / "00_x.ipynb").read_text()
-    with pytest.raises(SystemExit):
-        course.main(["--in-place"], root)
-    assert (root / "notebooks" / "00_x.ipynb").read_text() == before
 
 
 @pytest.mark.parametrize("command", [

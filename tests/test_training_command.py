@@ -80,20 +80,17 @@ def test_sigkill_then_two_processes_at_once_make_the_same_run(tmp_path):
     assert metrics.read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--residual", "postnorm"], "invalid choice"),
-        (["--preset", "huge"], "invalid choice"),
-        (["--resume"], "--resume needs --checkpoint-dir"),
-        (["--data", "no_such_corpus"], "unknown corpus"),
-        (["--steps", "0"], "steps is 0"),
-        (["--block-size", "99"], "block_size is 99"),
-        (["--block-size", "2", "--residual", "full"], "full has no such blocks"),
-        (["--checkpoint-dir", ""], "checkpoint_dir is ''"),
-        (["--checkpoint-dir", "mistyped", "--resume"], "mistyped holds no run to resume"),
-    ],
-)
+@pytest.mark.parametrize("arguments, message", [
+    (["--residual", "postnorm"], "invalid choice"),
+    (["--preset", "huge"], "invalid choice"),
+    (["--resume"], "--resume needs --checkpoint-dir"),
+    (["--data", "no_such_corpus"], "unknown corpus"),
+    (["--steps", "0"], "steps is 0"),
+    (["--block-size", "99"], "block_size is 99"),
+    (["--block-size", "2", "--residual", "full"], "full has no such blocks"),
+    (["--checkpoint-dir", ""], "checkpoint_dir is ''"),
+    (["--checkpoint-dir", "mistyped", "--resume"], "mistyped holds no run to resume"),
+])
 def test_the_command_names_bad_arguments_in_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as exit_:
         train_command(["--preset", "ci", *arguments])
