@@ -175,8 +175,7 @@ def check_sources(
         )
     if not sources:
         raise ValueError("sources is empty: pass at least one tensor of shape [..., d]")
-    if not isinstance(eps, Real) or not 0 <= eps < math.inf:
-        raise ValueError(f"eps is {eps}: it must be a finite number, at least 0")
+    check_eps(eps=eps)
     given = {name: vector for name, vector in vectors.items() if vector is not None}
     first = sources[0]
     for i, tensor in enumerate((*sources, *given.values())):
@@ -208,3 +207,10 @@ def check_sources(
             raise ValueError(
                 f"{name} is on {vector.device}, sources on {first.device}: move one of them"
             )
+
+
+def check_eps(**named: float) -> None:
+    """Raise ValueError for what RMSNorm cannot add to a mean square."""
+    for name, eps in named.items():
+        if not isinstance(eps, Real) or not 0 <= eps < math.inf:
+            raise ValueError(f"{name} is {eps}: it must be a finite number, at least 0")

@@ -122,6 +122,12 @@ class LM(nn.Module):
         hidden = self.stream.read(state, len(self.layers))            # the final read
         return self.head(self.norm(hidden))
 
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)
+        if self.config.tied_head:          # to_empty() makes two matrices of the one
+            self.head.weight = self.embedding.weight
+        return self
+
     @torch.no_grad()
     def initialise(self):
         """Normal with standard deviation fan_in^-1/2 for all matrices, d^-1/2 for the

@@ -229,6 +229,11 @@ class HyperConnections(nn.Module):
         self.reads = nn.Parameter(torch.eye(m)[torch.arange(n_layers + 1) % m])
         self.writes = nn.Parameter(torch.ones(n_layers, m))
 
+    def _load_from_state_dict(self, state_dict, prefix, *rest):
+        # Checkpoints of version 0.1.0 lack the permutations, which are always the same.
+        state_dict.setdefault(f"{prefix}permutations", self.permutations)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def begin(self, embedding):
         streams = in_layer_dtype(embedding).unsqueeze(-2)
         return streams.expand(*embedding.shape[:-1], self.n_streams, -1)   # [..., m, d]

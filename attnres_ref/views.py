@@ -11,11 +11,30 @@ def with_parts(module: nn.Module, **parts) -> nn.Module:
     module = getattr(module, "_orig_mod", module)      # what torch.compile has wrapped
     view = copy.copy(module)
     view._modules = module._modules.copy()
-    view._compiled_call_impl = None        # module.compile() has compiled the old parts
+    # module.compile(), or a `forward` of the object's own, would run the old parts.
+    view._compiled_call_impl = None
+    view.__dict__.pop("forward", None)
     for name, part in parts.items():
         view._modules.pop(name, None)
         setattr(view, name, part)
     return view
+
+
+def read_through(model: nn.Module, attend, tokens) -> None:
+    """Run tokens [B, T] through the model, every depth read by `attend`. Raises ValueError
+    for a model whose L + 1 reads are not one call of it each."""
+    calls = []
+
+    def counted(*arguments):
+        calls.append(None)
+        return attend(*arguments)
+
+    with_attend(model, counted)(tokens)
+    if len(calls) != len(model.layers) + 1:
+        raise ValueError(
+            f"model's stream {type(model.stream).__name__} calls attend {len(calls)} times "
+            f"for {len(model.layers) + 1} reads: they are not one call each"
+        )
 
 
 def with_attend(model: nn.Module, attend) -> nn.Module:

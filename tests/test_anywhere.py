@@ -70,14 +70,15 @@ def test_shapes_are_known_without_values(residual, layers):
 
 @pytest.mark.parametrize("residual, layers", MODELS)
 def test_made_on_meta_and_loaded_is_the_same_model(residual, layers):
-    model = build(residual, layers)
+    model = build(residual, layers, tied_head=True)
     with torch.device("meta"):
-        other = build(residual, layers)
+        other = build(residual, layers, tied_head=True)
     other.to_empty(device="cpu")
     for tensor in [*other.parameters(), *other.buffers()]:
         tensor.data.fill_(torch.nan)                   # what memory held, made visible
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(TOKENS), model(TOKENS))
+    assert other.head.weight is other.embedding.weight
 
 
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
@@ -111,6 +112,19 @@ def test_gradients_of_each_sample(layers):
             own = parameters[name].grad
             own = torch.zeros_like(gradients[row]) if own is None else own
             torch.testing.assert_close(gradients[row], own, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("residual, layers", [("static", DENSE), ("full", HYBRID)])
+def test_torch_func_leaves_nothing_behind(residual, layers):
+    """Also where one layer alone is mapped over; and the model can be copied after it."""
+    model = build(residual, layers)
+    name = "layers.1.norm.weight"
+    several = torch.stack([model.layers[1].norm.weight, 2 * model.layers[1].norm.weight])
+    logits = vmap(lambda w: functional_call(model, {name: w}, TOKENS))(several)
+    torch.testing.assert_close(logits[0], model(TOKENS), atol=1e-5, rtol=1e-4)
+    grad(lambda w: functional_call(model, {name: w}, TOKENS).mean())(several[0])
+    copy.deepcopy(model)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

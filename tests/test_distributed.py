@@ -96,6 +96,14 @@ def test_a_launcher_may_say_little(started, monkeypatch):
     assert calls == [1, "nccl", "gloo"]
 
 
+@pytest.mark.parametrize("rank, size", [("x", 2), (-1, 2), (5, 2), (0, "")])
+def test_a_rank_that_cannot_be_is_named(started, rank, size):
+    started(RANK=rank, WORLD_SIZE=size)
+    with pytest.raises(ValueError, match=f"RANK is '{rank}', WORLD_SIZE '{size}': start"):
+        with distributed.process_group():
+            pass
+
+
 def test_a_process_that_never_answers_is_not_waited_for_for_ever(started, monkeypatch):
     monkeypatch.setattr(distributed, "TIMEOUT", timedelta(seconds=1))
     with socket.create_server(("127.0.0.1", 0)) as free:

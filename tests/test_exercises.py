@@ -127,6 +127,18 @@ def test_what_does_not_return_is_told_its_line(double, monkeypatch, body, messag
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
 
 
+def test_an_answer_that_swallows_every_exception_is_stopped(double, monkeypatch):
+    def answer(x):
+        while True:
+            try:
+                sum(range(100))
+            except BaseException:
+                pass
+
+    monkeypatch.setattr(exercises, "SECONDS", 0.2)
+    assert exercises.outcome(double, answer)[1].startswith("stopped after 0.2 s")
+
+
 def test_exit_in_a_notebook_does_not_end_the_kernel(double, monkeypatch):
     class Shell:
         ask_exit = lambda self: None               # and the kernel ends after the cell

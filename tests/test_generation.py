@@ -196,6 +196,40 @@ def test_prefill_in_shards_and_chunks_is_the_plain_model(L, S, n_shards, chunk):
         assert alone == n_shards * peaks[1] and peaks[1] > peaks[0]
 
 
+def test_a_piece_that_broke_off_is_noticed():
+    """KDA has advanced when attention refuses: what follows would be wrong."""
+    model = build("full", n_layers=4, context=16, layers="kda,attention")
+    twin, tokens = with_cache(model), tokens_of(16)
+    with torch.no_grad():
+        twin(tokens[:, :10])
+        with pytest.raises(ValueError, match="pass the context of 16"):
+            twin(tokens[:, :8])
+        with pytest.raises(ValueError, match="the last piece was not finished: forget"):
+            twin(tokens[:, 10:])
+        forget(twin)
+        torch.testing.assert_close(twin(tokens), model(tokens))
+
+
+class Wrapped(torch.nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, h):
+        return self.layer(h)
+
+
+def test_a_layer_that_may_need_a_past_is_not_passed_over():
+    model, prompt = build("full", n_layers=4, context=10), tokens_of(4)
+    expected = plain(model, prompt, 3, 0, None)
+    model.layers[0] = torch.compile(model.layers[0], backend="eager")
+    drawn = torch.stack(list(generate_tokens(model, prompt, 3, temperature=0)), dim=1)
+    assert torch.equal(drawn, expected)
+    model.layers[2] = Wrapped(model.layers[2])
+    with pytest.raises(ValueError, match="layer is a Wrapped: a cache knows"):
+        generate_tokens(model, prompt, 3)
+
+
 def test_prenorm_keeps_one_tensor_and_a_prompt_is_checked():
     model = build("prenorm", context=16)
     _, peak = prefill(model, tokens_of(16), n_shards=4)

@@ -406,6 +406,7 @@ REFUSED = {                            # test_depth.py has the rest of check_sou
         query=vector(8193), sources=[vector(2, 8193)]
     ),
     "sources[0] has shape [2, 0]": lambda: read(query=vector(0), sources=[vector(2, 0)]),
+    "out_eps is -5.0": lambda: read(out_norm_weight=vector(4), out_eps=-5.0),
     "the sources are on meta": lambda: read(query=meta[0], sources=[meta]),
     "query has shape [5]": lambda: read(query=vector(5)),
     "norm_weight has shape [1, 4]": lambda: read(norm_weight=vector(1, 4)),

@@ -26,6 +26,14 @@ def test_a_read_is_its_row_of_the_matrix_times_the_sources(residual):
     torch.testing.assert_close(reads, torch.stack(seen.inputs), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("residual", sorted(STREAMS))
+def test_half_precision_has_a_matrix_too(residual):
+    model = build(residual, 0.1)
+    M = mixing_matrix(model.bfloat16(), TOKENS).mean((2, 3, 4)).float()
+    exact = mixing_matrix(model.double(), TOKENS).mean((2, 3, 4)).float()
+    torch.testing.assert_close(M, exact, rtol=0, atol=0.05)
+
+
 def test_source_ablation_is_the_loss_of_a_model_that_cannot_see_the_source():
     model, targets = build("block", 0.5, block_size=4), TOKENS.roll(-1, 1)
     rows = source_ablation(model, TOKENS, targets)

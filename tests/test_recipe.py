@@ -20,6 +20,7 @@ from small import MODEL, RECIPE
         (dict(clip=0.0), "clip is 0.0: it must be above 0"),
         (dict(query_lr_scale=-1.0), "query_lr_scale is -1.0: it must be at least 0"),
         (dict(seed=-1), "seed is -1: it must be at least 0"),
+        (dict(seed=2**64), "seed is 18446744073709551616: torch takes"),
         (dict(steps=2.5), "steps is 2.5: it must be a whole number"),
         (dict(steps=True), "steps is True: it must be a whole number"),
         (dict(batch_size=None), "batch_size is None: it must be a whole number"),

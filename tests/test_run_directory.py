@@ -65,7 +65,7 @@ class PowerCut:
         return lines, left, step
 
 
-@pytest.mark.filterwarnings("ignore:.* is gone")
+@pytest.mark.filterwarnings("ignore:.* is not there")
 def test_after_a_power_cut_at_any_moment_the_run_goes_on(tmp_path, monkeypatch):
     recipe = replace(RECIPE, steps=2, checkpoint_every=1)
     whole = train(MODEL, recipe, corpus())
@@ -222,12 +222,20 @@ def test_a_checkpoint_that_does_not_fit_is_named(finished, change):
     (lambda state: state["identity"]["made"].update(torch="1.0"), "torch: '1.0' there"),
     (lambda state: state["identity"]["made"].update(attend="mine"), "attend: 'mine' there"),
     (lambda state: (state["identity"].pop("made"), state.pop("metrics")), "made: None"),
-], ids=["versions", "operator", "a checkpoint of version 1.0"])
+], ids=["versions", "operator", "a checkpoint of version 0.1.0"])
 def test_what_else_made_a_checkpoint_is_said_where_it_differs(tmp_path, change, differs):
     small.train_until_killed(6, tmp_path)
     rewrite(tmp_path, change)
     with pytest.warns(UserWarning, match=f"{differs}.*bit for bit is no longer promised"):
         small.assert_resumes_as_the_whole_run(tmp_path)
+
+
+def test_metrics_without_their_checkpoint_are_not_thrown_away(finished):
+    (finished / "checkpoint.pt").unlink()
+    before = (finished / "metrics.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match="is gone, but .*restore the checkpoint"):
+        train(MODEL, RECIPE, corpus(), finished, resume=True)
+    assert (finished / "metrics.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize("part", [0, 0.3, 0.97])

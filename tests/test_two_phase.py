@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import attnres_ref.inference.two_phase as module
 from attnres_ref import attend_with_stats, depth_attention, merge
+from attnres_ref.inference.generation import with_cache
 from attnres_ref.inference.io_counts import (
     count_layer_wise,
     count_prenorm,
@@ -22,6 +23,7 @@ from attnres_ref.inference.two_phase import (
     phase_two,
     two_phase_forward,
 )
+from attnres_ref.variants import sigmoid_attention
 from attnres_ref.views import with_parts
 from test_streams import build, randomise_queries
 
@@ -128,6 +130,14 @@ class ReadsTooLate(TwoPhase):
         if new.depth.partial is None:
             return new
         return new._replace(depth=new.depth._replace(partial=new.depth.partial + output))
+
+
+def test_a_model_that_reads_by_another_operator_is_not_scheduled():
+    model = build("full", attend=sigmoid_attention)
+    with pytest.raises(ValueError, match="attend <function sigmoid_attention.* read by"):
+        two_phase_forward(model, tokens_of(5))
+    with torch.no_grad():
+        assert torch.equal(with_cache(model)(tokens_of(5)), model(tokens_of(5)))
 
 
 class NoFinalJoin(TwoPhase):

@@ -163,6 +163,15 @@ def test_mhc_transitions_are_doubly_stochastic(n_streams):
     assert (matrices.sum(-2) - 1).abs().max() < 1e-12
 
 
+def test_mhc_loads_a_checkpoint_of_version_0_1_0():
+    model = build("mhc", noise=0.5)
+    state = model.state_dict()
+    del state["stream.permutations"]
+    other = build("mhc")
+    other.load_state_dict(state)
+    assert torch.equal(other.stream.permutations, model.stream.permutations)
+
+
 def test_mhc_starts_near_the_identity_and_breaks_the_symmetry_of_its_streams():
     model = build("mhc")
     stream = model.stream

@@ -69,6 +69,7 @@ class Corpus:
         whole number, and a training split shorter than `context + 1` bytes.
         """
         at_least(1, batch_size=batch_size, context=context)
+        batch_size, context = int(batch_size), int(context)    # NumPy's may be of 8 bits
         rng = np.random.default_rng(seed_of_step(seed, step))
         n_starts = self._count_starts("train", context)
         starts = rng.integers(n_starts, size=batch_size)
@@ -87,6 +88,7 @@ class Corpus:
         split shorter than `context + 1` bytes.
         """
         at_least(1, n_windows=n_windows, context=context)
+        n_windows, context = int(n_windows), int(context)
         last_start = self._count_starts("val", context) - 1
         steps = torch.arange(n_windows, device=self.tokens.device)
         starts = steps * last_start // max(n_windows - 1, 1)

@@ -61,7 +61,7 @@ class MoE(nn.Module):
 
     `bias` is added to the scores for the choice alone, not to the weights. `balance`
     moves it toward equal load; a forward pass only notes its `load`, the share of the
-    routed tokens that each expert got [E], so that looking at a model changes nothing.
+    routed tokens that each expert got, so that looking at a model changes nothing.
     """
 
     def __init__(self, config: LMConfig):
@@ -72,7 +72,7 @@ class MoE(nn.Module):
         self.experts = nn.ModuleList(Expert(config) for _ in range(E))
         self.shared = Expert(config)
         self.register_buffer("bias", torch.zeros(E))
-        self.register_buffer("load", torch.zeros(E), persistent=False)
+        self.load = None               # of the latest forward pass
 
     def forward(self, h: Tensor) -> Tensor:
         x = self.norm(h).flatten(0, 1)                                # [B T, d]
@@ -80,7 +80,7 @@ class MoE(nn.Module):
         counts = counted(chosen, len(self.experts))                   # [E]
         if (sizes := known_values(counts)) is None:
             return all_experts(self, x, chosen, weights).view_as(h)
-        self.load = torch.tensor(sizes, device=h.device) / chosen.numel()
+        self.load = [size / chosen.numel() for size in sizes]
         order = chosen.flatten().argsort(stable=True)                 # by expert
         token = order // self.n_chosen                                # [B T k]
         pieces = x[token].split(sizes)
@@ -104,7 +104,8 @@ class MoE(nn.Module):
     def balance(self) -> None:
         """After an optimiser step: experts that the latest forward pass overworked are
         chosen a little less. All processes count as one."""
-        load = Processes().mean(self.load)
+        load = torch.as_tensor(self.load, device=self.bias.device)
+        load = Processes().mean(load)
         self.bias += NUDGE * (load.mean() - load).sign()
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attnres_ref.fields import is_whole
 from attnres_ref.inference.two_phase import TwoPhase, can_schedule
-from attnres_ref.model import LM, Attention, check_tokens
+from attnres_ref.model import LAYERS, LM, MIXERS, Attention, check_tokens
 from attnres_ref.views import with_parts
 
 
@@ -81,10 +81,19 @@ def advance_attention(layer: Attention, h: Tensor, past) -> tuple[Tensor, tuple]
 
 
 def cached(layer: nn.Module) -> nn.Module:
-    """The layer with a memory of the past; an MLP, which has no use for one, as it is."""
-    if isinstance(layer, Attention):
-        return CachedMixer(layer, partial(advance_attention, layer))
-    return CachedMixer(layer, layer.advance) if hasattr(layer, "advance") else layer
+    """The layer with a memory of the past; an MLP, which has no use for one, as it is.
+    Raises ValueError for a layer that may need a past, and is not known here."""
+    own = getattr(layer, "_orig_mod", layer)           # what torch.compile has wrapped
+    if type(own) is Attention:
+        return CachedMixer(own, partial(advance_attention, own))
+    if hasattr(own, "advance"):
+        return CachedMixer(own, own.advance)
+    if type(own) in {LAYERS[name] for name in LAYERS.keys() - MIXERS}:
+        return layer
+    raise ValueError(
+        f"layer is a {type(own).__name__}: a cache knows Attention, layers with a method "
+        "`advance`, and those in LAYERS that are no MIXERS; model.generate needs no cache"
+    )
 
 
 def with_cache(model: LM, stream: nn.Module | None = None) -> LM:

@@ -11,10 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attnres_ref.depth import depth_attention
 from attnres_ref.inference.two_phase import TwoPhase, phase_one, phase_two
 from attnres_ref.streams import PreNorm
-from attnres_ref.views import with_attend, with_parts
+from attnres_ref.views import read_through, with_parts
 
 
 class Moved(NamedTuple):
@@ -47,14 +46,14 @@ def count_prenorm(model: nn.Module, tokens: Tensor) -> list[Moved]:
 @torch.no_grad()
 def count_layer_wise(model: nn.Module, tokens: Tensor) -> list[Moved]:
     """AttnRes as the model runs it: every layer reads all its sources."""
-    rows = []
+    rows, own = [], getattr(model.stream, "attend", None)
 
     def attend(query, sources, norm_weight=None):
-        h = depth_attention(query, sources, norm_weight)
+        h = own(query, sources, norm_weight)
         rows.append(Moved(len(rows), 0, 2 * elements(sources), h.numel()))
         return h
 
-    with_attend(model, attend)(tokens)
+    read_through(model, attend, tokens)
     return rows
 
 

@@ -77,7 +77,7 @@ def prefill(
         raise ValueError(f"chunk is {chunk}: choose 1 or more tokens")
     sharded = Sharded(model.stream if stream is None else stream, n_shards)
     twin = with_cache(model, sharded)
-    logits = torch.cat([twin(piece) for piece in tokens.split(chunk, dim=1)], dim=1)
+    logits = torch.cat([twin(piece) for piece in tokens.split(int(chunk), dim=1)], dim=1)
     return logits, sharded.peak_bytes
 
 

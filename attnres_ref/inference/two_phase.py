@@ -189,6 +189,11 @@ def attend_with_stats(
     Raises ValueError as `depth_attention` does.
     """
     check_sources(sources, eps, queries=queries, norm_weights=norm_weights)
+    if norm_weights is not None and norm_weights.shape != queries.shape:
+        raise ValueError(
+            f"norm_weights has shape {list(norm_weights.shape)}: give one for each of the "
+            f"queries {list(queries.shape)}"
+        )
     folded = fold(queries, norm_weights, sources[0])
     with no_autocast(folded):
         logits = torch.stack([score(query, sources, eps)[0] for query in folded])

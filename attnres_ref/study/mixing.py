@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnres_ref.study.probes import at_every_read, depth_weights, rms
+from attnres_ref.variants import mix
 from attnres_ref.views import with_attend, with_parts
 
 
@@ -63,7 +64,10 @@ def mixing_matrix(model: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def blind_to_marks(stream: nn.Module) -> nn.Module:
-    """A view of the stream whose scores and gates see slot 0 of what they mix."""
+    """A view of the stream whose scores and gates see slot 0 of what they mix. Raises
+    ValueError for a stream around another one, whose scores it cannot reach."""
+    if hasattr(stream, "stream"):
+        raise ValueError(f"stream is a {type(stream).__name__}: pass the one within it")
     blind = dict(attend=blind_attend, gate=blind_gate)
     parts = {
         name: make(getattr(stream, name)) for name, make in blind.items()
@@ -78,7 +82,7 @@ def blind_attend(attend):
     def attend_to_contents(query, sources, norm_weight=None):
         contents = [source[0] for source in sources]
         _, weights = attend(query, contents, norm_weight, return_weights=True)
-        return sum(w.unsqueeze(-1) * source for w, source in zip(weights, sources))
+        return mix(weights, sources)
 
     return attend_to_contents
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.views import with_attend, with_parts
+from attnres_ref.views import read_through, with_parts
 
 
 class Trace(nn.Module):
@@ -95,13 +95,7 @@ def at_every_read(model: nn.Module, tokens: Tensor, look: Callable) -> list:
         seen.append(look(weights, sources))
         return mixed
 
-    with_attend(model, attend)(tokens)
-    n_reads = len(model.layers) + 1
-    if len(seen) != n_reads:
-        raise ValueError(
-            f"model's stream {type(model.stream).__name__} calls attend {len(seen)} times "
-            f"for {n_reads} reads: there is no one row of weights for each"
-        )
+    read_through(model, attend, tokens)
     return seen
 
 

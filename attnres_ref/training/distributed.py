@@ -34,6 +34,12 @@ def process_group():
     if not rank or alone or dist.is_initialized():
         yield
         return
+    size = os.environ.get("WORLD_SIZE", "")
+    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+        raise ValueError(
+            f"RANK is {rank!r}, WORLD_SIZE {size!r}: start with torch.distributed.run, or "
+            "unset both to train alone"
+        )
     backend, n_gpus = "gloo", torch.cuda.device_count()
     if n_gpus and n_gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", 1)):
         backend = "nccl"

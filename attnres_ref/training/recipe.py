@@ -35,6 +35,8 @@ class TrainConfig:
         check_bounds(self, whole, 1)
         check_bounds(self, ("lr", "clip"), 0, above=True)
         check_bounds(self, factors, 0)
+        if self.seed >= 2**64:
+            raise ValueError(f"seed is {self.seed}: torch takes seeds below 2**64")
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -65,10 +65,13 @@ class RunDirectory:
             )
         if found.count(b"\n") > 1 and not saved:       # the first step saves one
             raise CheckpointError(
-                f"{self.checkpoint} is gone, {self.metrics.name} has more than a first "
-                "line: restore the checkpoint, or choose another folder"
+                f"{self.checkpoint} is gone, but {self.metrics.name} has many lines: "
+                "restore the checkpoint, or choose another folder"
             )
         if not saved:
+            if found:
+                said = f"{self.checkpoint} is not there: the run begins anew"
+                warnings.warn(said, stacklevel=2)
             with self.writing():
                 self.result.unlink(missing_ok=True)
                 write_atomically(self.metrics, b"")
@@ -89,6 +92,8 @@ class RunDirectory:
                 "goes on, but bit for bit is no longer promised", stacklevel=2,
             )
         lines = found.splitlines(keepends=True)[: self.saved]
+        if "metrics" not in state:     # version 0.1.0 wrote them to metrics.jsonl alone
+            state["metrics"] = [json.loads(line) for line in lines]
         kept = "".join(json.dumps(line) + "\n" for line in state["metrics"]).encode()
         if not kept.startswith(b"".join(lines)) or len(state["metrics"]) != self.saved:
             raise CheckpointError(
@@ -156,7 +161,7 @@ def load_checkpoint(path: str | Path) -> dict:
     try:
         state = torch.load(content, map_location="cpu", weights_only=True)
         # All there, and the step a whole number.
-        state["identity"].keys(), state["metrics"], range(state["step"])
+        state["identity"].keys(), range(state["step"])
     except Exception as error:         # torch.load raises many kinds on damaged files
         raise CheckpointError(
             f"{path} is truncated or no checkpoint of this course "

@@ -65,8 +65,11 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half == torch.float16)
         data = as_json("corpus.fingerprint", corpus.fingerprint)
         self.identity = dict(model=asdict(model_config), train=asdict(config), data=data)
-        name, size = getattr(attend, "__qualname__", str(type(attend))), self.processes.size
-        self.made = provenance(self.device, attend=name, compile=compile, processes=size)
+        self.made = provenance(
+            self.device, compile=compile, processes=self.processes.size,
+            attend=getattr(attend, "__qualname__", str(type(attend))),
+            dtype=str(self.model.embedding.weight.dtype),
+        )
         self.metrics, self.done = [], 0                # a line per step; finished steps
 
     def step(self) -> dict:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from attnres_kernels import kernels, launch
+from attnres_ref.depth import check_eps
 from attnres_ref.inference.two_phase import Read
 
 
@@ -47,7 +48,8 @@ def phase_two(
     """
     query = query.flatten() if query.dim() == 2 and len(query) == 1 else query
     launch.check_inputs(sources, eps, query=query, out_norm_weight=out_norm_weight)
-    shape = sources[0].shape
+    check_eps(out_eps=out_eps)
+    shape, device = sources[0].shape, sources[0].device
     if output is not None and len(sources) != 1:
         raise ValueError(
             f"output is given beside {len(sources)} sources: it is added to the partial "
@@ -56,6 +58,8 @@ def phase_two(
     expected = dict(mean=(first.mean, shape), lse=(first.lse, (*shape[:-1], 1)))
     expected |= {} if output is None else dict(output=(output, shape))
     for name, (tensor, wanted) in expected.items():
+        if tensor.device != device:
+            raise ValueError(f"{name} is on {tensor.device}, sources on {device}: move it")
         if tensor.shape != wanted:
             raise ValueError(
                 f"{name} has shape {list(tensor.shape)}: sources of shape {list(shape)} "

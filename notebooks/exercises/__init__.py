@@ -85,10 +85,14 @@ def outcome(name: str, answer: Any) -> tuple[Status, str]:
 
 @contextmanager
 def torch_as_new() -> Iterator[None]:
-    """In the block torch makes float32 tensors on the CPU, and random numbers are seeded;
-    after it all is as it was, so that the notebook goes on alike."""
+    """In the block torch makes float32 tensors on the CPU and records gradients, and random
+    numbers are seeded; after it all is as it was, so that the notebook goes on alike."""
     dtype = torch.get_default_dtype()
-    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.device("cpu"):
+    with (
+        torch.random.fork_rng(range(torch.cuda.device_count())), torch.device("cpu"),
+        torch.inference_mode(False), torch.enable_grad(),
+        torch.autocast("cpu", enabled=False),
+    ):
         torch.manual_seed(0)
         torch.set_default_dtype(torch.float32)
         try:
@@ -127,8 +131,8 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGALRM, ring)
-    # Every second from then on, in case the answer's own `except` swallows one.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    # Again and again from then on: the answer's own `except` may swallow one.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
     try:
         yield
     finally:
