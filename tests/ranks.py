@@ -8,8 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.distributed.pipelining.schedules import ScheduleInterleavedZeroBubble
 
 import small
@@ -121,13 +123,10 @@ def train_together(folder):
     with suppress(small.Killed):
         train_small(Path(folder, "resumed"), small.corpus_that(small.kill, at_step=10))
     resumed = train_small(Path(folder, "resumed"), resume=True)
-    try:
+    with pytest.raises(CheckpointError) as refused:    # met on rank 0, raised on both
         train_small(Path(folder, "whole"))
-        refused = "nothing"
-    except CheckpointError as error:                   # met on rank 0, raised on both
-        refused = str(error)
     return dict(
-        metrics=whole.metrics, resumed=resumed.metrics, refused=refused,
+        metrics=whole.metrics, resumed=resumed.metrics, refused=str(refused.value),
         same=small.same_weights(whole.model, resumed.model),
         parameters={name: p.tolist() for name, p in whole.model.named_parameters()},
     )
@@ -144,10 +143,23 @@ def odd_ends():
         stop=[group.any_of(me == 1), group.any_of(False)],
         first=distributed.from_rank_0(lambda: f"from {me}"),
     )
-    try:
+    with pytest.raises(ValueError) as uneven:
         group.own_rows((rows[:5],))
-    except ValueError as error:
-        found["uneven"] = str(error)
+    found["uneven"] = str(uneven.value)
+
+    class Idle(nn.Linear):
+        """No output depends on its bias."""
+
+        def forward(self, x):
+            return x @ self.weight.T
+
+    model = Idle(2, 1)
+    forward = group.data_parallel(model)
+    for _ in range(3):
+        model.zero_grad()
+        forward(torch.tensor([1.0, 3.0]) * (1 + me)).backward()
+    found["gradient"] = model.weight.grad.tolist()
+    found["idle"] = model.bias.grad is None or not model.bias.grad.any()
 
     class LateDivergence(Trainer):
         """Rank 1's own loss is not finite; no rank may go on."""
@@ -155,11 +167,9 @@ def odd_ends():
         def loss(self, inputs, targets):
             return super().loss(inputs, targets) * (float("nan") if me == 1 else 1.0)
 
-    try:
+    with pytest.raises(RuntimeError) as diverged:
         LateDivergence(SMALL, TWENTY, small.corpus()).step()
-    except RuntimeError as error:
-        found["diverged"] = str(error)
-    return found
+    return found | dict(diverged=str(diverged.value))
 
 
 class Asked(RankStore):

@@ -92,8 +92,7 @@ def test_the_package_imports_what_colab_has():
 def course_of(root, *sources):
     """One notebook: the bootstrap cell, then `sources`."""
     (root / "notebooks" / "01_next.ipynb").unlink()
-    bootstrap = code(BOOTSTRAP, "bootstrap")
-    notebook = v4.new_notebook(cells=[bootstrap, *map(code, sources)])
+    notebook = v4.new_notebook(cells=[code(BOOTSTRAP, "bootstrap"), *map(code, sources)])
     notebook.metadata = good_notebook().metadata
     nbformat.write(notebook, root / "notebooks" / NAME)
 

@@ -59,6 +59,8 @@ def test_the_parts():
         assert found["mean"] == 1.5 and found["mine"] == 1 + rank
         assert found["stop"] == [True, False]
         assert found["first"] == "from 0"
+        assert found["gradient"] == [[1.5, 4.5]]       # mean of (1, 3) and (2, 6)
+        assert found["idle"]
         assert "batch_size is 5: 2 processes need a multiple of 2" in found["uneven"]
         assert "loss nan" in found["diverged"]
 
@@ -125,9 +127,6 @@ def test_the_command_under_torchrun(tmp_path, capsys):
     printed = ranks.under_torchrun("attnres_ref.training", *options, str(tmp_path / "two"))
     assert printed.count("validation loss") == 1
     assert printed[:30] == capsys.readouterr().out[:30]
-    one, two = (
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()]
-        for name in ("one", "two")
-    )
-    for ours, theirs in zip(two, one, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+    files = ((tmp_path / name / "metrics.jsonl").open() for name in ("two", "one"))
+    for ours, theirs in zip(*files, strict=True):
+        assert json.loads(ours) == pytest.approx(json.loads(theirs), rel=1e-4)

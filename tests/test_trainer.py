@@ -57,8 +57,7 @@ def test_the_run_is_that_of_a_loop_by_hand():
 
 @pytest.mark.parametrize("dtype", [None, torch.float16])
 def test_the_optimizer_sees_clipped_gradients(dtype, monkeypatch):
-    half = "attnres_ref.training.trainer.half_precision"
-    monkeypatch.setattr(half, lambda device: dtype)
+    monkeypatch.setattr("attnres_ref.training.trainer.half_precision", lambda _: dtype)
     trainer, norms = Trainer(MODEL, replace(RECIPE, clip=0.1), corpus()), []
     weights = [*trainer.model.parameters()]
 
