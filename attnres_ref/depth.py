@@ -11,14 +11,14 @@ The operator stands here twice: `stacked_depth_attention` as the equations are w
 of half-precision sources the second is more exact, because it works in float32.
 """
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from numbers import Real
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from attnres_ref.fields import is_real
 
 
 def stacked_depth_attention(query, sources, norm_weight=None, eps=1e-5):
@@ -175,7 +175,8 @@ def check_sources(
         )
     if not sources:
         raise ValueError("sources is empty: pass at least one tensor of shape [..., d]")
-    check_eps(eps=eps)
+    if not is_real(eps, 0):
+        raise ValueError(f"eps is {eps}: it must be a finite number, at least 0")
     given = {name: vector for name, vector in vectors.items() if vector is not None}
     first = sources[0]
     for i, tensor in enumerate((*sources, *given.values())):
@@ -207,10 +208,3 @@ def check_sources(
             raise ValueError(
                 f"{name} is on {vector.device}, sources on {first.device}: move one of them"
             )
-
-
-def check_eps(**named: float) -> None:
-    """Raise ValueError for what RMSNorm cannot add to a mean square."""
-    for name, eps in named.items():
-        if not isinstance(eps, Real) or not 0 <= eps < math.inf:
-            raise ValueError(f"{name} is {eps}: it must be a finite number, at least 0")

@@ -14,6 +14,11 @@ def is_whole(value, least: int, most: float = math.inf) -> bool:
     return is_integer and least <= value <= most
 
 
+def is_real(value, least: float) -> bool:
+    """Whether `value` is a finite number, at least `least`."""
+    return isinstance(value, Real) and least <= value < math.inf
+
+
 KINDS = {int: (Integral, "a whole number"), float: (Real, "a finite number"),
          bool: (bool, "True or False"), str: (str, "a string")}
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnres_ref.depth import depth_attention, score_dtype
-from attnres_ref.fields import check_bounds, check_types, is_whole
+from attnres_ref.fields import check_bounds, check_types, is_real, is_whole
 from attnres_ref.streams import STREAMS
 
 
@@ -251,7 +251,8 @@ def generate(model: LM, tokens: Tensor, n_new: int, temperature: float = 1.0) ->
     Plain and slow: the whole window runs again for every new token. Draws from
     torch's global generator; the model sees the last `context` tokens.
     """
-    if tokens.shape[1] < 1 or not is_whole(n_new, 0) or not temperature > 0:
+    fits = is_whole(n_new, 0) and is_real(temperature, 0) and temperature > 0
+    if tokens.shape[1] < 1 or not fits:
         raise ValueError(
             f"tokens has length {tokens.shape[1]}, n_new is {n_new}, temperature is "
             f"{temperature}: they must be at least 1, at least 0 and above 0"

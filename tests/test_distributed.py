@@ -101,9 +101,9 @@ def test_a_launcher_may_say_little(started, monkeypatch):
 @pytest.mark.parametrize("rank, size", [("x", 2), (-1, 2), (5, 2), (0, "")])
 def test_a_rank_that_cannot_be_is_named(started, rank, size):
     started(RANK=rank, WORLD_SIZE=size)
-    with pytest.raises(ValueError, match=f"RANK is '{rank}', WORLD_SIZE '{size}': start"):
-        with distributed.process_group():
-            pass
+    message = f"RANK is '{rank}', WORLD_SIZE '{size}': start"
+    with pytest.raises(ValueError, match=message), distributed.process_group():
+        pass
 
 
 def test_a_process_that_never_answers_is_not_waited_for_for_ever(started, monkeypatch):

@@ -100,7 +100,7 @@ def lines(files) -> int:
 def test_the_core_is_read_in_one_sitting():
     # README.md gives these numbers.
     assert lines(CORE) <= 900
-    assert lines(GRAPH) <= 5_950
+    assert lines(GRAPH) <= 6_050
 
 
 def test_the_package_knows_neither_the_kernels_nor_a_corpus():

@@ -8,13 +8,12 @@ lives for one step and is dropped.
 import codecs
 from collections.abc import Iterator
 from functools import partial
-from numbers import Real
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.fields import is_whole
+from attnres_ref.fields import is_real, is_whole
 from attnres_ref.inference.two_phase import TwoPhase, can_schedule
 from attnres_ref.model import LAYERS, LM, MIXERS, Attention, check_tokens
 from attnres_ref.views import with_parts
@@ -148,7 +147,7 @@ def generate_tokens(
     check_tokens(tokens[:, -config.context :], config)
     if not is_whole(n_new, 0):
         raise ValueError(f"n_new is {n_new}: ask for 0 tokens or more")
-    if not isinstance(temperature, Real) or not temperature >= 0:
+    if not is_real(temperature, 0):
         raise ValueError(f"temperature is {temperature}: choose 0 (greedy) or more")
     if top_k is not None and not is_whole(top_k, 1, config.vocab_size):
         raise ValueError(

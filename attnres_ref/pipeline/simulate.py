@@ -6,17 +6,15 @@ its rank is free and its message is there. A link carries one message at a time,
 order in which they were sent, while the ranks go on computing.
 """
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
-from numbers import Real
 from types import SimpleNamespace
 from typing import NamedTuple
 
 from torch.distributed.pipelining import ScheduleInterleaved1F1B
 
-from attnres_ref.fields import is_whole
+from attnres_ref.fields import is_real, is_whole
 from attnres_ref.pipeline.layout import Layout
 
 
@@ -81,7 +79,7 @@ def simulate(
     """
     for name, value in (("forward", forward), ("backward", backward),
                         ("per_tensor", per_tensor), ("latency", latency)):
-        if not isinstance(value, Real) or not 0 <= value < math.inf:
+        if not is_real(value, 0):
             raise ValueError(f"{name} is {value}: a time must be finite and at least 0")
     orders = order(layout.n_ranks, layout.n_virtual, n_microbatches)
     todo = {rank: list(reversed(actions)) for rank, actions in orders.items()}

@@ -39,7 +39,7 @@ def depth_attention(
         )
     vectors = dict(query=query, norm_weight=norm_weight, out_norm_weight=out_norm_weight)
     launch.check_inputs(sources, eps, **vectors)
-    reference.check_eps(out_eps=out_eps)
+    launch.check_out_eps(out_eps)
     w = reference.fold(query, norm_weight, sources[0])
     return read_op(list(sources), w, out_norm_weight, eps, out_eps)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from attnres_kernels.interpret import check_device, interpreting
 from attnres_ref.depth import check_sources
+from attnres_ref.fields import is_real
 
 WIDEST = 8192                          # d; wider needs two tiles per vector
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -57,6 +58,11 @@ def n_programs(n_tokens: int, device: torch.device, num_warps: int) -> int:
 
 def contiguous(vector: Tensor | None) -> Tensor | None:
     return None if vector is None else vector.contiguous()
+
+
+def check_out_eps(out_eps: float) -> None:
+    if not is_real(out_eps, 0):
+        raise ValueError(f"out_eps is {out_eps}: it must be a finite number, at least 0")
 
 
 def check_inputs(

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from attnres_kernels import kernels, launch
-from attnres_ref.depth import check_eps
 from attnres_ref.inference.two_phase import Read
 
 
@@ -48,7 +47,7 @@ def phase_two(
     """
     query = query.flatten() if query.dim() == 2 and len(query) == 1 else query
     launch.check_inputs(sources, eps, query=query, out_norm_weight=out_norm_weight)
-    check_eps(out_eps=out_eps)
+    launch.check_out_eps(out_eps)
     shape, device = sources[0].shape, sources[0].device
     if output is not None and len(sources) != 1:
         raise ValueError(
