@@ -173,16 +173,18 @@ def test_two_checks_cannot_share_a_name(double):
 
 def test_a_check_meets_torch_as_new_and_leaves_the_notebooks_alone(double):
     drawn = []
-    exercises.exercise("99.2")(lambda answer: drawn.append(torch.rand(3)))
+    made = lambda answer: drawn.append(torch.rand(3, requires_grad=True) + 0)
+    exercises.exercise("99.2")(made)
     exercises.outcome("99.2", 1)
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    with torch.device("meta"):
+    with torch.device("meta"), torch.inference_mode():
         exercises.outcome("99.2", 1)
-        assert torch.ones(2).is_meta
+        assert torch.ones(2).is_meta and not torch.is_grad_enabled()
     found = torch.rand(3)
     torch.set_default_dtype(torch.float32)
     assert torch.equal(found, expected)
     assert torch.equal(*drawn) and drawn[1].dtype == torch.float32
+    assert drawn[1].requires_grad and not drawn[1].is_inference()

@@ -275,6 +275,8 @@ def test_swapped_into_two_phase_inference(residual):
     with pytest.raises(RuntimeError, match="requires a gradient"):
         fused(tokens)
     torch.testing.assert_close(scheduled, model(tokens), rtol=1e-4, atol=1e-4)
+    model.stream.attend = attnres_kernels.depth_attention      # the same read
+    assert two_phase.can_schedule(model.stream)
 
 
 @pytest.mark.parametrize(

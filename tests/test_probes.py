@@ -108,10 +108,23 @@ def test_others_may_use_the_model_meanwhile(look):
     assert model.stream is stream and stream.attend is attend
 
 
-def test_a_compiled_model_can_be_looked_at():
-    model = build("full")
-    compiled = torch.compile(model, backend="eager")
-    for one, other in zip(depth_weights(compiled, TOKENS), depth_weights(model, TOKENS)):
+def compiled_in_place(model):
+    model.compile(backend="eager")
+    return model
+
+
+def with_a_forward_of_its_own(model):
+    model.forward = torch.compile(model.forward, backend="eager")
+    return model
+
+
+@pytest.mark.parametrize("compiled", [
+    lambda model: torch.compile(model, backend="eager"), compiled_in_place,
+    with_a_forward_of_its_own,
+])
+def test_a_compiled_model_can_be_looked_at(compiled):
+    weights = depth_weights(compiled(build("full")), TOKENS)
+    for one, other in zip(weights, depth_weights(build("full"), TOKENS), strict=True):
         assert torch.equal(one, other)
 
 
