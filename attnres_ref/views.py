@@ -11,9 +11,7 @@ def with_parts(module: nn.Module, **parts) -> nn.Module:
     module = getattr(module, "_orig_mod", module)      # what torch.compile has wrapped
     view = copy.copy(module)
     view._modules = module._modules.copy()
-    # module.compile(), or a `forward` of the object's own, would run the old parts.
-    view._compiled_call_impl = None
-    view.__dict__.pop("forward", None)
+    view.__dict__.pop("forward", None)     # one of the object's own runs the old parts
     for name, part in parts.items():
         view._modules.pop(name, None)
         setattr(view, name, part)
