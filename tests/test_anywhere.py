@@ -82,8 +82,10 @@ def test_made_on_meta_and_loaded_is_the_same_model(residual, layers):
 
 
 @pytest.mark.parametrize("residual, layers, mode", [
-    ("full", DENSE, torch.enable_grad), ("full", DENSE, torch.inference_mode),
-    ("block", "attention,moe", torch.enable_grad), ("block", "attention,moe", torch.no_grad),
+    ("full", DENSE, torch.enable_grad),
+    ("full", DENSE, torch.inference_mode),
+    ("block", "attention,moe", torch.enable_grad),
+    ("block", "attention,moe", torch.no_grad),
 ])
 def test_compiles_into_one_graph(residual, layers, mode):
     model = build(residual, layers, n_experts=4)
