@@ -1,6 +1,7 @@
 """What the tests run on several processes: importable, as `launch` wants it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -43,6 +44,12 @@ def last_word():
 def seconds_of_patience():
     group = dist.distributed_c10d._get_default_group()
     return group._get_backend(torch.device("cpu")).options._timeout.total_seconds()
+
+
+def interrupted():
+    """A shell's background job, and so its children, would ignore the signal."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
 
 
 def rank_one_ends(folder, end):

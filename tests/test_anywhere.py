@@ -91,8 +91,10 @@ def test_compiles_into_one_graph(residual, layers, mode):
     model = build(residual, layers, n_experts=4)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     with mode():
-        ours, theirs = compiled(TOKENS), model(TOKENS)
+        theirs, load = model(TOKENS), getattr(model.layers[1], "load", None)
+        ours = compiled(TOKENS)
     torch.testing.assert_close(ours, theirs)
+    assert load is None or load == pytest.approx(model.layers[1].load.tolist())
     if theirs.requires_grad:
         gradients = lambda logits: torch.autograd.grad(
             logits.logsumexp(-1).sum(), [*model.parameters()], materialize_grads=True

@@ -48,7 +48,7 @@ def test_a_rank_waits_for_others_no_longer_than_the_call_does():
     [
         (partial(int, "seven"), "(?s)rank 1 failed.*Traceback.*literal.*'seven'", 60),
         (partial(sys.exit, 0), r"(?s)rank 1 failed.*SystemExit\(0\) instead", 60),
-        (partial(signal.raise_signal, signal.SIGINT), "(?s)rank 1 failed.*Interrupt", 60),
+        (ranks.interrupted, "(?s)rank 1 failed.*Interrupt", 60),
         (partial(os._exit, 3), "rank 1 failed.*exit code 3", 60),
         (partial(signal.raise_signal, signal.SIGKILL), "rank 1 failed.*SIGKILL", 60),
         (partial(time.sleep, 60), r"no result from ranks \[0, 1, 2\] within 3 s", 3),

@@ -31,7 +31,7 @@ class CachedMixer(nn.Module):
     def __init__(self, layer: nn.Module, advance):
         super().__init__()
         self.layer, self.advance = layer, advance
-        self.all: list[CachedMixer] = [self]           # of one twin, set by with_cache
+        self.mixers = [self]           # all of one twin, in order; with_cache sets them
         self.forget()
 
     def forget(self) -> None:
@@ -43,12 +43,14 @@ class CachedMixer(nn.Module):
                 f"the batch has {len(h)} sequences, the cache holds {self.batch_size}: "
                 "forget() before another batch"
             )
-        first = self.all[0]
+        # A piece may break off between two layers (a context that is full, Ctrl-C); those
+        # before have taken it then, and whatever followed would be wrong.
+        first = self.mixers[0]
         if self is first and first.midway:
             raise ValueError("the last piece was not finished: forget() and begin anew")
         output, self.past = self.advance(h, self.past)
         self.batch_size = len(h)
-        first.midway = self is not self.all[-1]
+        first.midway = self is not self.mixers[-1]
         return output
 
 
@@ -109,7 +111,7 @@ def with_cache(model: LM, stream: nn.Module | None = None) -> LM:
     layers = nn.ModuleList(cached(layer) for layer in model.layers)
     mixers = [layer for layer in layers if isinstance(layer, CachedMixer)]
     for mixer in mixers:
-        mixer.all = mixers
+        mixer.mixers = mixers
     return with_parts(model, layers=layers, stream=stream)
 
 
