@@ -17,6 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from attnres_kernels import kernels, launch
+from attnres_kernels.phase_kernels import phase_one_kernel, phase_two_kernel
 
 def ahead(kernel, capability, dtype, d, n_sources, absent=(), **constants):
     options = launch.tiles(n_sources, d) | constants
@@ -48,14 +49,14 @@ for capability, dtype in ((90, "*bf16"), (75, "*fp16")):
     ahead(kernels.forward_kernel, capability, dtype, 4096, 9, ["gain_ptr"])
     ahead(kernels.backward_kernel, capability, dtype, 4096, 9, ["gain_ptr"])
     ahead(kernels.backward_kernel, capability, dtype, 100, 3)
-    ahead(kernels.phase_one_kernel, capability, dtype, 4096, 9, BLOCK_S=4)
-    ahead(kernels.phase_two_kernel, capability, dtype, 7168, 1)
-    ahead(kernels.phase_two_kernel, capability, dtype, 48, 3, ["output_ptr", "gain_ptr"])
+    ahead(phase_one_kernel, capability, dtype, 4096, 9, BLOCK_S=4)
+    ahead(phase_two_kernel, capability, dtype, 7168, 1)
+    ahead(phase_two_kernel, capability, dtype, 48, 3, ["output_ptr", "gain_ptr"])
 
 # Triton compiles an integer argument of one as a constant.
 ahead(kernels.forward_kernel, 90, "*bf16", 64, 1, ["gain_ptr"], n=1)
 ahead(kernels.backward_kernel, 90, "*bf16", 64, 1, ["gain_ptr"], n=1, T=1)
-ahead(kernels.phase_one_kernel, 90, "*bf16", 64, 1, BLOCK_S=1, n=1, T=1, S=1)
+ahead(phase_one_kernel, 90, "*bf16", 64, 1, BLOCK_S=1, n=1, T=1, S=1)
 """
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attnres_kernels import kernels, launch
+from attnres_kernels import launch, phase_kernels
 from attnres_ref.inference.two_phase import Read
 
 
@@ -101,7 +101,7 @@ def phase_one_op(
         fitting = max(1, min(8, 16384 // options["BLOCK_D"]))
         block_s = min(fitting, launch.power_of_two(n_queries))
         n_tiles = -(-n_queries // block_s)
-        kernels.phase_one_kernel[(n_tokens * n_tiles,)](
+        phase_kernels.phase_one_kernel[(n_tokens * n_tiles,)](
             launch.padded(sources), queries.contiguous(), means, lses,
             len(sources), n_tokens, n_queries, eps, BLOCK_S=block_s, **options,
         )
@@ -126,7 +126,7 @@ def phase_two_op(
     h = torch.empty_like(source, memory_format=torch.contiguous_format)
     partial = source.new_empty(source.shape if output is not None else 0)
     if n_tokens := source.numel() // d:
-        kernels.phase_two_kernel[(n_tokens,)](
+        phase_kernels.phase_two_kernel[(n_tokens,)](
             mean.contiguous(), lse.contiguous(), launch.padded(sources),
             launch.contiguous(output), query.contiguous(), launch.contiguous(gain),
             h, partial, len(sources), eps, out_eps, **launch.tiles(len(sources), d),
