@@ -16,7 +16,9 @@ import attnres_kernels
 import attnres_ref
 from attnres_kernels import launch
 from attnres_kernels.bench.model import KernelPhases
-from attnres_kernels.depth import read_op
+from attnres_kernels.depth import read_backward_op, read_op
+from attnres_kernels.interpret import CLASH, clash
+from attnres_kernels.occupancy import H100
 from attnres_kernels.phases import phase_one_op, phase_two_op
 from attnres_ref import LM, LMConfig
 from attnres_ref.inference import two_phase
@@ -86,6 +88,8 @@ def assert_close(ours, exact, tolerance=TOLERANCE):
 @example(0, 2, 1, 1, 1.0, False, False)
 @example(629, 2, 257, 1, 1.0, False, False)
 @example(5914, 2, 257, 1, 1.0, False, False)
+@example(2, 129, 48, 7, 1.0, True, True)
+@example(3, 3, 8192, 3, 0.1, True, True)
 def test_forward_and_every_gradient_equal_float64(seed, n, d, T, noise, gain, contiguous):
     gain = gain and d > 1                  # RMSNorm of one number is its sign
     inputs = draw(seed, n, d, T, noise, gain, contiguous)
@@ -206,11 +210,26 @@ def test_what_is_strided_reads_as_if_it_were_not():
     assert all(map(torch.equal, two_phases(strided), two_phases(torch.clone)))
 
 
-def test_no_more_programs_than_tokens(monkeypatch):
-    card = SimpleNamespace(multi_processor_count=100)
+def test_no_more_programs_than_tokens_and_than_the_gpu_holds(monkeypatch):
+    """The compiled kernel is asked once. test_kernels_ahead.py asks a real one."""
+    class Kernel:
+        n_regs, metadata = 128, SimpleNamespace(shared=0)
+        asked = 0
+
+        def warmup(self, *arguments, grid, **options):
+            self.asked += 1
+            return self
+
+        def _init_handles(self):
+            pass
+
+    kernel = Kernel()
+    monkeypatch.setattr(launch, "AT_ONCE", {})
     monkeypatch.setattr(launch, "interpreting", lambda: False)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
-    assert [launch.n_programs(n, "cuda", num_warps=4) for n in (3, 10**6)] == [3, 400]
+    monkeypatch.setattr(launch, "card_at", lambda device: H100)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    count = lambda T: launch.n_programs(kernel, T, [torch.zeros(1)], dict(num_warps=4))
+    assert [count(T) for T in (3, 10**6)] == [3, 132 * 4] and kernel.asked == 1
 
 
 def test_phase_two_reads_the_partial_sum_as_it_is_stored():
@@ -228,9 +247,13 @@ def test_the_compiled_branches_of_helpers_agree(monkeypatch):
     if not attnres_kernels.interpreting():
         pytest.skip("compiled kernels have no shortcut")
     inputs = draw(10, 3, 4, 2, gain=False)
-    expected = results(fused, *inputs, torch.float32)
+    outcomes = lambda: [
+        *results(fused, *inputs, torch.float32),
+        *attnres_kernels.phase_one(inputs[0][None], inputs[-1])[0],
+    ]
+    expected = outcomes()
     monkeypatch.setattr("attnres_kernels.parts.INTERPRETING", False)
-    for a, b in zip(results(fused, *inputs, torch.float32), expected, strict=True):
+    for a, b in zip(outcomes(), expected, strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -303,15 +326,21 @@ def operators():
     query, _, gain, sources = draw(12, 3, 16, 2)
     lse = torch.zeros(2, 1, device=DEVICE)
     leaves = [x.clone().requires_grad_() for x in (*sources, query, gain)]
+    no_tokens = [v[:0].requires_grad_() for v in sources]
     return [
         (read_op, (leaves[:3], *leaves[3:], 1e-5, 1e-5)),
+        (read_op, (no_tokens, leaves[3], None, 1e-5, 1e-5)),
+        (read_backward_op, (sources[0], sources, query, gain, 1e-5, 1e-5)),
+        (read_backward_op, (sources[0], sources, query, None, 1e-5, 1e-5)),
         (phase_one_op, (sources, torch.stack([query, gain]), 1e-5)),
         (phase_two_op,
          (sources[0], lse, sources[1:2], sources[2], query, gain, 1e-5, 1e-5)),
     ]
 
 
-@pytest.mark.parametrize("op, arguments", operators(), ids=["read", "one", "two"])
+@pytest.mark.parametrize("op, arguments", operators(), ids=[
+    "read", "no tokens, no norm", "backward", "backward, no norm", "one", "two",
+])
 def test_operators_pass_opcheck(op, arguments):
     outcome = torch.library.opcheck(op, arguments)
     assert set(outcome.values()) == {"SUCCESS"}
@@ -356,6 +385,10 @@ def test_a_model_compiles_into_one_graph():
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     for a, b in zip(loss_and_gradients(compiled), loss_and_gradients(model), strict=True):
         torch.testing.assert_close(a, b)
+    tokens = torch.randint(16, (1, 5), device=DEVICE)
+    for without_gradients in (torch.no_grad, torch.inference_mode):
+        with without_gradients():
+            torch.testing.assert_close(compiled(tokens), model(tokens))
 
 
 # --- on a GPU -------------------------------------------------------------------------
@@ -380,6 +413,40 @@ def test_offsets_beyond_int32_on_a_gpu():
     v[-1] = 3.0
     h = attnres_kernels.depth_attention(torch.zeros(8192, device=DEVICE), [v, v])
     assert torch.equal(h[-1], v[-1]) and not h[:-1].any()
+
+
+@needs_gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_sources_may_lie_on_another_gpu_than_the_current_one():
+    inputs = draw(15, 5, 64, 300)
+    elsewhere = [x.to("cuda:1") for x in inputs[:3]], [v.to("cuda:1") for v in inputs[3]]
+    ours = results(fused, *elsewhere[0], elsewhere[1], torch.float32)
+    for a, b in zip(ours, results(fused, *inputs, torch.float32), strict=True):
+        assert a.device.index == 1 and torch.equal(a.to(b.device), b)
+
+
+@needs_gpu
+def test_a_cuda_graph_reads_and_differentiates_anew():
+    query, weight, gain, sources = draw(16, 9, 1024, 300)
+    leaves = [x.requires_grad_() for x in (query, weight, gain, *sources)]
+    dh = torch.randn_like(sources[0])
+
+    def step():
+        h = fused(*leaves)
+        return [h.detach(), *torch.autograd.grad(h, leaves, dh)]
+
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()                                             # compiles
+    torch.cuda.current_stream().wait_stream(stream)
+    with torch.cuda.graph(graph):
+        recorded = step()
+    with torch.no_grad():
+        for source in sources:
+            source.mul_(-2)
+    graph.replay()
+    assert all(map(torch.equal, recorded, step()))
 
 
 # --- what is refused ----------------------------------------------------------------
@@ -429,6 +496,18 @@ REFUSED = {                            # test_depth.py has the rest of check_sou
 def test_what_does_not_fit_is_named(message):
     with pytest.raises(ValueError, match=re.escape(message)):
         REFUSED[message]()
+
+
+@pytest.mark.parametrize("triton, numpy, fails", [
+    ("3.6.0", "2.4.0", True), ("3.6.0", "2.10.1", True), ("3.6.0", "2.3.5", False),
+    ("3.7.1", "2.4.6", False), ("3.10.0", "2.4.6", False),
+])
+def test_a_pair_whose_interpreter_fails_is_known(triton, numpy, fails, monkeypatch):
+    assert clash(triton, numpy) == fails
+    if fails and attnres_kernels.interpreting():
+        monkeypatch.setattr("attnres_kernels.interpret.clash", lambda *versions: True)
+        with pytest.raises(ImportError, match=re.escape(CLASH)):
+            read()
 
 
 def in_a_python_of_its_own(program):

@@ -51,14 +51,17 @@ depth_attention.same_as = reference.depth_attention    # two phases may take its
 def read_op(
     sources: list[Tensor], w: Tensor, gain: Tensor | None, eps: float, out_eps: float
 ) -> Tensor:
-    first = sources[0]
-    d = first.shape[-1]
-    h = torch.empty_like(first, memory_format=torch.contiguous_format)
-    if n_tokens := h.numel() // d:
-        kernels.forward_kernel[(n_tokens,)](
-            launch.padded(sources), w.contiguous(), launch.contiguous(gain), h,
-            len(sources), eps, out_eps, **launch.tiles(len(sources), d),
-        )
+    n, d = len(sources), w.shape[0]
+    h = torch.empty_like(sources[0], memory_format=torch.contiguous_format)
+    n_tokens = h.numel() // d
+    if n_tokens == 0:
+        return h
+    options = launch.tiles(n, d, launch.FORWARD)
+    tensors = launch.padded(sources), launch.ready(w), launch.ready(gain), h
+    addresses = torch.int64, options["BLOCK_N"]
+    launch.walk(
+        kernels.forward_kernel, n_tokens, tensors, [addresses], (n, eps, out_eps), options
+    )
     return h
 
 
@@ -76,17 +79,19 @@ def read_backward_op(
     n, d = len(sources), w.shape[0]
     dv = dh.new_empty((n, *dh.shape))
     n_tokens = dh.numel() // d
+    zeros = lambda: w.new_zeros(d, dtype=torch.float32)
     if n_tokens == 0:
-        return dv, w.new_zeros(d, dtype=torch.float32), w.new_zeros(d, dtype=torch.float32)
-    options = launch.tiles(n, d)
-    programs = launch.n_programs(n_tokens, dh.device, options["num_warps"])
-    dw = w.new_empty((programs, d), dtype=torch.float32)
-    dgain = w.new_zeros((1 if gain is None else programs, d), dtype=torch.float32)
-    kernels.backward_kernel[(programs,)](
-        launch.padded(sources), w.contiguous(), launch.contiguous(gain),
-        dh.contiguous(), dv, dw, dgain, n_tokens, n, eps, out_eps, **options,
+        return dv, zeros(), zeros()
+    options = launch.tiles(n, d, launch.BACKWARD)
+    vectors = launch.ready(w), launch.ready(gain), launch.ready(dh)
+    tensors = launch.padded(sources), *vectors, dv
+    sums = (torch.float32, d), (torch.float32, 0 if gain is None else d)
+    scratch = (torch.int64, options["BLOCK_N"]), (torch.float32, 3 * options["BLOCK_N"])
+    dw, dgain, *_ = launch.walk(
+        kernels.backward_kernel, n_tokens, tensors, [*sums, *scratch],
+        (n, eps, out_eps), options,
     )
-    return dv, dw.sum(0), dgain.sum(0)
+    return dv, dw.sum(0), zeros() if gain is None else dgain.sum(0)
 
 
 @read_backward_op.register_fake

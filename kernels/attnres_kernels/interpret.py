@@ -10,6 +10,7 @@ stays as it is.
 
 import importlib
 import os
+from importlib.metadata import version
 
 import torch
 from torch import Tensor
@@ -20,6 +21,10 @@ if not torch.cuda.is_available():
 MISSING = (
     "Triton is not installed here: `pip install triton` (Linux; on Windows use WSL). "
     "attnres_ref has the same functions in plain PyTorch, for every machine"
+)
+CLASH = (
+    "This Triton's interpreter fails with NumPy 2.4 or newer: `pip install 'numpy<2.4'` "
+    "and start Python anew, or install Triton 3.7 with the PyTorch that asks for it"
 )
 
 
@@ -39,7 +44,7 @@ class StubLanguage:
 
 class StubTriton:
     @staticmethod
-    def jit(function):
+    def jit(function, **options):
         return Stub(function)
 
 
@@ -59,6 +64,13 @@ def available() -> bool:
     return triton is not StubTriton
 
 
+def clash(triton_version: str, numpy_version: str) -> bool:
+    """Whether the interpreter fails on this pair: Triton before 3.7 takes int() of arrays
+    with one element, which NumPy refuses since 2.4."""
+    first_two = lambda text: tuple(int(number) for number in text.split(".")[:2])
+    return first_two(triton_version) < (3, 7) and first_two(numpy_version) >= (2, 4)
+
+
 def interpreting() -> bool:
     """Whether it is the interpreter that runs them."""
     return INTERPRETING
@@ -70,10 +82,19 @@ def device_function(function):
     return function if interpreting() else triton.jit(function)
 
 
+def kernel(function):
+    """Decorator of what the host launches. By default Triton compiles a kernel anew where
+    an integer is one or a multiple of 16. These vary with depth and batch and nothing
+    is gained, so that one compilation serves them all."""
+    return triton.jit(function, do_not_specialize=["n", "T", "S"])
+
+
 def check_device(tensor: Tensor) -> None:
     """Raise ImportError or ValueError unless kernels can run on this tensor's device."""
     if not available():
         raise ImportError(MISSING)
+    if interpreting() and clash(triton.__version__, version("numpy")):
+        raise ImportError(CLASH)
     if tensor.device.type == "cuda" or (interpreting() and tensor.device.type == "cpu"):
         return
     raise ValueError(

@@ -1,27 +1,34 @@
 """The read's kernels, forward and backward. Nothing here knows about autograd.
 
-attnres_kernels.parts explains the symbols, the tiles and what `bytes` count.
+attnres_kernels.parts explains the symbols, the tiles and what `bytes` count. A program
+walks over tokens: it loads w once, and writes the sources' addresses once, to a row of
+`addresses` [programs, BLOCK_N].
 """
 
-from attnres_kernels.interpret import device_function, tl, triton
-from attnres_kernels.parts import load, mix, rms_norm, sum3
+from attnres_kernels.interpret import device_function, kernel, tl
+from attnres_kernels.parts import load_from, mix, rms_norm, sum3, write_addresses
 
 
-@triton.jit
-def forward_kernel(sources, w_ptr, gain_ptr, h_ptr, n, eps, out_eps, D: tl.constexpr,
-                   BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr):
-    """h = sum_i alpha_i v_i of one token; with `gain`, RMSNorm(h) in its place.
+@kernel
+def forward_kernel(sources, w_ptr, gain_ptr, h_ptr, addresses_ptr, T, n, eps, out_eps,
+                   D: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+                   STAGES: tl.constexpr):
+    """h = sum_i alpha_i v_i; with `gain`, RMSNorm(h) in its place.
 
     bytes: n u read, 1 u written, which is the floor.
     """
-    t = tl.program_id(0).to(tl.int64)
+    dtype: tl.constexpr = h_ptr.dtype.element_ty
     lanes = tl.arange(0, BLOCK_D)
-    inside, at = lanes < D, t * D + lanes
+    inside = lanes < D
+    addresses = addresses_ptr + tl.program_id(0) * BLOCK_N
+    write_addresses(sources, addresses, BLOCK_N)
     w = tl.load(w_ptr + lanes, mask=inside, other=0.0).to(tl.float32)
-    h = mix(sources, n, at, inside, w, eps, D, BLOCK_N, BLOCK_D, STAGES)
-    if gain_ptr is not None:
-        h, _, _ = rms_norm(h, gain_ptr, lanes, inside, out_eps, D)
-    tl.store(h_ptr + at, h.to(h_ptr.dtype.element_ty), mask=inside)
+    for t in range(tl.program_id(0), T, tl.num_programs(0)):
+        at = tl.cast(t, tl.int64) * D + lanes
+        h = mix(addresses, n, at, inside, w, eps, dtype, D, BLOCK_D, STAGES)
+        if gain_ptr is not None:
+            h, _, _ = rms_norm(h, gain_ptr, lanes, inside, out_eps, D)
+        tl.store(h_ptr + at, h.to(dtype), mask=inside)
 
 
 @device_function
@@ -40,19 +47,44 @@ def through_softmax(s, inverse_rms, dalpha, is_source, D: tl.constexpr):
     return alpha, to_w, to_v
 
 
-@triton.jit
+@device_function
+def factors_of_sources(row, n, D: tl.constexpr, BLOCK_N: tl.constexpr):
+    """`through_softmax` of the three numbers a source that `row` [3, BLOCK_N] holds; the
+    three factors take their place. Every thread has written before any reads."""
+    i_lane = tl.arange(0, BLOCK_N)
+    is_source = i_lane < n
+    first, second, third = row + i_lane, row + BLOCK_N + i_lane, row + 2 * BLOCK_N + i_lane
+    tl.debug_barrier()
+    s = tl.load(first, mask=is_source, other=-float("inf"))   # no source: no weight
+    inverse_rms = tl.load(second, mask=is_source, other=0.0)
+    dalpha = tl.load(third, mask=is_source, other=0.0)
+    alpha, to_w, to_v = through_softmax(s, inverse_rms, dalpha, is_source, D)
+    tl.debug_barrier()
+    tl.store(first, alpha)
+    tl.store(second, to_w)
+    tl.store(third, to_v)
+    tl.debug_barrier()
+
+
+@kernel
 def backward_kernel(sources, w_ptr, gain_ptr, dh_ptr, dv_ptr, dw_ptr, dgain_ptr,
-                    T, n, eps, out_eps, D: tl.constexpr, BLOCK_N: tl.constexpr,
-                    BLOCK_D: tl.constexpr, STAGES: tl.constexpr):
+                    addresses_ptr, row_ptr, T, n, eps, out_eps, D: tl.constexpr,
+                    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr):
     """Gradients of `forward_kernel`: dv [n, T, d], and dw, dgain [programs, d].
 
-    A program walks over tokens and sums dw in registers; the host adds the programs up.
-    So the order of every sum is fixed, and two passes give identical bits.
-    bytes: n + 1 u read, n u written, the floor: the second loop's reads (and those of
-    the norm's, if there is one) find the token's sources in the cache.
+    A program sums dw over its tokens in registers; the host adds the programs up. So the
+    order of every sum is fixed, and two passes give identical bits.
+    bytes: n + 1 u read, n u written, the floor, as long as the sources of all tokens at
+    work fit into the L2 cache: the second loop (and the first, after the norm's) finds
+    them there. On an H100 that holds at n = 9, d = 4096; at n = 33 they exceed it, and
+    it is about 2 n + 1 u read.
     """
-    lanes, i_lane = tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_N)
+    dtype: tl.constexpr = dh_ptr.dtype.element_ty
+    lanes = tl.arange(0, BLOCK_D)
     inside = lanes < D
+    addresses = addresses_ptr + tl.program_id(0) * BLOCK_N
+    write_addresses(sources, addresses, BLOCK_N)
+    row = row_ptr + tl.program_id(0) * 3 * BLOCK_N
     w = tl.load(w_ptr + lanes, mask=inside, other=0.0).to(tl.float32)
     dw = tl.zeros([BLOCK_D], tl.float32)
     dgain = tl.zeros([BLOCK_D], tl.float32)
@@ -60,39 +92,34 @@ def backward_kernel(sources, w_ptr, gain_ptr, dh_ptr, dv_ptr, dw_ptr, dgain_ptr,
         at = tl.cast(t, tl.int64) * D + lanes
         dh = tl.load(dh_ptr + at, mask=inside, other=0.0).to(tl.float32)
         if gain_ptr is not None:           # dh is the gradient of RMSNorm(h): go through
-            h = mix(sources, n, at, inside, w, eps, D, BLOCK_N, BLOCK_D, STAGES)
+            h = mix(addresses, n, at, inside, w, eps, dtype, D, BLOCK_D, STAGES)
             _, gain, inverse_rms = rms_norm(h, gain_ptr, lanes, inside, out_eps, D)
             unit = h * inverse_rms
             dgain += dh * unit
             dh = inverse_rms * (dh * gain - unit * (tl.sum(dh * gain * unit, 0) / D))
 
-        # Loop 1: three numbers per source, kept in lane i of three small tiles. The
-        # softmax's gradient does not change if all dalpha shift alike: (v - v_0) . dh
-        # in place of v . dh keeps the digits when sources are nearly equal.
-        v_0 = load(sources, 0, at, inside, BLOCK_N)
-        s = tl.full([BLOCK_N], -float("inf"), tl.float32)     # no source: no weight
-        inverse_rms_of = tl.zeros([BLOCK_N], tl.float32)
-        dalpha = tl.zeros([BLOCK_N], tl.float32)
+        # Loop 1: three numbers a source. The softmax's gradient does not change if all
+        # dalpha shift alike: (v - v_0) . dh in place of v . dh keeps the digits when
+        # sources are nearly equal.
+        v_0 = load_from(addresses, 0, at, inside, dtype)
         for i in tl.range(0, n, num_stages=STAGES):
-            v = load(sources, i, at, inside, BLOCK_N)
-            squares, product, along_dh = sum3(v * v, v * w, (v - v_0) * dh)
+            v = load_from(addresses, i, at, inside, dtype)
+            squares, product, dalpha = sum3(v * v, v * w, (v - v_0) * dh)
             inverse_rms = tl.rsqrt(squares / D + eps)
-            here = i_lane == i
-            s = tl.where(here, product * inverse_rms, s)
-            inverse_rms_of = tl.where(here, inverse_rms, inverse_rms_of)
-            dalpha = tl.where(here, along_dh, dalpha)
-
-        alpha, to_w, to_v = through_softmax(s, inverse_rms_of, dalpha, i_lane < n, D)
+            tl.store(row + i, product * inverse_rms)
+            tl.store(row + BLOCK_N + i, inverse_rms)
+            tl.store(row + 2 * BLOCK_N + i, dalpha)
+        factors_of_sources(row, n, D, BLOCK_N)
 
         # Loop 2: the sources again, and their gradients.
         for i in tl.range(0, n, num_stages=STAGES):
-            v = load(sources, i, at, inside, BLOCK_N)
-            here = tl.where(i_lane == i, 1.0, 0.0)
-            a, b, c = sum3(here * alpha, here * to_w, here * to_v)
-            dv = a * dh + b * w + c * v
-            row = tl.cast(i, tl.int64) * T * D
-            tl.store(dv_ptr + row + at, dv.to(dv_ptr.dtype.element_ty), mask=inside)
-            dw += b * v
+            v = load_from(addresses, i, at, inside, dtype)
+            to_w = tl.load(row + BLOCK_N + i)
+            dv = tl.load(row + i) * dh + to_w * w + tl.load(row + 2 * BLOCK_N + i) * v
+            source = tl.cast(i, tl.int64) * T * D
+            tl.store(dv_ptr + source + at, dv.to(dtype), mask=inside)
+            dw += to_w * v
+        tl.debug_barrier()                 # before the next token writes its numbers
     mine = tl.program_id(0).to(tl.int64) * D + lanes
     tl.store(dw_ptr + mine, dw, mask=inside)
     if gain_ptr is not None:

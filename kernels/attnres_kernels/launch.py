@@ -6,16 +6,21 @@ import torch
 from torch import Tensor
 
 from attnres_kernels.interpret import check_device, interpreting
+from attnres_kernels.occupancy import card_at, resident
 from attnres_ref.depth import check_sources
 from attnres_ref.fields import is_real
 
 WIDEST = 8192                          # d; wider needs two tiles per vector
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
-# BLOCK_D up to ...: warps per program, loads under way. Chosen by register counts of
-# ahead-of-time compiles for sm_90, not by timings: nobody has timed them. Nothing spills
-# but 152 bytes of the backward with an output norm at d = 8192.
-SETTINGS = {1024: (4, 3), 4096: (8, 3), 8192: (16, 2)}
+# BLOCK_D up to ...: warps per program, loads under way. Few warps, since what is done once
+# a source and not once a number (the sums' shuffles, the loop) is done by every warp.
+# Chosen by `python -m attnres_kernels.ahead`, not by timings: nobody has timed them.
+FORWARD = {1024: (1, 4), 4096: (2, 4), 8192: (4, 3)}
+BACKWARD = {1024: (1, 4), 2048: (2, 4), 4096: (4, 4), 8192: (8, 3)}
+PHASES = {1024: (4, 3), 4096: (8, 3), 8192: (16, 2)}
+
+AT_ONCE = {}                           # programs that a GPU holds, by kernel and device
 
 
 def power_of_two(x: int) -> int:
@@ -23,10 +28,10 @@ def power_of_two(x: int) -> int:
     return 1 << (x - 1).bit_length()
 
 
-def tiles(n: int, d: int) -> dict[str, int]:
+def tiles(n: int, d: int, settings: dict = PHASES) -> dict[str, int]:
     """Launch options for n sources of width d."""
     block_d = power_of_two(d)
-    warps, stages = next(SETTINGS[width] for width in SETTINGS if block_d <= width)
+    warps, stages = next(settings[width] for width in settings if block_d <= width)
     blocks = dict(D=d, BLOCK_N=power_of_two(n), BLOCK_D=block_d)
     return dict(**blocks, STAGES=stages, num_warps=warps)
 
@@ -38,26 +43,57 @@ def padded(sources: Sequence[Tensor]) -> tuple[Tensor, ...]:
     A source that is not contiguous, or does not start at a multiple of 16 bytes as
     wide loads need it, is copied: one more read and write of it.
     """
-    sources = [aligned(source.contiguous()) for source in sources]
+    sources = [ready(source) for source in sources]
     spare = power_of_two(len(sources)) - len(sources)
     return (*sources, *sources[-1:] * spare)
 
 
-def aligned(tensor: Tensor) -> Tensor:
+def ready(tensor: Tensor | None) -> Tensor | None:
+    """The tensor as kernels read it: contiguous, and aligned to 16 bytes."""
+    if tensor is None:
+        return None
+    tensor = tensor.contiguous()
     return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
-def n_programs(n_tokens: int, device: torch.device, num_warps: int) -> int:
-    """Programs of the backward kernel: about as many as run at once. The interpreter
-    has two, so that tests see both sums, over tokens and over programs."""
+def walk(
+    kernel, n_tokens: int, tensors: Sequence[Tensor | None],
+    rows: Sequence[tuple[torch.dtype, int]], numbers: Sequence[float],
+    options: dict[str, int],
+) -> list[Tensor]:
+    """Launch a kernel whose programs walk over the tokens, on the device of the tensors,
+    which need not be the current one. Each program has a row of its own in further
+    tensors, returned: [programs, width] for each (dtype, width) of `rows`."""
+    last, numbers = tensors[-1], (n_tokens, *numbers)
+    dtypes = [dtype for dtype, _ in rows]
+    with torch.cuda.device_of(last):
+        programs = n_programs(kernel, n_tokens, (*tensors, *dtypes, *numbers), options)
+        made = [last.new_empty((programs, width), dtype=dtype) for dtype, width in rows]
+        kernel[(programs,)](*tensors, *made, *numbers, **options)
+    return made
+
+
+def n_programs(kernel, n_tokens: int, arguments: Sequence, options: dict[str, int]) -> int:
+    """How many programs share the tokens: as many as the current GPU holds at once.
+
+    That depends on the registers and the shared memory of the compiled kernel, so it is
+    compiled here, and asked. A dtype stands for a tensor that is not there yet. The
+    interpreter has two programs, so that tests see both sums, over tokens and programs.
+    """
     if interpreting():
         return min(n_tokens, 2)
-    n_sm = torch.cuda.get_device_properties(device).multi_processor_count
-    return min(n_tokens, n_sm * 16 // num_warps)
-
-
-def contiguous(vector: Tensor | None) -> Tensor | None:
-    return None if vector is None else vector.contiguous()
+    device = torch.cuda.current_device()
+    dtypes = [x.dtype for x in arguments if isinstance(x, Tensor)]
+    key = (kernel, device, *options.values(), *dtypes)
+    if key not in AT_ONCE:
+        compiled = kernel.warmup(*arguments, grid=(1,), **options)
+        compiled._init_handles()                           # loaded, it knows its registers
+        card = card_at(device)
+        fitting = resident(
+            card, options["num_warps"], compiled.n_regs, compiled.metadata.shared
+        )
+        AT_ONCE[key] = card.n_sm * fitting
+    return min(n_tokens, AT_ONCE[key])
 
 
 def check_out_eps(out_eps: float) -> None:

@@ -21,7 +21,8 @@ ADD = tl.standard._sum_combine if interpreting() else None
 @device_function
 def pick(sources, i, BLOCK_N: tl.constexpr):
     """sources[i] for an i known only at run time. So the loop over sources stays a
-    loop, compiled once for all n up to BLOCK_N, and its loads can be pipelined."""
+    loop, compiled once for all n up to BLOCK_N, and its loads can be pipelined. Every
+    source of every token costs three instructions for each of the BLOCK_N."""
     if INTERPRETING:
         return sources[i]
     else:
@@ -35,6 +36,24 @@ def pick(sources, i, BLOCK_N: tl.constexpr):
 def load(sources, i, at, inside, BLOCK_N: tl.constexpr):
     """Elements `at` of source i in float32, zero outside."""
     return tl.load(pick(sources, i, BLOCK_N) + at, mask=inside, other=0.0).to(tl.float32)
+
+
+@device_function
+def write_addresses(sources, addresses, BLOCK_N: tl.constexpr):
+    """The sources' addresses, written to memory that is this program's own: a pick made
+    once for all tokens. The host could write them, too, but then a CUDA graph would go on
+    reading the addresses of its first run: of a launch it keeps the arguments alone."""
+    for i in tl.static_range(BLOCK_N):
+        tl.store(addresses + i, sources[i].to(tl.int64))
+    tl.debug_barrier()                 # one thread writes, all read
+
+
+@device_function
+def load_from(addresses, i, at, inside, dtype: tl.constexpr):
+    """As `load`, of the source whose address is the i-th of `addresses`."""
+    source = tl.load(addresses + i).to(tl.pointer_type(dtype))
+    source = tl.multiple_of(source, 16)                    # so that loads are wide
+    return tl.load(source + at, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -76,13 +95,13 @@ def join(acc, m, l, v, w, eps, D: tl.constexpr):
 
 
 @device_function
-def mix(sources, n, at, inside, w, eps, D: tl.constexpr, BLOCK_N: tl.constexpr,
+def mix(addresses, n, at, inside, w, eps, dtype: tl.constexpr, D: tl.constexpr,
         BLOCK_D: tl.constexpr, STAGES: tl.constexpr):
     """h of one token, each source loaded once; STAGES loads are under way at a time."""
     acc = tl.zeros([BLOCK_D], tl.float32)
     m, l = tl.full([], -float("inf"), tl.float32), tl.full([], 0.0, tl.float32)
     for i in tl.range(0, n, num_stages=STAGES):
-        v = load(sources, i, at, inside, BLOCK_N)
+        v = load_from(addresses, i, at, inside, dtype)
         acc, m, l = join(acc, m, l, v, w, eps, D)
     return acc / l
 

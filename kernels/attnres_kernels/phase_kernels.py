@@ -3,11 +3,11 @@
 attnres_kernels.parts explains the symbols, the tiles and what `bytes` count.
 """
 
-from attnres_kernels.interpret import tl, triton
+from attnres_kernels.interpret import kernel, tl
 from attnres_kernels.parts import join, load, rms_norm
 
 
-@triton.jit
+@kernel
 def phase_one_kernel(sources, w_ptr, mean_ptr, lse_ptr, n, T, S, eps, D: tl.constexpr,
                      BLOCK_N: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_D: tl.constexpr,
                      STAGES: tl.constexpr):
@@ -40,7 +40,7 @@ def phase_one_kernel(sources, w_ptr, mean_ptr, lse_ptr, n, T, S, eps, D: tl.cons
     tl.store(lse_ptr + row, m + tl.log(l), mask=query < S)
 
 
-@triton.jit
+@kernel
 def phase_two_kernel(mean_ptr, lse_ptr, sources, output_ptr, w_ptr, gain_ptr, h_ptr,
                      partial_ptr, n, eps, out_eps, D: tl.constexpr, BLOCK_N: tl.constexpr,
                      BLOCK_D: tl.constexpr, STAGES: tl.constexpr):

@@ -101,10 +101,11 @@ def phase_one_op(
         fitting = max(1, min(8, 16384 // options["BLOCK_D"]))
         block_s = min(fitting, launch.power_of_two(n_queries))
         n_tiles = -(-n_queries // block_s)
-        phase_kernels.phase_one_kernel[(n_tokens * n_tiles,)](
-            launch.padded(sources), queries.contiguous(), means, lses,
-            len(sources), n_tokens, n_queries, eps, BLOCK_S=block_s, **options,
-        )
+        with torch.cuda.device_of(source):
+            phase_kernels.phase_one_kernel[(n_tokens * n_tiles,)](
+                launch.padded(sources), launch.ready(queries), means, lses,
+                len(sources), n_tokens, n_queries, eps, BLOCK_S=block_s, **options,
+            )
     return means, lses
 
 
@@ -126,11 +127,12 @@ def phase_two_op(
     h = torch.empty_like(source, memory_format=torch.contiguous_format)
     partial = source.new_empty(source.shape if output is not None else 0)
     if n_tokens := source.numel() // d:
-        phase_kernels.phase_two_kernel[(n_tokens,)](
-            mean.contiguous(), lse.contiguous(), launch.padded(sources),
-            launch.contiguous(output), query.contiguous(), launch.contiguous(gain),
-            h, partial, len(sources), eps, out_eps, **launch.tiles(len(sources), d),
-        )
+        with torch.cuda.device_of(source):
+            phase_kernels.phase_two_kernel[(n_tokens,)](
+                launch.ready(mean), launch.ready(lse), launch.padded(sources),
+                launch.ready(output), launch.ready(query), launch.ready(gain),
+                h, partial, len(sources), eps, out_eps, **launch.tiles(len(sources), d),
+            )
     return h, partial
 
 
