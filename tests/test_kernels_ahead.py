@@ -1,69 +1,222 @@
-"""Every kernel compiled ahead of time for two GPUs, by the compiler inside Triton: it
-needs no GPU, and finds what the interpreter does not (types, shapes, registers)."""
+"""Every kernel compiled ahead of time for three GPUs, by the compiler inside Triton: it
+needs no GPU, and finds what the interpreter does not (types, registers, launches)."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 pytest.importorskip("triton")
 
-# In a Python of its own: in this one Triton interprets.
-COMPILE = """
-import os
-os.environ["TRITON_INTERPRET"] = "0"
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from attnres_kernels import kernels, launch
-from attnres_kernels.phase_kernels import phase_one_kernel, phase_two_kernel
+import cells
+from attnres_kernels import ahead, occupancy
+from attnres_kernels.occupancy import A100, H100, T4, resident
+from attnres_kernels.sass import INSTRUCTION, Program
 
-def ahead(kernel, capability, dtype, d, n_sources, absent=(), **constants):
-    options = launch.tiles(n_sources, d) | constants
-    constants = dict.fromkeys(absent)
-    signature, aligned = {}, {}
-    warps = options.pop("num_warps")
-    for place, name in enumerate(kernel.arg_names):
-        if name in options or name in constants:
-            signature[name] = "constexpr"
-        elif name == "sources":
-            signature[name] = (dtype,) * options["BLOCK_N"]
-            for i in range(options["BLOCK_N"]):
-                aligned[place, i] = [["tt.divisibility", 16]]
-        elif name.endswith("_ptr"):
-            half = name.split("_")[0] in ("h", "dh", "dv", "mean", "output", "partial")
-            signature[name] = dtype if half else "*fp32"
-            aligned[place,] = [["tt.divisibility", 16]]
-        else:
-            signature[name] = "fp32" if "eps" in name else "i32"
-    used = {k: v for k, v in (options | constants).items() if k in kernel.arg_names}
-    source = ASTSource(kernel, signature, used, aligned)
-    target = GPUTarget("cuda", capability, 32)
-    built = triton.compile(source, target=target, options=dict(num_warps=warps))
-    assert built.asm["cubin"]
-    if capability >= 80 and n_sources > 1 and d == 4096:
-        assert "cp.async.c" in built.asm["ptx"], "the loop's loads are not pipelined"
+LARGEST_PROGRAM = {"sm_75": 64 << 10, "sm_80": 163 << 10, "sm_90": 227 << 10}   # shared
 
-for capability, dtype in ((90, "*bf16"), (75, "*fp16")):
-    ahead(kernels.forward_kernel, capability, dtype, 4096, 9, ["gain_ptr"])
-    ahead(kernels.backward_kernel, capability, dtype, 4096, 9, ["gain_ptr"])
-    ahead(kernels.backward_kernel, capability, dtype, 100, 3)
-    ahead(phase_one_kernel, capability, dtype, 4096, 9, BLOCK_S=4)
-    ahead(phase_two_kernel, capability, dtype, 7168, 1)
-    ahead(phase_two_kernel, capability, dtype, 48, 3, ["output_ptr", "gain_ptr"])
 
-# Triton compiles an integer argument of one as a constant.
-ahead(kernels.forward_kernel, 90, "*bf16", 64, 1, ["gain_ptr"], n=1)
-ahead(kernels.backward_kernel, 90, "*bf16", 64, 1, ["gain_ptr"], n=1, T=1)
-ahead(phase_one_kernel, 90, "*bf16", 64, 1, BLOCK_S=1, n=1, T=1, S=1)
+def compiling(program: str, folder: Path) -> dict:
+    """The JSON that `program` writes to sys.argv[1], in a Python of its own that compiles:
+    this one interprets."""
+    record = folder / "record.json"
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    changed = dict(TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(folder), PYTHONPATH=path)
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(record)], env=os.environ | changed,
+        capture_output=True, text=True,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return json.loads(record.read_text())
+
+
+# --- registers, shared memory, instructions -------------------------------------------
+
+DECISIVE = """
+import sys
+from attnres_kernels import ahead
+
+decisive = ahead.read_cells([(n, d) for d in (1024, 4096) for n in (9, 33)])
+others = [*ahead.read_cells([(3, 100)], gain=True), *ahead.phase_cells()]
+larger = [*ahead.read_cells([(1, 64), (9, 4096)]), *others]
+cells = {75: larger, 80: larger, 90: [*decisive, *others]}
+ahead.plan = lambda: [(target, cell) for target in cells for cell in cells[target]]
+ahead.require_clean = lambda: None
+ahead.main(["--json", sys.argv[1]])
 """
 
 
-def test_kernels_compile_for_an_h100_and_for_a_t4(tmp_path):
-    paths = {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.run(
-        [sys.executable, "-c", COMPILE],
-        env=os.environ | paths, capture_output=True, text=True,
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    return compiling(DECISIVE, tmp_path_factory.mktemp("ahead"))["rows"]
+
+
+def test_nothing_spills_and_every_program_fits(rows):
+    assert len(rows) == 2 * 9 + 13
+    for row in rows:
+        assert row["spilled_bytes"] == 0 and row["registers"] <= 255, row
+        assert row["shared_bytes"] <= LARGEST_PROGRAM[row["target"]], row
+        assert row["at_once"] * row["warps"] >= 4, row     # a warp for each scheduler
+
+
+def test_loads_are_under_way_while_others_are_used(rows):
+    """On GPUs that copy to shared memory by themselves, that is where they lie."""
+    pipelined = [row for row in rows if row["target"] != "sm_75" and row["n"] > 3]
+    assert len(pipelined) == 3 + 9
+    for row in pipelined:
+        assert row["shared_bytes"] >= (row["stages"] - 1) * row["d"] * 2, row
+
+
+def test_issue_slots_allow_the_speed_of_a_copy(rows):
+    reads = [row for row in rows if row["target"] == "sm_90" and row["d"] >= 1024]
+    limits = dict(forward=0.45, backward=0.50)
+    shares = [(row["issue"], limits[row["kernel"]]) for row in reads
+              if row["kernel"] in limits]
+    assert len(shares) == 8 and all(0.2 < share <= limit for share, limit in shares), shares
+
+
+def test_the_record_is_of_these_kernels():
+    """By their launch options: python -m attnres_kernels.ahead --json makes it anew."""
+    path = cells.ROOT / "notebooks" / "recorded" / "ahead.json"
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    options = ("kernel", "target", "n", "d", "warps", "stages")
+    planned = [
+        (cell.name, f"sm_{target}", cell.n, cell.d, cell.options["num_warps"],
+         cell.options["STAGES"])
+        for target, cell in ahead.plan()
+    ]
+    assert [tuple(row[x] for x in options) for row in recorded["rows"]] == planned
+    assert {"triton", "commit"} <= set(recorded) and not recorded["dirty"]
+
+
+def test_the_command_compiles_in_a_python_that_does_not_interpret(monkeypatch):
+    started = []
+    monkeypatch.setattr(ahead, "interpreting", lambda: True)
+    monkeypatch.setattr(ahead.subprocess, "run", lambda *a, **b: started.append((*a, b)))
+    ahead.main([])
+    (command, options), = started
+    assert command[1:] == ["-m", "attnres_kernels.ahead"]
+    assert options["env"]["TRITON_INTERPRET"] == "0" and options["check"]
+
+
+LISTING = """
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+        /*0010*/                   FADD R2, R2, R2 ;
+        /*0020*/                   FMUL R3, R2, R2 ;
+        /*0030*/              @!P0 BRA 0x20 ;
+        /*0040*/              @P1  BRA 0x60 ;
+        /*0050*/                   FFMA R4, R2, R2, R3 ;
+        /*0060*/                   BRA.U !UP0, 0x10 ;
+        /*0070*/                   EXIT ;
+        /*0080*/                   BRA 0x80 ;
+"""
+
+
+def test_instructions_are_counted_by_loop():
+    lines = INSTRUCTION.findall(LISTING)
+    program = Program({int(at, 16): text for at, text in lines})
+    inner, = program.innermost()
+    assert (inner.start, inner.end) == (0x20, 0x30) and program.length(inner) == 2
+    assert program.per_token(1) == 6 and program.per_token(5) == 6 + 4 * 2
+    straight = Program({at: text for at, text in program.code.items() if at < 0x30})
+    assert straight.innermost() == [] and straight.per_token(5) == 3
+
+
+@pytest.mark.parametrize("card, warps, registers, shared, expected", [
+    (H100, 8, 32, 0, 8),               # 64 warps
+    (H100, 4, 128, 0, 4),              # 65536 registers
+    (H100, 8, 255, 0, 1),
+    (H100, 1, 168, 0, 12),             # 65536 / 5376 = 12.19
+    (H100, 1, 170, 0, 8),              # 65536 / 5632 = 11.6, in fours
+    (H100, 1, 16, 0, 32),              # 32 programs
+    (H100, 4, 32, 100 << 10, 2),       # 228 KB
+    (A100, 4, 32, 82 << 10, 1),        # 164 KB, of which CUDA keeps 1 for each program
+    (A100, 4, 32, 81 << 10, 2),
+    (T4, 4, 32, 32 << 10, 2),          # 64 KB, of which it keeps none
+    (T4, 4, 32, 0, 8),                 # 32 warps
+    (T4, 16, 255, 64 << 10, 1),        # at least one
+])
+def test_programs_that_fit_on_an_sm(card, warps, registers, shared, expected):
+    assert resident(card, warps, registers, shared) == expected
+
+
+def test_the_card_at_hand_is_described_as_the_known_one(monkeypatch):
+    facts = SimpleNamespace(
+        name="H100", major=9, minor=0, multi_processor_count=132,
+        shared_memory_per_multiprocessor=228 << 10, max_threads_per_multi_processor=2048,
     )
-    assert run.returncode == 0, run.stderr[-2000:]
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: facts)
+    assert occupancy.card_at(0) == H100
+
+
+# --- launches ---------------------------------------------------------------------------
+
+LAUNCHES = """
+import json, sys
+import torch
+import fake_gpu
+from attnres_kernels import depth_attention, launch, phase_one, phase_two
+
+fake_gpu.install()
+facts = {}
+for n in (1, 2, 3, 4, 5, 9, 16, 17, 33):
+    for T in (0, 1, 16, 300):
+        depth_attention(torch.zeros(64), [torch.zeros(T, 64) for _ in range(n)])
+facts["by depth and batch"] = [len(fake_gpu.launches), len(fake_gpu.compiled)]
+
+def off(*shape, dtype=torch.bfloat16):          # contiguous, and not aligned to 16 bytes
+    size = torch.Size(shape).numel()
+    return torch.zeros(size + 1, dtype=dtype)[1:].view(shape).requires_grad_()
+
+def launched():
+    aligned = lambda tensors: all(x.data_ptr() % 16 == 0 for x in tensors)
+    found = [dict(name=name, grid=grid, aligned=aligned(tensors),
+                  on=on is not None and on.shape[-1], rows=[list(x.shape) for x in tensors])
+             for name, grid, tensors, on in fake_gpu.launches]
+    fake_gpu.launches.clear()
+    return found
+
+launched()
+sources = [off(6000, 512) for _ in range(5)]
+query, gain = off(512, dtype=torch.float32), off(512, dtype=torch.float32)
+h = depth_attention(query, sources, out_norm_weight=gain)
+h.backward(off(6000, 512).detach())
+facts["read"] = launched()
+facts["at once"] = list(launch.AT_ONCE.values())[-2:]
+with torch.no_grad():
+    first, = phase_one(query[None], sources[:3])
+    phase_two(first, query, sources[3:4], output=sources[4], out_norm_weight=gain)
+facts["phases"] = launched()
+open(sys.argv[1], "w").write(json.dumps(facts))
+"""
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    return compiling(LAUNCHES, tmp_path_factory.mktemp("launches"))
+
+
+def test_one_compilation_serves_all_batches_and_depths_up_to_a_power_of_two(facts):
+    assert facts["by depth and batch"] == [9 * 3, 7]       # none for T = 0
+
+
+def test_programs_are_as_many_as_the_gpu_holds(facts):
+    """And each has a row of its own in dw, dgain and what it writes for itself."""
+    forward, backward = facts["read"]
+    assert (forward["name"], backward["name"]) == ("forward_kernel", "backward_kernel")
+    programs = [launched["grid"][0] for launched in (forward, backward)]
+    assert programs == facts["at once"] and all(p % 132 == 0 for p in programs)
+    assert forward["rows"][-1] == [programs[0], 8]
+    assert backward["rows"][-4:] == [[programs[1], x] for x in (512, 512, 8, 24)]
+
+
+def test_kernels_start_on_the_sources_gpu_and_are_given_aligned_tensors(facts):
+    launches = facts["read"] + facts["phases"]
+    assert len(launches) == 4
+    for launched in launches:
+        assert launched["aligned"] and launched["on"] == 512, launched
