@@ -183,12 +183,12 @@ class RoPE(nn.Module):
         T, d_head = x.shape[-2:]
         like_x = dict(device=x.device, dtype=score_dtype(x))
         pair = torch.arange(0, d_head, 2, **like_x)                   # 2 j
-        frequency = self.base ** -(pair / d_head)
         positions = torch.arange(start, start + T, **like_x)
-        angle = torch.outer(positions, frequency)                     # [T, d_head / 2]
-        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-        first, second = x.chunk(2, dim=-1)
-        return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+        angle = torch.outer(positions, self.base ** -(pair / d_head))     # [T, d_head / 2]
+        cos = torch.cat([angle.cos(), angle.cos()], -1).to(x.dtype)
+        sin = torch.cat([-angle.sin(), angle.sin()], -1).to(x.dtype)
+        # The halves [a, b] at once: [a, b] [cos, cos] + [b, a] [-sin, sin].
+        return torch.addcmul(x * cos, x.roll(d_head // 2, -1), sin)
 
 
 class MLP(nn.Module):

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+from unittest.mock import Mock
 
 import pytest
+import torch
 
 from attnres_kernels.bench import __main__ as kernels_command
 from attnres_ref.bench import __main__ as command
-from attnres_ref.bench import hybrid, inference, pipeline, timing, training
+from attnres_ref.bench import compiled, hybrid, inference, pipeline, timing, training
 from attnres_ref.bench.timing import WARM_UP, interleaved, paired_ratio, table
 from attnres_ref.pipeline.layout import MODES
 
@@ -52,7 +54,27 @@ def test_training_compares_with_prenorm_and_lean_reads_save_less_than_stacked_on
     for row in rows.values():
         ratio = row["time_ms"] / rows["PreNorm"]["time_ms"]
         assert row["time_ratio"] == pytest.approx(ratio)
-    assert 1 < rows["Full"]["saved_ratio"] < rows["Full, stacked"]["saved_ratio"]
+    saved = {name: row["saved_ratio"] for name, row in rows.items()}
+    assert 1 < saved["Full"] < saved["Full, stacked"]
+    assert saved["Full, chained"] < 1.1 * saved["Full"]
+
+
+def test_the_plain_gpt_has_as_many_parameters_and_learns():
+    built = training.models()
+    count = {name: sum(p.numel() for p in built[name].parameters()) for name in built}
+    assert count["plain GPT"] == pytest.approx(count["PreNorm"], rel=0.01)
+    tokens = training.random_tokens(built["PreNorm"], 1)
+    loss = training.loss(built["plain GPT"], tokens)
+    gradients = torch.autograd.grad(loss, list(built["plain GPT"].parameters()))
+    assert all(gradient.any() for gradient in gradients)
+
+
+def test_compiled_models_are_timed_against_prenorm_compiled(monkeypatch):
+    monkeypatch.setattr(torch, "compile", seen := Mock(side_effect=lambda model: model))
+    rows = compiled.measure(rounds=1, batch=1, **SIZE)
+    assert list(rows) == [n for n in training.CASES if not n.endswith("stacked")]
+    assert seen.call_count == len(rows) and rows["PreNorm"]["time_ratio"] == 1
+    assert "Full, chained" in compiled.table(rows)
 
 
 def test_inference_compares_prefill_and_decoding_with_prenorms():

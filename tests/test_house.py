@@ -15,7 +15,8 @@ CORE = ("depth.py", "streams.py", "model.py", "training/recipe.py", "training/tr
 # Each room may use those before it.
 ROOMS = (
     "fields", "depth", "streams", "model", "training", "views", "variants", "adapter",
-    "inference", "pipeline", "study", "hybrid", "plots", "bench", "notebook", "__init__",
+    "inference", "chained", "pipeline", "study", "hybrid", "plots", "bench", "notebook",
+    "__init__",
 )
 
 
@@ -100,7 +101,7 @@ def lines(files) -> int:
 def test_the_core_is_read_in_one_sitting():
     # README.md gives these numbers.
     assert lines(CORE) <= 900
-    assert lines(GRAPH) <= 6_050
+    assert lines(GRAPH) <= 6_350
 
 
 def test_the_package_knows_neither_the_kernels_nor_a_corpus():

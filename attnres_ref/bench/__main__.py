@@ -1,6 +1,7 @@
 """What it costs on this machine.
 
     python -m attnres_ref.bench                    (make bench: a training step)
+    python -m attnres_ref.bench compiled           (the same under torch.compile)
     python -m attnres_ref.bench inference          (make bench-inference)
     python -m attnres_ref.bench hybrid             (make bench-hybrid)
     python -m attnres_ref.bench pipeline           (make bench-pipeline)
@@ -11,13 +12,14 @@ Nothing else should run beside it.
 import argparse
 import json
 
-from attnres_ref.bench import hybrid, inference, pipeline, training
+from attnres_ref.bench import compiled, hybrid, inference, pipeline, training
 from attnres_ref.bench.options import count, output_file
 from attnres_ref.bench.timing import default_device
 from attnres_ref.training.provenance import provenance, require_clean
 
 BENCHMARKS = dict(
-    training=training, inference=inference, hybrid=hybrid, pipeline=pipeline
+    training=training, compiled=compiled, inference=inference, hybrid=hybrid,
+    pipeline=pipeline,
 )
 
 

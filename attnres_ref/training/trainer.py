@@ -45,12 +45,13 @@ class Trainer:
     """One model, its optimiser and its place in the data.
 
     `config.seed` fixes initialisation and batches: models that differ only in their
-    residual start from the same weights and see the same batches.
+    residual start from the same weights and see the same batches. `schedule(model)` is a
+    view that runs in the model's place, the same reads in another order, as `chained`.
     """
 
     def __init__(
         self, model_config: LMConfig, config: TrainConfig, corpus,
-        attend=depth_attention, compile: bool = False, device: str | None = None,
+        attend=depth_attention, compile=False, device: str | None = None, schedule=None,
     ):
         best = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device or best)
@@ -58,7 +59,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = LM(model_config, attend).to(self.device)
         self.processes = Processes()   # this one alone, or the group it belongs to
-        forward = torch.compile(self.model) if compile else self.model
+        forward = self.model if schedule is None else schedule(self.model)
+        forward = torch.compile(forward) if compile else forward
         self.forward = self.processes.data_parallel(forward)
         self.optimizer = make_optimizer(self.model, config)
         half = self.autocast_dtype = half_precision(self.device)
@@ -68,6 +70,7 @@ class Trainer:
         self.made = provenance(
             self.device, compile=compile, processes=self.processes.size,
             attend=getattr(attend, "__qualname__", str(type(attend))),
+            schedule=getattr(schedule, "__qualname__", schedule and str(type(schedule))),
             dtype=str(self.model.embedding.weight.dtype),
         )
         self.metrics, self.done = [], 0                # a line per step; finished steps
@@ -154,8 +157,8 @@ def train(
     threads, versions or options differ: a warning names them. Ctrl-C or SIGTERM finishes
     the step, saves, and raises KeyboardInterrupt. observe(model) returns a dict of JSON
     values (nan turns None) that join the metrics of every validation. trainer_options:
-    attend, compile, device of `Trainer`. Raises Diverged; CheckpointError or OSError for a
-    folder that cannot be used; ValueError for a corpus shorter than the context, no JSON.
+    attend, compile, device, schedule of `Trainer`. Raises Diverged; CheckpointError or
+    OSError for a folder that cannot be used; ValueError for a corpus too short, no JSON.
     """
     trainer = Trainer(model_config, config, corpus, **trainer_options)
     if checkpoint_dir is None:
