@@ -1,0 +1,110 @@
+"""Which stages there are, how long each may take, and the process that each one is.
+
+Limits add up to 415 s for half A and 295 s for half B on one H100 with 16 cores. What a
+stage is expected to take was estimated, not measured: no GPU has run this yet.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Stage(NamedTuple):
+    """A module of attnres_kernels.bench.stages."""
+
+    name: str
+    expected_s: int
+    limit_s: int
+
+
+# Of each half the groups that follow each other; stages of a group run side by side, of
+# which at most one is timed.
+PLAN = {
+    "A": [
+        [Stage("environment", 12, 20)],
+        [Stage("warm", 70, 95), Stage("gpu_tests", 60, 95)],
+        [Stage("sweep", 40, 60)],
+        [Stage("cells", 50, 70)],
+        [Stage("phases", 12, 20)],
+        [Stage("model", 90, 115)],
+        [Stage("decode", 25, 35)],
+    ],
+    "B": [
+        [Stage("train", 110, 140), Stage("compile_peers", 110, 140)],
+        [Stage("beside_peers", 130, 155)],
+    ],
+}
+STAGES = {stage.name: stage for half in PLAN.values() for group in half for stage in group}
+
+
+def limit_s(half: str) -> int:
+    """Seconds that a half takes at most."""
+    return sum(max(stage.limit_s for stage in group) for group in PLAN[half])
+
+
+def run_group(group: list[Stage], out: Path, dry: bool) -> list[dict]:
+    """Run stages side by side, each in a process of its own that is stopped at its limit:
+    a row {stage, seconds, limit_s, outcome} for each. They write OUT/STAGE.json, and what
+    they print goes to OUT/STAGE.log."""
+    began, processes = time.monotonic(), {}
+    try:
+        for stage in group:
+            for old in out.glob(f"{stage.name}*.json"):
+                old.unlink()               # of an earlier run
+            processes[stage] = start(stage.name, out, dry)
+        return [finished(stage, process, began) for stage, process in processes.items()]
+    finally:
+        for process in processes.values():
+            stop(process)
+
+
+def start(name: str, out: Path, dry: bool) -> subprocess.Popen:
+    command = [sys.executable, "-m", "attnres_kernels.bench.worker", name, "--out", str(out)]
+    with open(Path(out, f"{name}.log"), "wb") as log:
+        return subprocess.Popen(
+            command, env=environment(dry), stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,        # a group of its own, to be stopped with its shares
+        )
+
+
+def finished(stage: Stage, process: subprocess.Popen, began: float) -> dict:
+    """Wait for the stage, at most until its limit."""
+    try:
+        code = process.wait(max(0.0, began + stage.limit_s - time.monotonic()))
+        outcome = "done" if code == 0 else f"failed with exit code {code}"
+    except subprocess.TimeoutExpired:
+        stop(process)
+        outcome = f"cut at its limit of {stage.limit_s} s"
+    seconds = round(time.monotonic() - began, 1)
+    return dict(stage=stage.name, seconds=seconds, limit_s=stage.limit_s, outcome=outcome)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """End the stage and the processes that it has started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass                               # all have ended
+    process.wait()
+
+
+def environment(dry: bool) -> dict[str, str]:
+    """What a stage finds in its environment: the same packages, caches that all stages
+    share, and in a dry run no GPU and Triton's interpreter."""
+    caches = Path(tempfile.gettempdir(), "attnres_bench")
+    shared = dict(
+        TRITON_CACHE_DIR=str(caches / "triton"), OMP_NUM_THREADS="2",
+        TORCHINDUCTOR_CACHE_DIR=str(caches / "inductor"), TORCHINDUCTOR_COMPILE_THREADS="8",
+    )
+    always = dict(
+        PYTHONPATH=os.pathsep.join(filter(None, sys.path)), PYTHONUNBUFFERED="1",
+        PYTHONWARNINGS="ignore", TQDM_DISABLE="1",
+    )
+    inherited = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    without_gpu = dict(CUDA_VISIBLE_DEVICES="", TRITON_INTERPRET="1") if dry else {}
+    return shared | inherited | always | without_gpu
