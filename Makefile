@@ -70,8 +70,15 @@ bench-hybrid: $(INSTALLED)  ## KDA in chunks against its loop; Block AttnRes in 
 bench-pipeline: $(INSTALLED)  ## the pipeline simulator against paced processes
 	$(RUN) -m attnres_ref.bench pipeline
 
-bench-gpu: $(INSTALLED)  ## the Triton kernels on one GPU, beside other implementations
-	$(RUN) -m attnres_kernels.bench --json notebooks/recorded/bench_gpu.json
+# On a machine with a GPU, a Python that has torch and Triton is used as it is. A dry run
+# writes no record. Other arguments, a half of it for instance: ARGS="--half A".
+bench-gpu: ARGS ?= $(if $(DRY),,--json notebooks/recorded/bench_gpu.json)
+bench-gpu:  ## the Triton kernels on one GPU, beside others; DRY=1: only whether it runs
+	@if $(PYTHON) -c 'import torch, triton, numpy, tqdm' 2> /dev/null; then \
+	    PYTHONPATH=.:kernels $(PYTHON) -m attnres_kernels.bench $(ARGS); \
+	else \
+	    $(MAKE) $(INSTALLED) && $(RUN) -m attnres_kernels.bench $(ARGS); \
+	fi
 
 links:  ## REPO=owner/name: write the public address into badges and clone cells
 	$(PYTHON) notebooks/tools/links.py "$$REPO"

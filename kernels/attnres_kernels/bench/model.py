@@ -39,7 +39,7 @@ def in_layers_dtype(stream):
 
 
 BASE = "PreNorm"
-CASES = {                              # name: residual, depth operator, stream as it is seen
+CASES = {                              # name: residual, depth operator, how it is seen
     BASE: ("prenorm", reference, in_layers_dtype),
     "PreNorm, float32 stream": ("prenorm", reference, as_it_is),
     "Block, kernels": ("block", depth_attention, as_it_is),

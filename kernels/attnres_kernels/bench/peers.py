@@ -2,8 +2,9 @@
 
 Each contender is attend(w, sources) -> h with w = query * norm weight and a norm weight
 of one, so that all get the same inputs. The published ones are optional packages, pinned
-in constraints.txt: `pip install -c constraints.txt -e ".[peers]"`. `load` names those
-that are missing, with the reason.
+in constraints.txt: `pip install -c constraints.txt -e ".[peers]"`, or, where nothing can
+be downloaded, `pip install --no-deps *.whl` of what `pip download --no-deps` has brought.
+`load` names those that are missing, with the reason.
 
 flash-attn-res 0.1.12 is left out: its tiles hold whole sources, and at these widths they
 spill from the registers, so it would be measured at what it was not made for.
@@ -60,9 +61,9 @@ def liger() -> Attend:
 
 
 PUBLISHED = {                          # name: how to get it, what to install
-    "FLA level 1": (lambda: fla(1), "fla-core==0.6.0 einops"),
-    "FLA level 0": (lambda: fla(0), "fla-core==0.6.0 einops"),
-    "FLA Gluon": (lambda: fla(1, gluon=True), "fla-core==0.6.0 einops"),
+    "FLA level 1": (lambda: fla(1), "fla-core==0.6.0 einops==0.8.2"),
+    "FLA level 0": (lambda: fla(0), "fla-core==0.6.0 einops==0.8.2"),
+    "FLA Gluon": (lambda: fla(1, gluon=True), "fla-core==0.6.0 einops==0.8.2"),
     "fast-attnres": (fast_attnres, "fast-attnres==2.1.0"),
     "Liger, with stack": (liger, "liger-kernel==0.8.5"),
 }

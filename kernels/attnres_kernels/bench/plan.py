@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,31 +53,34 @@ def run_group(group: list[Stage], out: Path, dry: bool) -> list[dict]:
     """Run stages side by side, each in a process of its own that is stopped at its limit:
     a row {stage, seconds, limit_s, outcome} for each. They write OUT/STAGE.json, and what
     they print goes to OUT/STAGE.log."""
-    began, processes = time.monotonic(), {}
-    try:
-        for stage in group:
-            for old in out.glob(f"{stage.name}*.json"):
-                old.unlink()               # of an earlier run
-            processes[stage] = start(stage.name, out, dry)
-        return [finished(stage, process, began) for stage, process in processes.items()]
-    finally:
-        for process in processes.values():
-            stop(process)
+    processes = []
+    with ThreadPoolExecutor() as waiting:
+        try:
+            for stage in group:
+                for old in out.glob(f"{stage.name}*.json"):
+                    old.unlink()           # of an earlier run
+                processes.append(start(stage.name, out, dry))
+            return [*waiting.map(finished, group, processes)]
+        finally:                           # Ctrl-C comes to this process alone
+            for process in processes:
+                stop(process)
 
 
 def start(name: str, out: Path, dry: bool) -> subprocess.Popen:
-    command = [sys.executable, "-m", "attnres_kernels.bench.worker", name, "--out", str(out)]
+    module = "attnres_kernels.bench.worker"
+    command = [sys.executable, "-m", module, name, "--out", str(out)]
     with open(Path(out, f"{name}.log"), "wb") as log:
         return subprocess.Popen(
             command, env=environment(dry), stdout=log, stderr=subprocess.STDOUT,
-            start_new_session=True,        # a group of its own, to be stopped with its shares
+            start_new_session=True,        # a group, to be stopped with all its shares
         )
 
 
-def finished(stage: Stage, process: subprocess.Popen, began: float) -> dict:
-    """Wait for the stage, at most until its limit."""
+def finished(stage: Stage, process: subprocess.Popen) -> dict:
+    """Wait for a stage that has just begun, at most until its limit."""
+    began = time.monotonic()
     try:
-        code = process.wait(max(0.0, began + stage.limit_s - time.monotonic()))
+        code = process.wait(stage.limit_s)
         outcome = "done" if code == 0 else f"failed with exit code {code}"
     except subprocess.TimeoutExpired:
         stop(process)
@@ -86,10 +91,8 @@ def finished(stage: Stage, process: subprocess.Popen, began: float) -> dict:
 
 def stop(process: subprocess.Popen) -> None:
     """End the stage and the processes that it has started."""
-    try:
+    with suppress(ProcessLookupError):     # all have ended
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass                               # all have ended
     process.wait()
 
 

@@ -135,10 +135,12 @@ def models(record: dict) -> Iterator[str]:
 def decoding(record: dict) -> Iterator[str]:
     for row in rows_of(record, "decode"):
         if "graph_ms" in row:
-            as_graph = f"{row['graph_ms'][1]:.3f} ms as a graph" if row["graph"] else row["why"]
-            yield (f"decoding, {row['case']}: prompt {row['prefill_ms'][1]:.2f} ms, a token "
-                   f"{row['eager_ms'][1]:.3f} ms eager, {as_graph}, logits differ by "
-                   f"{row['logits_differ_by']:.0e}")
+            prompt, eager, graph = (
+                row[key][1] for key in ("prefill_ms", "eager_ms", "graph_ms")
+            )
+            yield (f"decoding, {row['case']}: prompt {prompt:.2f} ms, a token {eager:.3f} "
+                   f"ms eager, {graph:.3f} ms {'as' if row['graph'] else 'without'} a "
+                   f"graph, whose logits differ by {row['logits_differ_by']:.0e}")
 
 
 def training(record: dict) -> Iterator[str]:

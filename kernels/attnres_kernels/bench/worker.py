@@ -22,12 +22,11 @@ def main(arguments: list[str] | None = None) -> None:
     device = clock.own_device()
     if options.share is not None:
         module.share(options.share, module.SHARES[device.type], options.out, device)
-        return
-    record = Record(options.out, options.stage, device)
-    if hasattr(module, "SHARES"):
+    elif hasattr(module, "SHARES"):
+        record = Record(options.out, options.stage, device)
         in_shares(record, options.stage, module.SHARES[device.type], options.out)
     else:
-        module.measure(record, device)
+        module.measure(Record(options.out, options.stage, device), device)
 
 
 def in_shares(record: Record, stage: str, n_shares: int, out: Path) -> None:

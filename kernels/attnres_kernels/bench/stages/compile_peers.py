@@ -26,7 +26,7 @@ def share(k: int, of: int, out, device) -> None:
     for n, T, d in CELLS[device.type]:
         w, sources = gate.inputs(n, T, d, device)
         for i, (name, attend) in enumerate(contenders.items()):
-            if name not in peers.TUNED and i % of != k:
+            if name == "eager" or name not in peers.TUNED and i % of != k:
                 continue
             try:
                 h = attend(w, sources)

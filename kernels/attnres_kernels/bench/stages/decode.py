@@ -36,7 +36,7 @@ def measure(record, device) -> None:
     for case in CASES:
         try:
             twin = cached_model(case, device)
-            record.add(case=case, **times(twin, tokens[:, :prompt], tokens[:, prompt:], device))
+            record.add(case=case, **times(twin, *tokens.tensor_split([prompt], 1), device))
         except Exception as error:
             record.add(case=case, error=clock.told(error))
         twin = None
@@ -80,5 +80,6 @@ def times(twin: LM, prompt, token, device) -> dict:
     gap = ((logits - exact).abs().max() / exact.abs().max()).item()
     return dict(
         prefill_ms=clock.quartiles(prefill_ms), eager_ms=clock.quartiles(eager_ms),
-        graph_ms=clock.quartiles(graph_ms), graph=why is None, why=why, logits_differ_by=gap,
+        graph_ms=clock.quartiles(graph_ms), graph=why is None, why=why,
+        logits_differ_by=gap,
     )

@@ -28,12 +28,13 @@ def measure(record, device) -> None:
     if missing:
         record.add(missing=f"{', '.join(missing)}; pip install {' '.join(NEEDED)}")
         return
-    import pytest                          # not everywhere that the benchmark runs
+    import pytest  # it is not everywhere that the benchmark runs
 
-    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "--rootdir", TESTS.parents[1]]
+    root = str(TESTS.parents[1])
+    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "--rootdir", root]
     if device.type == "cpu":
         options += ONE
     elif importlib.util.find_spec("xdist"):
         options += ["-n", "5"]             # each compiles what it tests
-    exit_code = pytest.main([*map(str, options), str(TESTS)], plugins=[Rows(record)])
+    exit_code = pytest.main([*options, str(TESTS)], plugins=[Rows(record)])
     record.add(exit_code=int(exit_code))

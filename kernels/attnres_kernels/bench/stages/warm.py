@@ -17,7 +17,7 @@ from attnres_kernels.bench.stages import phases as timed_phases
 SHARES = dict(cuda=10, cpu=1)
 COMPILED_EARLY = dict(
     cuda=("PreNorm", "PreNorm, float32 stream", "Block, kernels", "Full, kernels"),
-    cpu=("Block, kernels",),
+    cpu=("PreNorm",),
 )
 
 
@@ -33,16 +33,17 @@ def share(k: int, of: int, out, device) -> None:
 
 def jobs(device) -> list[tuple[str, object]]:
     """(name, function), the longest first: all that the stages of this half compile."""
-    models = [(case, partial(one_step, case, device)) for case in COMPILED_EARLY[device.type]]
+    kind = device.type
+    models = [(case, partial(one_step, case, device)) for case in COMPILED_EARLY[kind]]
     swept = [
         (f"n {n}, d {d}, warps {warps}, stages {stages}",
          partial(with_options, n, T, d, warps, stages, device))
-        for n, T, d in sweep.CELLS[device.type] for warps, stages in sweep.options(d, device)
+        for n, T, d in sweep.CELLS[kind] for warps, stages in sweep.options(d, device)
     ]
     timed = [(f"n {n}, T {T}, d {d}", partial(one_read, n, T, d, device))
-             for n, T, d in cells.CELLS[device.type]]
+             for n, T, d in cells.CELLS[kind]]
     both = [(f"phases at d {d}", partial(both_phases, T, d, n, S, device))
-            for T, d, n, S in timed_phases.SIZES[device.type]]
+            for T, d, n, S in timed_phases.SIZES[kind]]
     return models + swept + timed + both
 
 
