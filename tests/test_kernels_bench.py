@@ -44,6 +44,10 @@ BESIDE = dict(stage="beside_peers", **FACTS, missing={"a peer": "not installed"}
 RUN = dict(stage="run_B", **FACTS, rows=[
     dict(stage="cells", outcome="done"), dict(stage="train", outcome="cut at its limit"),
 ])
+TESTS = dict(stage="gpu_tests", **FACTS, rows=[
+    dict(test="test_a", outcome="passed"), dict(test="test_c", outcome="passed"),
+    dict(test="test_b", outcome="failed", why="assert 1 == 2"), dict(exit_code=1),
+])
 
 
 def test_the_floor_in_bytes_per_second():
@@ -53,8 +57,9 @@ def test_the_floor_in_bytes_per_second():
 
 
 def test_table_names_the_best_other_and_what_is_missing():
-    lines = report.table(report.joined([CELLS, BESIDE, RUN])).splitlines()
-    assert lines[0] == "Made-up GPU, copy 1000 GB/s"
+    lines = report.table(report.joined([CELLS, BESIDE, RUN, TESTS])).splitlines()
+    assert lines[:3] == ["Made-up GPU, copy 1000 GB/s", "tests: 2 passed, 1 failed",
+                         "test failed: test_b: assert 1 == 2"]
     row = next(line for line in lines if line.split()[:4] == ["forward", "9", "64", "1024"])
     assert row.endswith("2.00x our time, torch.compile") and " 13% " in row
     assert lines[-4:] == [
@@ -62,7 +67,7 @@ def test_table_names_the_best_other_and_what_is_missing():
         "not measured: beside_peers, contender wrong: ValueError: h is wrong",
         "without a graph: beside_peers, contender ours, part forward, n 9, T 1, d 1024: "
         "no capture",
-        "not finished: stage train: cut at its limit",
+        "not finished: train: cut at its limit",
     ]
 
 
@@ -86,6 +91,7 @@ def test_the_best_options_of_a_width_are_those_that_serve_all_depths():
         dict(d=1024, warps=w, stages=s, **(dict(ms=[ms] * 3) if ms else dict(error="no")))
         for (w, s), both in ms_of.items() for ms in both
     ]
+    rows.append(dict(d=64, warps=1, stages=3, error="no option works at this width"))
     record = dict(stages=dict(sweep=dict(rows=rows)))
     assert list(report.best_options(record)) == [
         "launch options, d 1024: best with 2 warps and 3 stages"

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,8 +73,20 @@ def table(record: dict) -> str:
     """All that was measured, in ratios, and what was not."""
     copy = record["copy_gb_per_s"]
     head = f"{record['device']}" + ("" if copy is None else f", copy {copy:.0f} GB/s")
-    parts = (table_of_reads, best_options, phases, models, decoding, training, not_measured)
+    parts = (tests, table_of_reads, best_options, phases, models, decoding, training,
+             not_measured)
     return "\n".join([head, *(line for part in parts for line in part(record))])
+
+
+def tests(record: dict) -> Iterator[str]:
+    """How many tests of the kernels passed, and which did not."""
+    rows = [row for row in rows_of(record, "gpu_tests") if "test" in row]
+    if rows:
+        counts = Counter(row["outcome"] for row in rows)
+        yield "tests: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    for row in rows:
+        if row["outcome"] == "failed":
+            yield f"test failed: {row['test']}: {row['why']}"
 
 
 def table_of_reads(record: dict) -> Iterator[str]:
@@ -155,20 +168,24 @@ def not_measured(record: dict) -> Iterator[str]:
     """Everything that was left out, failed, was cut or ran without a graph, with why."""
     for name, why in record["stages"].get("beside_peers", {}).get("missing", {}).items():
         yield f"not measured: {name}: {why}"
+    outcomes = {}
     for stage, content in record["stages"].items():
+        if stage.startswith("run_"):
+            outcomes |= {row["stage"]: row["outcome"] for row in content["rows"]}
+            continue
         for row in content["rows"]:
             what = ", ".join(f"{key} {row[key]}" for key in NAMING if key in row)
-            if row.get("outcome", "done") not in ("done", "passed"):
-                yield f"not finished: {what}: {row['outcome']}"
             for key in ("left_out", "error", "missing"):
                 if key in row:
                     yield f"not measured: {stage}, {what}: {row[key]}"
             if row.get("graph") is False and not record["dry"]:
                 yield f"without a graph: {stage}, {what}: {row['why']}"
+    for stage, outcome in outcomes.items():
+        if outcome != "done":
+            yield f"not finished: {stage}: {outcome}"
 
 
-NAMING = ("stage", "test", "contender", "case", "kind", "by", "part", "n", "T", "d", "S",
-          "warps", "stages")
+NAMING = ("contender", "case", "kind", "by", "part", "n", "T", "d", "S", "warps", "stages")
 
 
 def roofline(record: dict):
