@@ -14,12 +14,14 @@ import torch
 from torch._dynamo.utils import counters
 
 from attnres_kernels import launch
+from attnres_kernels.bench import __main__ as kernels_command
 from attnres_kernels.bench import clock, gate, operators, peers, plan, report
+from attnres_kernels.bench import model as bench_model
 from attnres_kernels.bench.__main__ import main
 from attnres_kernels.bench.model import BASE, CASES
 from attnres_kernels.bench.plan import PLAN, STAGES, Stage
 from attnres_kernels.bench.record import DRY, Record
-from attnres_kernels.bench.stages import compile_peers, sweep
+from attnres_kernels.bench.stages import cells, compile_peers, decode, sweep, train, warm
 from attnres_kernels.bench.stages import model as model_stage
 from attnres_ref import LM, LMConfig, depth_attention
 
@@ -131,15 +133,34 @@ def test_a_stage_that_overruns_is_cut_with_its_children_and_the_next_one_runs(
         return subprocess.Popen(command, cwd=out, start_new_session=True)
 
     monkeypatch.setattr(plan, "start", start)
-    (tmp_path / "slow.json").write_text("of an earlier run")
     slow, bad = plan.run_group([Stage("slow", 1, 1), Stage("bad", 9, 90)], tmp_path, True)
     (then,) = plan.run_group([Stage("next", 9, 90)], tmp_path, True)
     assert slow["outcome"] == "cut at its limit of 1 s" and bad["seconds"] < slow["seconds"]
     assert bad["outcome"] == "failed with exit code 3" and then["outcome"] == "done"
-    assert not (tmp_path / "slow.json").exists()
     child, began = int((tmp_path / "child").read_text()), time.monotonic()
     while runs(child):
         assert time.monotonic() - began < 60, "the child outlived its stage"
+
+
+def test_a_run_replaces_its_own_records_and_refuses_to_join_those_of_another_version(
+    tmp_path, monkeypatch
+):
+    ran = []
+
+    def run_group(group, out, dry):
+        assert not (tmp_path / "sweep.json").exists()
+        ran.extend(group)
+        return [dict(stage="sweep", seconds=1, limit_s=9, outcome="failed")]
+
+    (tmp_path / "sweep.log").write_text("why it failed")
+    monkeypatch.setattr(kernels_command, "run_group", run_group)
+    (tmp_path / "sweep.json").write_text(json.dumps(CELLS))
+    with pytest.raises(SystemExit, match=r"Not finished: sweep \(failed\)"):
+        main(["sweep", "--dry", "--out", str(tmp_path)])
+    (tmp_path / "cells.json").write_text(json.dumps(CELLS))
+    with pytest.raises(ValueError, match="records differ in device.* another --out"):
+        main(["sweep", "--dry", "--out", str(tmp_path)])
+    assert ran == [STAGES["sweep"]], "the second time nothing is run"
 
 
 def runs(pid: int) -> bool:
@@ -238,6 +259,23 @@ def test_an_error_that_takes_the_device_with_it_ends_the_stage(monkeypatch, tmp_
     assert len(record.content["rows"]) == 2
 
 
+def test_models_for_a_gpu_are_of_the_size_that_is_said():
+    cuda, sizes = torch.device("cuda"), (bench_model.SIZE, decode.SIZE)
+    with torch.device("meta"):
+        nets = [LM(LMConfig(residual="full", **size["cuda"])) for size in sizes]
+    layers = sum(weight.numel() for weight in nets[0].layers.parameters())
+    assert round(layers / 1e6) == 151
+    assert decode.PROMPT["cuda"] < nets[1].config.context
+    config = train.PRESETS["gpu"].training(**train.SCHEDULE["cuda"])
+    assert config.steps % config.eval_every == 0, "the last step has a validation"
+    warmed = dict(warm.jobs(cuda))
+    for n, T, d in cells.CELLS["cuda"]:
+        assert f"n {n}, T {T}, d {d}" in warmed
+    for n, _, d in sweep.CELLS["cuda"]:
+        for warps, stages in sweep.options(d, cuda):
+            assert f"n {n}, d {d}, warps {warps}, stages {stages}" in warmed
+
+
 def test_what_is_compiled_is_compiled_for_every_shape():
     """By itself torch.compile runs the ninth shape eagerly."""
     compiled = clock.compiled(lambda x: x.sin() + x, CPU)
@@ -250,6 +288,7 @@ def test_what_is_compiled_is_compiled_for_every_shape():
 def test_a_compiled_contender_has_a_backward_that_runs_twice():
     contenders, _ = peers.load(CPU)
     sets = [gate.inputs(2, 4, 16, CPU)]
+    gate.read_and_gradients(contenders["torch.compile"], *sets[0])     # the gate comes first
     (backward,) = operators.calls_of("backward", contenders["torch.compile"], sets)
     for ours, exact in zip(backward(), backward()):
         assert torch.equal(ours, exact)
@@ -307,17 +346,18 @@ def test_the_gate_names_who_is_left_out(tmp_path):
 
 
 def test_ratios_of_whole_models_are_to_prenorms_of_the_same_kind(monkeypatch, tmp_path):
-    made = []
+    ran, pairs = [], []
 
     def training_step(case, device, compiled):
         if case == "Full, kernels":
             raise RuntimeError("out of memory")
-        made.append((case, compiled))
-        return lambda: torch.tensor(float(len(made)))
+        return lambda: ran.append((compiled, case)) or torch.tensor(1.0)
 
-    def interleaved(cases, rounds, clock):
-        assert [made[int(run()) - 1] for _, run in cases][-1] == made[-1]
-        return {name: [3.0 + (name == BASE)] * rounds for name, _ in cases}
+    def interleaved(steps, rounds, clock):
+        for _, run in steps:
+            run()
+        pairs.append(ran[-2:])
+        return {name: [3.0 + (name == BASE)] * rounds for name, _ in steps}
 
     monkeypatch.setattr(model_stage, "training_step", training_step)
     monkeypatch.setattr(model_stage, "interleaved", interleaved)
@@ -326,6 +366,8 @@ def test_ratios_of_whole_models_are_to_prenorms_of_the_same_kind(monkeypatch, tm
     rows = record.content["rows"]
     assert [(row["kind"], row["case"]) for row in rows] == [
         (kind, case) for kind in ("eager", "compiled") for case in CASES]
+    assert pairs == [[(compiled, BASE), (compiled, case)] for compiled in (False, True)
+                     for case in CASES if case != "Full, kernels"]
     for row in rows:
         if row["case"] == "Full, kernels":
             assert row["error"] == "RuntimeError: out of memory"

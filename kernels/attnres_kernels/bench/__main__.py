@@ -106,11 +106,16 @@ def run(groups: dict[str, list], out: Path, dry: bool) -> list[str]:
     device, unfinished = torch.device("cpu" if dry else "cuda"), []
     if dry:
         print(f"This is {DRY}.")
+    for stages in groups.values():
+        for name in (stage.name for group in stages for stage in group):
+            for earlier in out.glob(f"{name}*.json"):
+                earlier.unlink()
+    records = {name: Record(out, f"run_{name}", device) for name in groups}
+    report.joined(report.read(out))        # raises before minutes are spent, if ever
     for name, stages in groups.items():
-        record = Record(out, f"run_{name}", device)
         for group in stages:
             for row in run_group(group, out, dry):
-                record.add(**row)
+                records[name].add(**row)
                 if row["outcome"] != "done":
                     log = Path(out, f"{row['stage']}.log").read_text(errors="replace")
                     print(*log.splitlines()[-5:], sep="\n")

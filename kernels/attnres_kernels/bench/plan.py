@@ -56,10 +56,7 @@ def run_group(group: list[Stage], out: Path, dry: bool) -> list[dict]:
     processes = []
     with ThreadPoolExecutor() as waiting:
         try:
-            for stage in group:
-                for old in out.glob(f"{stage.name}*.json"):
-                    old.unlink()           # of an earlier run
-                processes.append(start(stage.name, out, dry))
+            processes += [start(stage.name, out, dry) for stage in group]
             return [*waiting.map(finished, group, processes)]
         finally:                           # Ctrl-C comes to this process alone
             for process in processes:

@@ -41,8 +41,8 @@ def joined(records: list[dict]) -> dict:
     for key in SAME:
         if len(values := {record[key] for record in records}) > 1:
             raise ValueError(
-                f"the records differ in {key}: {sorted(map(str, values))}; run all stages "
-                "anew with one --out"
+                f"the records differ in {key}: {sorted(map(str, values))}; run the "
+                "benchmark with another --out"
             )
     common = {key: records[0][key] for key in SAME}
     stages = {
