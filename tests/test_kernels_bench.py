@@ -133,8 +133,8 @@ def test_a_stage_that_overruns_is_cut_with_its_children_and_the_next_one_runs(
         return subprocess.Popen(command, cwd=out, start_new_session=True)
 
     monkeypatch.setattr(plan, "start", start)
-    slow, bad = plan.run_group([Stage("slow", 1, 1), Stage("bad", 9, 90)], tmp_path, True)
-    (then,) = plan.run_group([Stage("next", 9, 90)], tmp_path, True)
+    slow, bad = plan.run_group([Stage("slow", 1, 1), Stage("bad", 9, 90)], tmp_path, False)
+    (then,) = plan.run_group([Stage("next", 9, 90)], tmp_path, False)
     assert slow["outcome"] == "cut at its limit of 1 s" and bad["seconds"] < slow["seconds"]
     assert bad["outcome"] == "failed with exit code 3" and then["outcome"] == "done"
     child, began = int((tmp_path / "child").read_text()), time.monotonic()
@@ -288,7 +288,7 @@ def test_what_is_compiled_is_compiled_for_every_shape():
 def test_a_compiled_contender_has_a_backward_that_runs_twice():
     contenders, _ = peers.load(CPU)
     sets = [gate.inputs(2, 4, 16, CPU)]
-    gate.read_and_gradients(contenders["torch.compile"], *sets[0])     # the gate comes first
+    gate.read_and_gradients(contenders["torch.compile"], *sets[0])     # as the gate does
     (backward,) = operators.calls_of("backward", contenders["torch.compile"], sets)
     for ours, exact in zip(backward(), backward()):
         assert torch.equal(ours, exact)
@@ -453,7 +453,7 @@ def test_without_a_gpu_it_says_that_it_measured_nothing(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--dry", "--json", "x.json"], "dry run"),
+    (["--dry", "--json", "x.json"], "This is a dry run"),
     (["--half", "C"], "C"),
     (["sweep", "--half", "A"], "choose one"),
     (["report", "sweep"], "report and other stages"),

@@ -13,7 +13,7 @@ from attnres_ref.training.presets import PRESETS
 from tiny_data import python_sources
 
 RESIDUALS = ("prenorm", "block", "full")
-SHARES = dict(cuda=len(RESIDUALS), cpu=len(RESIDUALS))
+SHARES = dict(cuda=3, cpu=1)
 PRESET = dict(cuda="gpu", cpu="ci")
 CHANGES = dict(cuda=dict(), cpu=dict(d_model=8, n_layers=2, context=4, block_size=2))
 SCHEDULE = dict(
@@ -24,15 +24,17 @@ PACKAGES = ("torch", "triton", "numpy")    # those that are there, beside Python
 
 
 def share(k: int, of: int, out, device) -> None:
-    """Training of the k-th residual: a row at each validation."""
-    residual, preset = RESIDUALS[k], PRESETS[PRESET[device.type]]
+    """Every of-th training, beginning with the k-th: a record for each, with a row at each
+    validation."""
     installed = [name for name in PACKAGES if importlib.util.find_spec(name)]
     corpus = python_sources(installed if device.type == "cuda" else ())
+    preset = PRESETS[PRESET[device.type]]
     config = preset.training(**SCHEDULE[device.type])
-    size = preset.lm(residual, **CHANGES[device.type])
-    trainer = Trainer(size, config, corpus, depth_attention, device=device.type)
-    record = Record(out, f"train_{residual}", device, **trainer.identity)
-    while trainer.done < config.steps:
-        line = trainer.step()
-        if trainer.done % config.eval_every == 0:
-            record.add(**line, **trainer.validate())
+    for residual in RESIDUALS[k::of]:
+        size = preset.lm(residual, **CHANGES[device.type])
+        trainer = Trainer(size, config, corpus, depth_attention, device=device.type)
+        record = Record(out, f"train_{residual}", device, **trainer.identity)
+        while trainer.done < config.steps:
+            line = trainer.step()
+            if trainer.done % config.eval_every == 0:
+                record.add(**line, **trainer.validate())
