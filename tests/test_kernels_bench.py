@@ -119,7 +119,7 @@ def test_a_row_is_on_disk_at_once_and_a_cut_leaves_the_rows_before(tmp_path, mon
 
 
 def test_halves_keep_to_seven_and_five_minutes():
-    assert plan.limit_s("A") <= 420 and plan.limit_s("B") <= 300
+    assert plan.longest_s("A") <= 420 and plan.longest_s("B") <= 300
     assert all(stage.expected_s < stage.limit_s for stage in STAGES.values())
 
 
@@ -143,20 +143,24 @@ def test_a_stage_that_overruns_is_cut_with_its_children_and_the_next_one_runs(
 
 
 def test_a_run_replaces_its_own_records_and_refuses_to_join_those_of_another_version(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, capsys
 ):
     ran = []
 
     def run_group(group, out, dry):
         assert not (tmp_path / "sweep.json").exists()
         ran.extend(group)
-        return [dict(stage="sweep", seconds=1, limit_s=9, outcome="failed")]
+        return [dict(stage="sweep", outcome="failed with exit code 1"),
+                dict(stage="cells", outcome="cut at its limit of 9 s")]
 
-    (tmp_path / "sweep.log").write_text("why it failed")
+    for name in ("sweep", "cells"):
+        (tmp_path / f"{name}.log").write_text(f"the end of {name}")
     monkeypatch.setattr(kernels_command, "run_group", run_group)
     (tmp_path / "sweep.json").write_text(json.dumps(CELLS))
-    with pytest.raises(SystemExit, match=r"Not finished: sweep \(failed\)"):
+    with pytest.raises(SystemExit, match="^Failed: sweep; see"):
         main(["sweep", "--dry", "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "the end of sweep" in said and "the end of cells" in said
     (tmp_path / "cells.json").write_text(json.dumps(CELLS))
     with pytest.raises(ValueError, match="records differ in device.* another --out"):
         main(["sweep", "--dry", "--out", str(tmp_path)])

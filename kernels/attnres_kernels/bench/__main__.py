@@ -29,7 +29,7 @@ import torch
 from attnres_kernels import interpreting
 from attnres_kernels.bench import peers, report
 from attnres_kernels.bench.gate import errors_against_float64
-from attnres_kernels.bench.plan import PLAN, STAGES, limit_s, run_group
+from attnres_kernels.bench.plan import PLAN, STAGES, longest_s, run_group
 from attnres_kernels.bench.record import DRY, Record
 from attnres_ref.bench.options import output_file
 from attnres_ref.training.provenance import require_clean
@@ -48,12 +48,12 @@ def main(arguments: list[str] | None = None) -> None:
         if writes or options.stages or options.half:
             sys.exit("There is nothing to write.")
         return
-    unfinished = []
+    failed = []
     if not only_report:
         if options.json:
             require_clean()
         options.out.mkdir(parents=True, exist_ok=True)
-        unfinished = run(groups_of(options), options.out, options.dry)
+        failed = run(groups_of(options), options.out, options.dry)
     record = report.joined(report.read(options.out))
     print(f"This was {DRY}." if record["dry"] else report.table(record))
     if writes and (record["dry"] or record["dirty"]):
@@ -64,15 +64,15 @@ def main(arguments: list[str] | None = None) -> None:
         options.json.write_text(text, encoding="utf-8", newline="\n")
     if options.plot:
         report.roofline(record).savefig(options.plot, dpi=110)
-    if unfinished:
-        sys.exit(f"Not finished: {', '.join(unfinished)}")
+    if failed:
+        sys.exit(f"Failed: {', '.join(failed)}; see {options.out}/STAGE.log")
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("stages", nargs="*", type=stage, help=f"{', '.join(STAGES)}; or {REPORT}, alone")
-    add("--half", choices=PLAN, help="; ".join(f"{k}: {limit_s(k)} s" for k in PLAN))
+    add("--half", choices=PLAN, help="; ".join(f"{k}: {longest_s(k)} s" for k in PLAN))
     add("--out", type=Path, default=Path("build/bench_gpu"), help="folder of the records")
     add("--dry", action="store_true", default=bool(os.environ.get("DRY")),
         help="tiny, on the CPU, in Triton's interpreter; also DRY=1")
@@ -102,8 +102,9 @@ def groups_of(options) -> dict[str, list]:
 
 
 def run(groups: dict[str, list], out: Path, dry: bool) -> list[str]:
-    """Run them; the stages that did not finish, and why."""
-    device, unfinished = torch.device("cpu" if dry else "cuda"), []
+    """Run them; the names of the stages that failed. One that was cut has not: what it has
+    measured until then counts, and the report says that it was cut."""
+    device, failed = torch.device("cpu" if dry else "cuda"), []
     if dry:
         print(f"This is {DRY}.")
     for stages in groups.values():
@@ -119,8 +120,9 @@ def run(groups: dict[str, list], out: Path, dry: bool) -> list[str]:
                 if row["outcome"] != "done":
                     log = Path(out, f"{row['stage']}.log").read_text(errors="replace")
                     print(*log.splitlines()[-5:], sep="\n")
-                    unfinished.append(f"{row['stage']} ({row['outcome']})")
-    return unfinished
+                if row["outcome"].startswith("failed"):
+                    failed.append(row["stage"])
+    return failed
 
 
 def tiny_check() -> str:

@@ -45,7 +45,7 @@ DRY_LIMIT_S = 600                      # of any stage: a slow CPU says nothing a
 STAGES = {stage.name: stage for half in PLAN.values() for group in half for stage in group}
 
 
-def limit_s(half: str) -> int:
+def longest_s(half: str) -> int:
     """Seconds that a half takes at most."""
     return sum(max(stage.limit_s for stage in group) for group in PLAN[half])
 
