@@ -118,8 +118,9 @@ def run(groups: dict[str, list], out: Path, dry: bool) -> list[str]:
             for row in run_group(group, out, dry):
                 records[name].add(**row)
                 if row["outcome"] != "done":
-                    log = Path(out, f"{row['stage']}.log").read_text(errors="replace")
-                    print(*log.splitlines()[-5:], sep="\n")
+                    log = Path(out, f"{row['stage']}.log")
+                    text = log.read_text(encoding="utf-8", errors="replace")
+                    print(*text.splitlines()[-5:], sep="\n")
                 if row["outcome"].startswith("failed"):
                     failed.append(row["stage"])
     return failed

@@ -57,7 +57,8 @@ def run_group(group: list[Stage], out: Path, dry: bool) -> list[dict]:
     processes = []
     with ThreadPoolExecutor() as waiting:
         try:
-            processes += [start(stage.name, out, dry) for stage in group]
+            for stage in group:
+                processes.append(start(stage.name, out, dry))
             limits = [DRY_LIMIT_S if dry else stage.limit_s for stage in group]
             return [*waiting.map(finished, group, processes, limits)]
         finally:                           # Ctrl-C comes to this process alone

@@ -174,12 +174,12 @@ def not_measured(record: dict) -> Iterator[str]:
             outcomes |= {row["stage"]: row["outcome"] for row in content["rows"]}
             continue
         for row in content["rows"]:
-            what = ", ".join(f"{key} {row[key]}" for key in NAMING if key in row)
+            what = ", ".join([stage, *(f"{key} {row[key]}" for key in NAMING if key in row)])
             for key in ("left_out", "error", "missing"):
                 if key in row:
-                    yield f"not measured: {stage}, {what}: {row[key]}"
+                    yield f"not measured: {what}: {row[key]}"
             if row.get("graph") is False and not record["dry"]:
-                yield f"without a graph: {stage}, {what}: {row['why']}"
+                yield f"without a graph: {what}: {row['why']}"
     for stage, outcome in outcomes.items():
         if outcome != "done":
             yield f"not finished: {stage}: {outcome}"
