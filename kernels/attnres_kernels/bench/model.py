@@ -16,7 +16,7 @@ from attnres_ref.views import with_parts
 
 SIZE = dict(
     cuda=dict(d_model=1024, n_layers=24, n_heads=16, context=1024, block_size=4),
-    cpu=dict(d_model=8, n_layers=2, n_heads=2, context=4, block_size=2),
+    cpu=dict(d_model=8, n_layers=2, n_heads=2, context=2, block_size=2),
 )
 BATCH = dict(cuda=8, cpu=1)
 

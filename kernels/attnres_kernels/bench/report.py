@@ -174,7 +174,8 @@ def not_measured(record: dict) -> Iterator[str]:
             outcomes |= {row["stage"]: row["outcome"] for row in content["rows"]}
             continue
         for row in content["rows"]:
-            what = ", ".join([stage, *(f"{key} {row[key]}" for key in NAMING if key in row)])
+            cell = [f"{key} {row[key]}" for key in NAMING if key in row]
+            what = ", ".join([stage, *cell])
             for key in ("left_out", "error", "missing"):
                 if key in row:
                     yield f"not measured: {what}: {row[key]}"

@@ -16,9 +16,9 @@ from attnres_ref.inference.two_phase import TwoPhase
 
 SIZE = dict(
     cuda=dict(d_model=1024, n_layers=32, n_heads=16, context=4096, block_size=8),
-    cpu=dict(d_model=8, n_layers=4, n_heads=2, context=8, block_size=2),
+    cpu=dict(d_model=8, n_layers=4, n_heads=2, context=4, block_size=2),
 )
-PROMPT = dict(cuda=2048, cpu=4)
+PROMPT = dict(cuda=2048, cpu=2)
 DTYPE = dict(cuda=torch.bfloat16, cpu=torch.float32)
 CASES = {                              # name: residual, depth operator, schedule
     "PreNorm": ("prenorm", reference, as_it_is),
