@@ -70,8 +70,14 @@ bench-hybrid: $(INSTALLED)  ## KDA in chunks against its loop; Block AttnRes in 
 bench-pipeline: $(INSTALLED)  ## the pipeline simulator against paced processes
 	$(RUN) -m attnres_ref.bench pipeline
 
-bench-gpu: $(INSTALLED)  ## the Triton kernels on one GPU, beside other implementations
-	$(RUN) -m attnres_kernels.bench --json notebooks/recorded/bench_gpu.json
+# A Python that has torch and Triton, as on a machine with a GPU, runs it as it is. A dry
+# run writes no record. Other arguments, for instance half of it: ARGS="--half A".
+ifneq (,$(filter bench-gpu,$(MAKECMDGOALS)))
+HAS_TRITON := $(shell $(PYTHON) -c 'import torch, triton, numpy, tqdm' 2> /dev/null && echo yes)
+endif
+ARGS ?= $(if $(DRY),,--json notebooks/recorded/bench_gpu.json)
+bench-gpu: $(if $(HAS_TRITON),,$(INSTALLED))  ## the Triton kernels on one GPU, beside others
+	PYTHONPATH=.:kernels $(if $(HAS_TRITON),$(PYTHON),$(RUN)) -m attnres_kernels.bench $(ARGS)
 
 links:  ## REPO=owner/name: write the public address into badges and clone cells
 	$(PYTHON) notebooks/tools/links.py "$$REPO"

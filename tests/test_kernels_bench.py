@@ -1,28 +1,55 @@
 """The benchmark's parts that need no GPU. Numbers in here are made up, and stay here."""
 
+import json
+import os
+import subprocess
 import sys
-from types import ModuleType
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
-from attnres_kernels.bench import gate, model, operators, peers, report
+from attnres_kernels import launch
+from attnres_kernels.bench import __main__ as kernels_command
+from attnres_kernels.bench import clock, gate, operators, peers, plan, report
+from attnres_kernels.bench import model as bench_model
 from attnres_kernels.bench.__main__ import main
-from attnres_kernels.bench.model import model_ratios
-from attnres_ref import depth_attention
+from attnres_kernels.bench.model import BASE, CASES
+from attnres_kernels.bench.plan import PLAN, STAGES, Stage
+from attnres_kernels.bench.record import DRY, Record
+from attnres_kernels.bench.stages import cells, compile_peers, decode, sweep, train, warm
+from attnres_kernels.bench.stages import model as model_stage
+from attnres_ref import LM, LMConfig, depth_attention
 
 CPU = torch.device("cpu")
+FACTS = dict(device="Made-up GPU", dry=False, python="3", torch="2", triton="3", commit="c",
+             dirty=False)
 
 # Made up: nothing was measured.
-RECORD = dict(
-    device="Made-up GPU", copy_gb_per_s=1000.0, missing={"a peer": "not installed"},
+CELLS = dict(
+    stage="cells", **FACTS, copy_gb_per_s=1000.0,
     rows=[
-        dict(contender=name, n=n, T=64, d=1024, part=part, ms=[ms, ms, ms], tune_s=0.0,
-             gb_per_s=report.gb_per_s(part, n, 64, 1024, ms))
+        dict(contender=name, n=n, T=64, d=1024, part=part, turn=turn, ms=[ms, ms, ms],
+             gb_per_s=report.gb_per_s(part, n, 64, 1024, ms), graph=True)
         for name, ms in (("ours", 0.01), ("eager", 0.04), ("torch.compile", 0.02))
-        for n in (2, 9) for part in ("forward", "backward")
+        for n in (2, 9) for part in ("forward", "backward") for turn in (0, 1)
     ],
 )
+BESIDE = dict(stage="beside_peers", **FACTS, missing={"a peer": "not installed"}, rows=[
+    dict(contender="wrong", left_out="ValueError: h is wrong"),
+    dict(contender="ours", n=9, T=1, d=1024, part="forward", graph=False, why="no capture"),
+])
+RUN = dict(stage="run_B", **FACTS, rows=[
+    dict(stage="cells", outcome="done"), dict(stage="train", outcome="cut at its limit"),
+])
+TESTS = dict(stage="gpu_tests", **FACTS, rows=[
+    dict(test="test_a", outcome="passed"), dict(test="test_c", outcome="passed"),
+    dict(test="test_b", outcome="failed", why="assert 1 == 2"), dict(exit_code=1),
+])
 
 
 def test_the_floor_in_bytes_per_second():
@@ -32,40 +59,266 @@ def test_the_floor_in_bytes_per_second():
 
 
 def test_table_names_the_best_other_and_what_is_missing():
-    lines = report.table(report.joined([RECORD, RECORD])).splitlines()
-    assert lines[0] == "Made-up GPU, copy 1000 GB/s"
-    assert lines[-1] == "not measured: a peer: not installed"
+    lines = report.table(report.joined([CELLS, BESIDE, RUN, TESTS])).splitlines()
+    assert lines[:3] == ["Made-up GPU, copy 1000 GB/s", "tests: 2 passed, 1 failed",
+                         "test failed: test_b: assert 1 == 2"]
     row = next(line for line in lines if line.split()[:4] == ["forward", "9", "64", "1024"])
     assert row.endswith("2.00x our time, torch.compile") and " 13% " in row
+    assert lines[-4:] == [
+        "not measured: a peer: not installed",
+        "not measured: beside_peers, contender wrong: ValueError: h is wrong",
+        "without a graph: beside_peers, contender ours, part forward, n 9, T 1, d 1024: "
+        "no capture",
+        "not finished: train: cut at its limit",
+    ]
 
 
 def test_roofline_has_a_point_per_row_of_all_records_and_the_copy_line():
-    (ax,) = report.roofline(report.joined([RECORD, RECORD])).axes
+    (ax,) = report.roofline(report.joined([CELLS, BESIDE])).axes
     points = [point for marks in ax.collections for point in marks.get_offsets()]
-    assert len(points) == 2 * len(RECORD["rows"])
+    assert len(points) == len(CELLS["rows"])
     assert ax.lines[0].get_ydata()[0] == 1000.0
 
 
-def test_a_cell_times_every_contender_in_turn(monkeypatch):
-    monkeypatch.setattr(operators, "BEYOND_CACHE", 10_000)  # three sets of inputs
-    order, prepare = [], lambda call: call
+def test_records_of_two_machines_are_not_compared(tmp_path):
+    with pytest.raises(ValueError, match=r"differ in device: \['Made-up GPU', 'Other'\]"):
+        report.joined([CELLS, BESIDE | dict(device="Other")])
+    with pytest.raises(ValueError, match="holds no record"):
+        report.read(tmp_path)
 
-    def clock(calls):
-        assert len(calls) == 3                 # one per set of inputs
-        order.append(calls)
-        return float(len(order))
+
+def test_the_best_options_of_a_width_are_those_that_serve_all_depths():
+    ms_of = {(1, 3): (1, 9), (2, 3): (2, 2), (4, 3): (3, 3), (8, 3): (1, None), (9, 9): [1]}
+    rows = [
+        dict(d=1024, warps=w, stages=s, **(dict(ms=[ms] * 3) if ms else dict(error="no")))
+        for (w, s), both in ms_of.items() for ms in both
+    ]
+    rows.append(dict(d=64, warps=1, stages=3, error="no option works at this width"))
+    record = dict(stages=dict(sweep=dict(rows=rows)))
+    assert list(report.best_options(record)) == [
+        "launch options, d 1024: best with 2 warps and 3 stages"
+    ]
+
+
+def test_a_row_is_on_disk_at_once_and_a_cut_leaves_the_rows_before(tmp_path, monkeypatch):
+    record, path = Record(tmp_path, "cells", CPU), tmp_path / "cells.json"
+    for k in range(3):
+        record.add(k=k)
+        assert [row["k"] for row in json.loads(path.read_text())["rows"]] == [*range(k + 1)]
+
+    def half(self, text, **options):
+        with open(self, "w") as file:
+            file.write(text[: len(text) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(KeyboardInterrupt):
+        record.add(k=3)
+    content = json.loads(path.read_text())
+    assert len(content["rows"]) == 3 and content["device"] == DRY and content["dry"]
+
+
+def test_halves_keep_to_seven_and_five_minutes():
+    assert plan.longest_s("A") <= 420 and plan.longest_s("B") <= 300
+    assert all(stage.expected_s < stage.limit_s for stage in STAGES.values())
+
+
+def test_a_stage_that_overruns_is_cut_with_its_children_and_the_next_one_runs(
+    tmp_path, monkeypatch
+):
+    scripts = dict(slow="sleep 600 & echo $! > child; wait", next="exit 0", bad="exit 3")
+
+    def start(name, out, dry):
+        command = ["sh", "-c", scripts[name]]
+        return subprocess.Popen(command, cwd=out, start_new_session=True)
+
+    monkeypatch.setattr(plan, "start", start)
+    slow, bad = plan.run_group([Stage("slow", 1, 1), Stage("bad", 9, 90)], tmp_path, False)
+    (then,) = plan.run_group([Stage("next", 9, 90)], tmp_path, False)
+    assert slow["outcome"] == "cut at its limit of 1 s" and bad["seconds"] < slow["seconds"]
+    assert bad["outcome"] == "failed with exit code 3" and then["outcome"] == "done"
+    child, began = int((tmp_path / "child").read_text()), time.monotonic()
+    while runs(child):
+        assert time.monotonic() - began < 60, "the child outlived its stage"
+
+
+def test_a_run_replaces_its_own_records_and_refuses_to_join_those_of_another_version(
+    tmp_path, monkeypatch, capsys
+):
+    ran = []
+
+    def run_group(group, out, dry):
+        assert not (tmp_path / "sweep.json").exists()
+        ran.extend(group)
+        return [dict(stage="sweep", outcome="failed with exit code 1"),
+                dict(stage="cells", outcome="cut at its limit of 9 s")]
+
+    for name in ("sweep", "cells"):
+        (tmp_path / f"{name}.log").write_text(f"the end of {name}")
+    monkeypatch.setattr(kernels_command, "run_group", run_group)
+    (tmp_path / "sweep.json").write_text(json.dumps(CELLS))
+    with pytest.raises(SystemExit, match="^Failed: sweep; see"):
+        main(["sweep", "--dry", "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "the end of sweep" in said and "the end of cells" in said
+    (tmp_path / "cells.json").write_text(json.dumps(CELLS))
+    with pytest.raises(ValueError, match="records differ in device.* another --out"):
+        main(["sweep", "--dry", "--out", str(tmp_path)])
+    assert ran == [STAGES["sweep"]], "the second time nothing is run"
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and not merely waits for its parent to look."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def test_a_cell_times_every_contender_in_turn(monkeypatch, tmp_path):
+    monkeypatch.setattr(operators, "BEYOND_CACHE", dict(cpu=8_000))   # three sets of inputs
+    monkeypatch.setattr(operators, "GRAPH_BYTES", dict(cpu=24_000))   # twice each
+    order = []
+
+    def as_graph(calls, device):
+        assert len(calls) == 6 and len(set(map(id, calls))) == 3
+        return [call() for call in calls], None
+
+    def times_ms(run, n_calls, device, rounds):
+        order.append(n_calls)
+        return [float(len(order))]
 
     def broken(w, sources):
         raise ValueError("only powers of two")
 
-    contenders = {"ours": peers.stacked, "eager": peers.stacked, "broken": broken}
-    rows, skipped = operators.cell(contenders, 2, 4, 250, 3, CPU, prepare, clock)
-    assert {(row["contender"], row["part"]) for row in rows} == {
-        (name, part) for name in ("ours", "eager") for part in ("forward", "backward")
-    }
-    assert skipped == {"broken at n 2, T 4, d 250": "ValueError: only powers of two"}
-    assert len(order) == 3 * 2 * 2
-    assert rows[0]["ms"] == [1.0, 5.0, 9.0], "rounds 1, 5, 9: contenders alternate"
+    monkeypatch.setattr(clock, "as_graph", as_graph)
+    monkeypatch.setattr(clock, "times_ms", times_ms)
+    contenders = {"ours": peers.stacked, "broken": broken, "eager": peers.stacked}
+    record = Record(tmp_path, "cells", CPU)
+    operators.measure_cell(record, contenders, 2, 4, 250, CPU)
+    rows = record.content["rows"]
+    timed = [(row["contender"], row["part"], row["turn"]) for row in rows if "ms" in row]
+    assert timed == [(name, part, turn) for turn in (0, 1) for name in ("ours", "eager")
+                     for part in ("forward", "backward")]
+    assert [row["ms"][1] for row in rows if "ms" in row] == [*map(float, range(1, 9))]
+    assert [row["error"] for row in rows if row["contender"] == "broken"] == [
+        "ValueError: only powers of two"] * 2, "once for each part, not again in turn 2"
+
+
+def test_calls_of_a_small_cell_fill_a_graph_and_large_ones_do_not():
+    cuda = torch.device("cuda")
+    token, large = 2 * 9 * 1 * 1024, 2 * 9 * 8192 * 4096
+    assert operators.repeats(32, token, cuda) * 32 == operators.MOST_CALLS
+    assert operators.repeats(1, large, cuda) == 2
+
+
+def on_a_made_up_gpu(monkeypatch, capture, synchronize=lambda: None) -> list:
+    """torch.cuda as as_graph uses it; returns the streams that are set."""
+    streams = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: "ours")
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+    replays = SimpleNamespace(replay=lambda: streams.append("replay"))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: replays)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    return streams
+
+
+@contextmanager
+def captures(graph, stream):
+    assert stream == "ours", "the stream that everything is on"
+    yield
+
+
+@contextmanager
+def fails(graph, stream):
+    yield
+    raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+
+def test_a_capture_that_fails_says_why_and_goes_on(monkeypatch):
+    streams = on_a_made_up_gpu(monkeypatch, fails)
+    run, why = clock.as_graph([lambda: 1, lambda: 2], torch.device("cuda"))
+    assert why == "RuntimeError: operation not permitted when stream is capturing"
+    assert run() == [1, 2] and streams == ["ours"], "the stream of before is current again"
+    streams = on_a_made_up_gpu(monkeypatch, captures)
+    run, why = clock.as_graph([lambda: 1, lambda: 2], torch.device("cuda"))
+    assert why is None and run() == [1, 2] and streams == ["replay"]
+
+
+def test_an_error_that_takes_the_device_with_it_ends_the_stage(monkeypatch, tmp_path):
+    def lost():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(operators, "timed", lambda *_: lost())
+    on_a_made_up_gpu(monkeypatch, captures)
+    record = Record(tmp_path, "cells", CPU)
+    operators.measure_cell(record, {"a": None}, 2, 4, 16, CPU)
+    assert len(record.content["rows"]) == 2, "the device answers: both parts"
+    on_a_made_up_gpu(monkeypatch, captures, synchronize=lost)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        operators.measure_cell(record, {"a": None}, 2, 4, 16, CPU)
+    assert len(record.content["rows"]) == 2
+
+
+def test_models_for_a_gpu_are_of_the_size_that_is_said():
+    cuda, sizes = torch.device("cuda"), (bench_model.SIZE, decode.SIZE)
+    with torch.device("meta"):
+        nets = [LM(LMConfig(residual="full", **size["cuda"])) for size in sizes]
+    layers = sum(weight.numel() for weight in nets[0].layers.parameters())
+    assert round(layers / 1e6) == 151
+    assert decode.PROMPT["cuda"] < nets[1].config.context
+    config = train.PRESETS["gpu"].training(**train.SCHEDULE["cuda"])
+    assert config.steps % config.eval_every == 0, "the last step has a validation"
+    warmed = dict(warm.jobs(cuda))
+    for n, T, d in cells.CELLS["cuda"]:
+        assert f"n {n}, T {T}, d {d}" in warmed
+    for n, _, d in sweep.CELLS["cuda"]:
+        for warps, stages in sweep.options(d, cuda):
+            assert f"n {n}, d {d}, warps {warps}, stages {stages}" in warmed
+
+
+def test_what_is_compiled_is_compiled_for_every_shape():
+    """By itself torch.compile runs the ninth shape eagerly."""
+    compiled = clock.compiled(lambda x: x.sin() + x, CPU)
+    counters.clear()
+    for n in range(2, 14):
+        compiled(torch.ones(n))
+    assert counters["stats"]["unique_graphs"] == 12
+
+
+def test_a_compiled_contender_has_a_backward_that_runs_twice():
+    contenders, _ = peers.load(CPU)
+    sets = [gate.inputs(2, 4, 16, CPU)]
+    gate.read_and_gradients(contenders["torch.compile"], *sets[0])     # as the gate does
+    (backward,) = operators.calls_of("backward", contenders["torch.compile"], sets)
+    for ours, exact in zip(backward(), backward()):
+        assert torch.equal(ours, exact)
+
+
+def test_launch_options_of_the_sweep_reach_the_launch():
+    before = launch.tiles(9, 4096)
+    with sweep.launched_with(2, 4):
+        inside = launch.tiles(9, 4096)
+    assert (inside["num_warps"], inside["STAGES"]) == (2, 4)
+    assert launch.tiles(9, 4096) == before
+    cuda = torch.device("cuda")
+    assert {w for w, _ in sweep.options(4096, cuda)} == {2, 4, 8, 16}
+    assert {w for w, _ in sweep.options(384, cuda)} == {1, 2}
+
+
+def test_shares_of_a_tuner_are_all_its_choices_and_nothing_is_timed():
+    seen, calls = [], []
+    for k in range(4):
+        tuner = SimpleNamespace(configs=[*range(10)], cache_results=True)
+        compile_peers.take_share(tuner, k, 4)
+        seen += tuner.configs
+        timed = tuner.do_bench(lambda: calls.append(k), quantiles=(0.5, 0.2, 0.8))
+        assert timed == [1.0] * 3, "the same for all"
+        assert not tuner.cache_results
+    assert sorted(seen) == [*range(10)] and calls == [0, 1, 2, 3]
 
 
 def test_the_gate_passes_the_equations_and_stops_a_wrong_read():
@@ -84,19 +337,59 @@ def test_the_gate_stops_a_read_with_one_wrong_number():
         gate.check(attend, CPU)
 
 
-def test_ratios_of_whole_models_are_to_prenorms(monkeypatch):
-    pytest.importorskip("triton")
+def test_the_gate_names_who_is_left_out(tmp_path):
+    record = Record(tmp_path, "cells", CPU)
+    wrong = lambda w, sources: peers.stacked(w, sources) + 1
+    nan = lambda w, sources: peers.stacked(w, sources) * float("nan")
+    contenders = dict(right=peers.stacked, wrong=wrong, nan=nan)
+    assert gate.passing(contenders, record, CPU, (3, 4, 16)).keys() == {"right"}
+    right, *others = record.content["rows"]
+    assert right["contender"] == "right" and max(right["gate"].values()) < gate.LIMIT
+    assert [row["contender"] for row in others] == ["wrong", "nan"]
+    assert all("ValueError: h is wrong by" in row["left_out"] for row in others)
 
-    def interleaved(cases, rounds, clock):
-        for _, run in cases:
+
+def test_ratios_of_whole_models_are_to_prenorms_of_the_same_kind(monkeypatch, tmp_path):
+    ran, pairs = [], []
+
+    def training_step(case, device, compiled):
+        if case == "Full, kernels":
+            raise RuntimeError("out of memory")
+        return lambda: ran.append((compiled, case)) or torch.tensor(1.0)
+
+    def interleaved(steps, rounds, clock):
+        for _, run in steps:
             run()
-        return {name: [3.0 + name.startswith("PreNorm")] * rounds for name, _ in cases}
+        pairs.append(ran[-2:])
+        return {name: [3.0 + (name == BASE)] * rounds for name, _ in steps}
 
-    monkeypatch.setattr(model, "interleaved", interleaved)
-    size = dict(d_model=8, n_layers=2, n_heads=2, context=2, block_size=2)
-    ratios = model_ratios(1, CPU, 1, depth_attention, **size)
-    names = ["Block training", "Full training", "Block inference, two phases"]
-    assert ratios == dict.fromkeys(names, 0.75)
+    monkeypatch.setattr(model_stage, "training_step", training_step)
+    monkeypatch.setattr(model_stage, "interleaved", interleaved)
+    record = Record(tmp_path, "model", CPU)
+    model_stage.measure(record, CPU)
+    rows = record.content["rows"]
+    assert [(row["kind"], row["case"]) for row in rows] == [
+        (kind, case) for kind in ("eager", "compiled") for case in CASES]
+    assert pairs == [[(compiled, BASE), (compiled, case)] for compiled in (False, True)
+                     for case in CASES if case != "Full, kernels"]
+    for row in rows:
+        if row["case"] == "Full, kernels":
+            assert row["error"] == "RuntimeError: out of memory"
+        else:
+            assert row["ratio_to_prenorm"] == 0.75 and len(row["losses"]) == 1
+
+
+def test_prenorms_stream_has_the_precision_of_its_layers_or_is_named():
+    """Under autocast its own would be float32, and Block's is not."""
+    dtypes = {}
+    for case in (BASE, "PreNorm, float32 stream", "Block, kernels"):
+        residual, attend, seen_as = CASES[case]
+        stream = seen_as(LM(LMConfig(residual=residual, d_model=8, n_heads=2)).stream)
+        with torch.autocast("cpu", torch.bfloat16):
+            state = stream.begin(torch.ones(1, 1, 8))
+        dtypes[case] = getattr(state, "completed", [state])[0].dtype
+    assert dtypes == {BASE: torch.bfloat16, "PreNorm, float32 stream": torch.float32,
+                      "Block, kernels": torch.bfloat16}
 
 
 def fused_attnres(query, residuals, rms_weight, output_rms_weight=None, rms_eps=1e-6,
@@ -114,17 +407,14 @@ class LigerAttnResFunction:
         return depth_attention(w, list(values), norm_weight, eps)
 
 
-def phase_1_batched_attention_triton_op(blocks, queries, eps):
-    reads = [depth_attention(query, list(blocks), None, eps) for query in queries]
-    return torch.stack(reads), None
-
-
 FAKES = {                              # module: what its documentation says it has
     "fla.ops.attnres": fused_attnres,
     "attnres": attnres,
     "liger_kernel.ops.attn_res": LigerAttnResFunction,
-    "flash_attn_res": phase_1_batched_attention_triton_op,
 }
+
+
+ALL = peers.AT_HAND.keys() | {"torch.compile"} | peers.PUBLISHED.keys()
 
 
 def test_every_adapter_passes_the_gate_on_a_fake_of_its_peer(monkeypatch):
@@ -135,24 +425,88 @@ def test_every_adapter_passes_the_gate_on_a_fake_of_its_peer(monkeypatch):
             module = ".".join(parts[:k])
             monkeypatch.setitem(sys.modules, module, ModuleType(module))
         setattr(sys.modules[name], function.__name__, function)
-    contenders, missing = peers.load()
-    assert not missing and contenders.keys() == peers.LOADERS.keys()
-    for name in contenders.keys() - {"ours", "torch.compile"}:
+    contenders, missing = peers.load(CPU)
+    assert not missing and contenders.keys() == ALL
+    for name in contenders.keys() - {"ours"}:
         errors = gate.errors_against_float64(contenders[name], CPU, torch.float32)
         assert max(errors.values()) < 1e-3, name
 
 
 def test_a_missing_peer_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "flash_attn_res", None)
-    contenders, missing = peers.load()
-    assert contenders.keys() | missing.keys() == peers.LOADERS.keys()
-    assert "pip install flash-attn-res" in missing["flash-attn-res, with stack"]
+    monkeypatch.setitem(sys.modules, "liger_kernel", None)
+    contenders, missing = peers.load(CPU)
+    assert contenders.keys() | missing.keys() == ALL
+    assert "pip install liger-kernel==0.8.5" in missing["Liger, with stack"]
+
+
+def test_pins_of_the_peers_are_those_of_the_constraints():
+    pins = set(Path("constraints.txt").read_text().splitlines())
+    named = {package for _, packages in peers.PUBLISHED.values()
+             for package in packages.split() if "==" in package}
+    assert named and named <= pins
 
 
 def test_without_a_gpu_it_says_that_it_measured_nothing(monkeypatch, capsys):
     pytest.importorskip("triton")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     main([])
+    for arguments in (["--json", "x.json"], ["--half", "A"], ["sweep"]):
+        with pytest.raises(SystemExit, match="nothing to write"):
+            main(arguments)
+    assert capsys.readouterr().out.count("measured nothing") == 4
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--dry", "--json", "x.json"], "This is a dry run"),
+    (["--half", "C"], "C"),
+    (["sweep", "--half", "A"], "choose one"),
+    (["report", "sweep"], "report and other stages"),
+])
+def test_what_cannot_be_run_is_named(arguments, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert message in f"{error.value} {capsys.readouterr().err}"
+
+
+def test_it_runs_where_there_is_torch_and_triton_and_no_more():
+    blocked = "matplotlib", "IPython", "jupyterlab", "nbformat", "pytest", "hypothesis"
+    modules = [f"attnres_kernels.bench.stages.{name}" for name in STAGES]
+    code = (f"import sys, importlib; sys.modules.update(dict.fromkeys({blocked}))\n"
+            f"for name in {['attnres_kernels.bench.__main__', *modules]}: "
+            "importlib.import_module(name)")
+    paths = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    subprocess.run([sys.executable, "-c", code], check=True, env=paths)
+
+
+def test_a_dry_run_goes_through_every_stage(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setenv("DRY", "1")
+    for half in PLAN:
+        main(["--half", half, "--out", str(tmp_path)])
+    assert capsys.readouterr().out.count("nothing was measured") == 2 * len(PLAN)
+    records = {record["stage"]: record for record in report.read(tmp_path)}
+    trained = {f"train_{residual}" for residual in ("prenorm", "block", "full")}
+    assert records.keys() == STAGES.keys() | trained | {"run_A", "run_B"}
+    for name, record in records.items():
+        assert record["rows"] and record["dry"] and record["device"] == DRY, name
+        for row in record["rows"]:
+            assert not {"error", "left_out", "missing"} & row.keys(), (name, row)
+    for name in ("run_A", "run_B"):
+        assert {row["outcome"] for row in records[name]["rows"]} == {"done"}
+    assert records["gpu_tests"]["rows"][0]["outcome"] == "passed"
+    assert all(row["exit_code"] == 0 for name in ("warm", "train", "compile_peers")
+               for row in records[name]["rows"])
+    assert {row["logits_differ_by"] for row in records["decode"]["rows"]} == {0.0}
+    first = [row["losses"][0] for row in records["model"]["rows"]]
+    assert max(first) - min(first) < 1e-4, "all start as the same function"
+
+    record = report.joined([*records.values()])
+    table = report.table(record)
+    for line in ("forward     2     4    16", "launch options, d 16", "phase 1, kernels",
+                 "whole model, compiled, Full, kernels", "decoding, Full, two phases",
+                 "training, block: validation loss"):
+        assert line in table
+    (axes,) = report.roofline(record).axes
+    assert len(axes.collections) > 0
     with pytest.raises(SystemExit, match="nothing to write"):
-        main(["--json", "x.json"])
-    assert capsys.readouterr().out.count("measured nothing") == 2
+        main(["report", "--out", str(tmp_path), "--json", str(tmp_path / "x.json")])

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from attnres_kernels.bench import clock
 from attnres_kernels.bench.peers import EPS, Attend
 from attnres_ref import depth_attention as reference
 
@@ -19,20 +20,36 @@ def inputs(n, T, d, device, dtype=torch.bfloat16, noise=1.0, seed=0):
     return leaves[0], leaves[1:]
 
 
-def check(attend: Attend, device) -> dict[str, float]:
+def passing(contenders: dict[str, Attend], record, device, size=(9, 8, 128)) -> dict:
+    """The contenders that pass, and a row for each: its errors, or why it is left out.
+    size: n, T and d of the comparison."""
+    passed = {}
+    for name, attend in contenders.items():
+        try:
+            record.add(contender=name, gate=check(attend, device, size))
+            passed[name] = attend
+        except Exception as error:         # whatever a peer cannot do, it is named
+            record.add(contender=name, left_out=clock.told(error))
+        clock.free_memory(device)
+    return passed
+
+
+def check(attend: Attend, device, size=(9, 8, 128)) -> dict[str, float]:
     """Its errors; raises ValueError if h is wrong. Gradients are reported, not judged."""
-    errors = errors_against_float64(attend, device)
-    if max(errors["h independent"], errors["h correlated"]) > LIMIT:
+    errors = errors_against_float64(attend, device, size=size)
+    if not max(errors["h independent"], errors["h correlated"]) <= LIMIT:    # nor NaN
         raise ValueError(f"h is wrong by {errors}")
     return errors
 
 
-def errors_against_float64(attend, device, dtype=torch.bfloat16) -> dict[str, float]:
+def errors_against_float64(
+    attend, device, dtype=torch.bfloat16, size=(9, 8, 128)
+) -> dict[str, float]:
     """Largest relative errors of h, and of dw and dv where there is a backward, on both
     kinds of input."""
     errors = {}
     for kind, noise in (("independent", 1.0), ("correlated", 0.05)):
-        w, sources = inputs(9, 8, 128, device, dtype, noise)
+        w, sources = inputs(*size, device, dtype, noise)
         wide = [x.detach().double().requires_grad_() for x in (w, *sources)]
         exact = read_and_gradients(in_float64, wide[0], wide[1:])
         for name, value in read_and_gradients(attend, w, sources).items():

@@ -1,25 +1,24 @@
-"""Whole models on the kernels, relative to PreNorm: a training step, and inference."""
+"""The models that are timed whole: 151M parameters over each residual stream."""
 
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 
+from attnres_kernels.bench import clock
 from attnres_kernels.depth import depth_attention
 from attnres_kernels.phases import phase_one, phase_two
 from attnres_ref import LM, LMConfig
-from attnres_ref.bench.timing import interleaved, now, paired_ratio
+from attnres_ref import depth_attention as reference
 from attnres_ref.inference.two_phase import TwoPhase
+from attnres_ref.streams import in_layer_dtype
 from attnres_ref.training import half_precision
 from attnres_ref.views import with_parts
 
-# 151M parameters in the layers.
-SIZE = dict(d_model=1024, n_layers=24, n_heads=16, context=1024, block_size=4)
-BASES = {                              # case: what its time is divided by
-    "Block training": "PreNorm training",
-    "Full training": "PreNorm training",
-    "Block inference, two phases": "PreNorm inference",
-}
+SIZE = dict(
+    cuda=dict(d_model=1024, n_layers=24, n_heads=16, context=1024, block_size=4),
+    cpu=dict(d_model=8, n_layers=2, n_heads=2, context=2, block_size=2),
+)
+BATCH = dict(cuda=8, cpu=1)
 
 
 class KernelPhases(TwoPhase):
@@ -29,41 +28,47 @@ class KernelPhases(TwoPhase):
     phase_two = staticmethod(phase_two)
 
 
-def model_ratios(rounds, device, batch=8, attend=depth_attention, **size) -> dict:
-    """Time relative to PreNorm, median of paired rounds: a training step of Block and
-    Full, and a forward pass without gradients of Block in two phases."""
-    config = SIZE | size
-    tokens = torch.randint(256, (batch, config["context"]), device=device)
-    models = {}
-    for residual in ("prenorm", "block", "full"):
-        torch.manual_seed(0)
-        models[residual] = LM(LMConfig(residual=residual, **config), attend).to(device)
+def as_it_is(stream):
+    return stream
 
-    def step(model):
-        model.zero_grad(set_to_none=True)
+
+def in_layers_dtype(stream):
+    """PreNorm's stream in the precision of its layers, as Block's and Full's is. Under
+    autocast it would be float32, so it would move twice the bytes and flatter our ratio."""
+    return with_parts(stream, begin=in_layer_dtype)
+
+
+BASE = "PreNorm"
+CASES = {                              # name: residual, depth operator, how it is seen
+    BASE: ("prenorm", reference, in_layers_dtype),
+    "PreNorm, float32 stream": ("prenorm", reference, as_it_is),
+    "Block, kernels": ("block", depth_attention, as_it_is),
+    "Full, kernels": ("full", depth_attention, as_it_is),
+    "Block, reference": ("block", reference, as_it_is),
+    "Full, reference": ("full", reference, as_it_is),
+}
+
+
+def training_step(case: str, device, compiled: bool = False):
+    """A function that runs forward and backward of a case of CASES and returns the loss.
+    Models of all cases start from the same weights and see the same tokens."""
+    residual, attend, seen_as = CASES[case]
+    torch.manual_seed(0)
+    net = LM(LMConfig(residual=residual, **SIZE[device.type]), attend).to(device)
+    net = with_parts(net, stream=seen_as(net.stream))
+    forward = clock.compiled(net, device) if compiled else net
+    shape = BATCH[device.type], net.config.context
+    tokens = torch.randint(256, shape, device=device)
+
+    def step() -> torch.Tensor:
+        net.zero_grad(set_to_none=True)
         with half(device):
-            logits = model(tokens)
-        F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten()).backward()
+            logits = forward(tokens)
+        loss = F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten())
+        loss.backward()
+        return loss.detach()
 
-    @torch.no_grad()
-    def infer(model):
-        with half(device):
-            model(tokens)
-
-    def infer_in_two_phases(model):
-        infer(with_parts(model, stream=KernelPhases(model.stream)))
-
-    cases = {
-        "PreNorm training": lambda: step(models["prenorm"]),
-        "Block training": lambda: step(models["block"]),
-        "Full training": lambda: step(models["full"]),
-        "PreNorm inference": lambda: infer(models["prenorm"]),
-        "Block inference, two phases": lambda: infer_in_two_phases(models["block"]),
-    }
-    seconds = interleaved([*cases.items()], rounds, partial(now, device))
-    return {
-        name: paired_ratio(seconds[name], seconds[base]) for name, base in BASES.items()
-    }
+    return step
 
 
 def half(device):

@@ -1,15 +1,22 @@
 """Other implementations of the same read, to be measured beside ours.
 
 Each contender is attend(w, sources) -> h with w = query * norm weight and a norm weight
-of one, so that all get the same inputs. Peers are optional packages: `load` names the
-missing ones with the reason.
+of one, so that all get the same inputs. The published ones are optional packages, pinned
+in constraints.txt: `pip install -c constraints.txt -e ".[peers]"`, or, where nothing can
+be downloaded, `pip install --no-deps *.whl` of what `pip download --no-deps` has brought.
+`load` names those that are missing, with the reason.
+
+flash-attn-res 0.1.12 is left out: its tiles hold whole sources, and at these widths they
+spill from the registers, so it would be measured at what it was not made for.
 """
 
 import os
 from collections.abc import Callable
 
 import torch
+import torch._functorch.config
 
+from attnres_kernels.bench import clock
 from attnres_kernels.depth import depth_attention
 from attnres_ref.depth import stacked_depth_attention
 
@@ -53,29 +60,26 @@ def liger() -> Attend:
     return attend
 
 
-def flash_attn_res() -> Attend:
-    from flash_attn_res import phase_1_batched_attention_triton_op as phase_1
-
-    return lambda w, sources: phase_1(torch.stack(sources), w[None], EPS)[0][0]
-
-
-LOADERS = {                            # name: how to get it, what to install
-    "ours": (lambda: ours, "triton"),
-    "eager": (lambda: stacked, "torch"),
-    "torch.compile": (lambda: torch.compile(stacked, dynamic=False), "torch"),
-    "FLA level 1": (lambda: fla(1), "fla-core einops"),
-    "FLA level 0": (lambda: fla(0), "fla-core einops"),
-    "FLA Gluon": (lambda: fla(1, gluon=True), "fla-core einops"),
-    "fast-attnres": (fast_attnres, "fast-attnres"),
-    "Liger, with stack": (liger, "liger-kernel"),
-    "flash-attn-res, with stack": (flash_attn_res, "flash-attn-res"),
+PUBLISHED = {                          # name: how to get it, what to install
+    "FLA level 1": (lambda: fla(1), "fla-core==0.6.0 einops==0.8.2"),
+    "FLA level 0": (lambda: fla(0), "fla-core==0.6.0 einops==0.8.2"),
+    "FLA Gluon": (lambda: fla(1, gluon=True), "fla-core==0.6.0 einops==0.8.2"),
+    "fast-attnres": (fast_attnres, "fast-attnres==2.1.0"),
+    "Liger, with stack": (liger, "liger-kernel==0.8.5"),
 }
 
 
-def load() -> tuple[dict[str, Attend], dict[str, str]]:
-    """The contenders at hand, and by name why the others are missing."""
-    contenders, missing = {}, {}
-    for name, (loader, packages) in LOADERS.items():
+TUNED = {"FLA level 1", "FLA level 0", "FLA Gluon", "fast-attnres"}    # at their first call
+AT_HAND = {"ours": ours, "eager": stacked}
+
+
+def load(device) -> tuple[dict[str, Attend], dict[str, str]]:
+    """All contenders that are installed, and by name why the others are missing."""
+    # Or a compiled backward reuses what its forward saved, and can run only once.
+    torch._functorch.config.donated_buffer = False
+    contenders = AT_HAND | {"torch.compile": clock.compiled(stacked, device)}
+    missing = {}
+    for name, (loader, packages) in PUBLISHED.items():
         try:
             contenders[name] = loader()
         except Exception as error:         # a peer may fail to import in its own way

@@ -1,0 +1,23 @@
+"""Our read beside everything else, at the three cells that decide.
+
+n = 9 is what Block reads at L = 32 and S = 4. At T = 8192 the bandwidth decides, for the
+width of a large model and of a small one; at T = 1, decoding, the latency does. Each
+further n or d costs minutes, for the peers try up to 106 choices of options there. FLA
+does not look at T when it tunes: at T = 1 it keeps its choice for 8192, as in a model.
+"""
+
+from attnres_kernels.bench import clock, gate, operators, peers
+
+CELLS = dict(                          # n, T, d
+    cuda=[(9, 8192, 4096), (9, 8192, 1024), (9, 1, 4096)],
+    cpu=[(2, 4, 16)],
+)
+
+
+def measure(record, device) -> None:
+    contenders, missing = peers.load(device)
+    record.note(copy_gb_per_s=clock.copy_bandwidth(device), missing=missing)
+    # The gate at the first cell: at another the peers would tune once more.
+    passed = gate.passing(contenders, record, device, CELLS[device.type][0])
+    for n, T, d in CELLS[device.type]:
+        operators.measure_cell(record, passed, n, T, d, device)

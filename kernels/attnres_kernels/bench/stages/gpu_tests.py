@@ -1,0 +1,40 @@
+"""The kernels' tests, on the GPU: a row for each outcome."""
+
+import importlib.util
+from pathlib import Path
+
+TESTS = Path(__file__).parents[4] / "tests" / "test_kernels.py"
+NEEDED = ("pytest", "hypothesis")
+ONE = ["-k", "test_one_source_is_returned"]    # of a dry run: others run in CI anyway
+
+
+class Rows:
+    """A plugin of pytest that writes down every outcome as it comes."""
+
+    def __init__(self, record):
+        self.record = record
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" or report.outcome != "passed":
+            name = report.nodeid.rpartition("::")[2]
+            why = None if report.passed else str(report.longrepr)[-300:]
+            self.record.add(test=name, outcome=report.outcome, why=why)
+
+
+def measure(record, device) -> None:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if not TESTS.exists():
+        missing.append(f"{TESTS.name}, which an installed package does not carry")
+    if missing:
+        record.add(missing=f"{', '.join(missing)}; pip install {' '.join(NEEDED)}")
+        return
+    import pytest  # it is not everywhere that the benchmark runs
+
+    root = str(TESTS.parents[1])
+    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "--rootdir", root]
+    if device.type == "cpu":
+        options += ONE
+    elif importlib.util.find_spec("xdist"):
+        options += ["-n", "5"]             # each compiles what it tests
+    exit_code = pytest.main([*options, str(TESTS)], plugins=[Rows(record)])
+    record.add(exit_code=int(exit_code))

@@ -1,0 +1,72 @@
+"""Triton's compile cache on disk, filled by many processes before anything is timed.
+
+A kernel compiles for seconds, on one core, once for each choice of its options; the
+stages that time it find it on disk.
+"""
+
+from functools import partial
+
+import torch
+
+from attnres_kernels import phases
+from attnres_kernels.bench import clock, gate, operators, peers
+from attnres_kernels.bench.model import training_step
+from attnres_kernels.bench.stages import cells, sweep
+from attnres_kernels.bench.stages import phases as timed_phases
+
+SHARES = dict(cuda=10, cpu=1)
+COMPILED_EARLY = dict(
+    cuda=("PreNorm", "PreNorm, float32 stream", "Block, kernels", "Full, kernels"),
+    cpu=("PreNorm",),
+)
+
+
+def share(k: int, of: int, out, device) -> None:
+    """Every of-th job, beginning with the k-th."""
+    for name, job in jobs(device)[k::of]:
+        try:
+            job()
+        except Exception as error:         # it fails again, and is named, where it is timed
+            print(name, clock.told(error), flush=True)
+        clock.free_memory(device)
+
+
+def jobs(device) -> list[tuple[str, object]]:
+    """(name, function), the longest first: all that the stages of this half compile."""
+    kind = device.type
+    models = [(case, partial(one_step, case, device)) for case in COMPILED_EARLY[kind]]
+    swept = [
+        (f"n {n}, d {d}, warps {warps}, stages {stages}",
+         partial(with_options, n, T, d, warps, stages, device))
+        for n, T, d in sweep.CELLS[kind] for warps, stages in sweep.options(d, device)
+    ]
+    timed = [(f"n {n}, T {T}, d {d}", partial(one_read, n, T, d, device))
+             for n, T, d in cells.CELLS[kind]]
+    both = [(f"phases at d {d}", partial(both_phases, T, d, n, S, device))
+            for T, d, n, S in timed_phases.SIZES[kind]]
+    return models + swept + timed + both
+
+
+def one_step(case: str, device) -> None:
+    training_step(case, device, compiled=True)()
+
+
+def with_options(n, T, d, warps, stages, device) -> None:
+    with sweep.launched_with(warps, stages):
+        one_read(n, T, d, device)
+
+
+def one_read(n, T, d, device) -> None:
+    """Forward and backward. What is compiled depends on T only in whether it is one and
+    whether 16 divides it, so a few tokens stand for many."""
+    sets = [gate.inputs(n, min(T, 64), d, device)]
+    for part in operators.PARTS:
+        operators.calls_of(part, peers.ours, sets)[0]()
+
+
+@torch.no_grad()
+def both_phases(T, d, n, S, device) -> None:
+    _, sources = gate.inputs(n + 1, min(T, 64), d, device)
+    queries = torch.zeros(S, d, device=device)
+    first, *_ = phases.phase_one(queries, sources[:n])
+    phases.phase_two(first, queries[:1], sources[n:])
