@@ -88,15 +88,20 @@ def test_records_of_two_machines_are_not_compared(tmp_path):
 
 
 def test_the_best_options_of_a_width_are_those_that_serve_all_depths():
+    cell = dict(d=1024, part="forward")
     ms_of = {(1, 3): (1, 9), (2, 3): (2, 2), (4, 3): (3, 3), (8, 3): (1, None), (9, 9): [1]}
     rows = [
-        dict(d=1024, warps=w, stages=s, **(dict(ms=[ms] * 3) if ms else dict(error="no")))
-        for (w, s), both in ms_of.items() for ms in both
+        dict(cell, n=n, warps=w, stages=s, **(dict(ms=[ms] * 3) if ms else dict(error="")))
+        for (w, s), both in ms_of.items() for n, ms in enumerate(both)
     ]
-    rows.append(dict(d=64, warps=1, stages=3, error="no option works at this width"))
+    rows.append(dict(d=64, n=9, part="forward", warps=1, stages=3, error="none works"))
+    rows += [dict(cell, n=1, part="backward", kind="ring", ms=[3] * 3),
+             dict(cell, n=1, part="backward", warps=1, stages=3, ms=[4] * 3)]
     record = dict(stages=dict(sweep=dict(rows=rows)))
     assert list(report.best_options(record)) == [
-        "launch options, d 1024: best with 2 warps and 3 stages"
+        "launch options, backward, d 1024: best with 1 warps and 3 stages",
+        "  one read in a ring, n 1: 0.75x its time",
+        "launch options, forward, d 1024: best with 2 warps and 3 stages",
     ]
 
 
@@ -299,11 +304,23 @@ def test_a_compiled_contender_has_a_backward_that_runs_twice():
 
 
 def test_launch_options_of_the_sweep_reach_the_launch():
-    before = launch.tiles(9, 4096)
+    read = lambda: [launch.tiles(9, 4096, x) for x in (launch.FORWARD, launch.BACKWARD)]
+    before = read()
     with sweep.launched_with(2, 4):
-        inside = launch.tiles(9, 4096)
-    assert (inside["num_warps"], inside["STAGES"]) == (2, 4)
-    assert launch.tiles(9, 4096) == before
+        inside = [(options["num_warps"], options["STAGES"]) for options in read()]
+    assert inside == [(2, 4)] * 2 and read() == before
+
+
+def test_the_sweep_takes_the_ring_where_it_fits_and_only_inside(monkeypatch):
+    monkeypatch.setattr(launch, "interpreting", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    small, large = ([torch.empty(1, d, dtype=torch.bfloat16)] * 9 for d in (4096, 7168))
+    with sweep.in_a_ring():
+        assert launch.in_ring(small, None) and not launch.in_ring(large, None)
+    assert not launch.in_ring(small, None)
+
+
+def test_options_worth_a_try():
     cuda = torch.device("cuda")
     assert {w for w, _ in sweep.options(4096, cuda)} == {2, 4, 8, 16}
     assert {w for w, _ in sweep.options(384, cuda)} == {1, 2}
@@ -502,7 +519,7 @@ def test_a_dry_run_goes_through_every_stage(tmp_path, capsys, monkeypatch):
 
     record = report.joined([*records.values()])
     table = report.table(record)
-    for line in ("forward     2     4    16", "launch options, d 16", "phase 1, kernels",
+    for line in ("forward     2     4    16", "launch options, backward, d 16", "phase 1, kernels",
                  "whole model, compiled, Full, kernels", "decoding, Full, two phases",
                  "training, block: validation loss"):
         assert line in table

@@ -112,20 +112,25 @@ def table_of_reads(record: dict) -> Iterator[str]:
 
 
 def best_options(record: dict) -> Iterator[str]:
-    """For each width the warps and stages with the least time: the geometric mean over
-    the depths and both parts, of those options that all of them took."""
-    widths = {}
+    """For each width and part the warps and stages with the least time: the geometric mean
+    over the depths, of those options that all of them took; and the ring's time to that."""
+    cells = {}
     for row in rows_of(record, "sweep"):
-        options = widths.setdefault(row["d"], {})
-        ms = options.setdefault((row["warps"], row["stages"]), [])
-        ms.append(row["ms"][1] if "ms" in row else float("inf"))
-    for d, options in sorted(widths.items()):
+        options = cells.setdefault((row["d"], row["part"]), {})
+        name = row.get("kind") or f"{row['warps']} warps and {row['stages']} stages"
+        ms = row["ms"][1] if "ms" in row else float("inf")
+        options.setdefault(name, {})[row["n"]] = ms
+    for (d, part), options in sorted(cells.items()):
+        ring = options.pop("ring", {})
         whole = max(map(len, options.values()))          # a cut leaves options half done
-        means = {option: statistics.geometric_mean(ms) for option, ms in options.items()
-                 if len(ms) == whole and max(ms) < float("inf")}
+        means = {name: statistics.geometric_mean(ms.values())
+                 for name, ms in options.items()
+                 if len(ms) == whole and max(ms.values()) < float("inf")}
         if means:
-            warps, stages = min(means, key=means.get)
-            yield f"launch options, d {d}: best with {warps} warps and {stages} stages"
+            best = min(means, key=means.get)
+            yield f"launch options, {part}, d {d}: best with {best}"
+            for n, ms in ring.items():
+                yield f"  one read in a ring, n {n}: {ms / options[best][n]:.2f}x its time"
 
 
 def phases(record: dict) -> Iterator[str]:

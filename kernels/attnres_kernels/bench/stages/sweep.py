@@ -1,7 +1,8 @@
-"""Launch options of our kernels, warps by stages, at the widths and depths that decide.
+"""Launch options of our read, warps by stages, at the widths and depths that decide.
 
-n = 9 is what Block reads at L = 32 and S = 4, n = 33 what Full reads there; SETTINGS has
-one choice per width, so it has to serve both. `report` names the best.
+n = 9 is what Block reads at L = 32 and S = 4, n = 33 what Full reads there; launch.FORWARD
+and launch.BACKWARD have one choice per width, so it has to serve both. `report` names the
+best. The one-read backward (attnres_kernels.ring) has a row where it would be taken.
 """
 
 from contextlib import contextmanager
@@ -19,20 +20,29 @@ WARPS, STAGES = (1, 2, 4, 8, 16), (2, 3, 4)
 
 def measure(record, device) -> None:
     record.note(
-        copy_gb_per_s=clock.copy_bandwidth(device), settings=list(launch.SETTINGS.items())
+        copy_gb_per_s=clock.copy_bandwidth(device),
+        now=dict(forward=[*launch.FORWARD.items()], backward=[*launch.BACKWARD.items()]),
     )
     for n, T, d in CELLS[device.type]:
         sets = operators.sets_of(n, T, d, device)
         for warps, stages in options(d, device):
             for part in operators.PARTS:
                 row = dict(n=n, T=T, d=d, warps=warps, stages=stages, part=part)
-                try:
-                    with launched_with(warps, stages):
-                        row |= operators.timed(peers.ours, part, sets, device, rounds=5)
-                except Exception as error:
-                    row["error"] = clock.told(error)
-                record.add(**row)
+                with launched_with(warps, stages):
+                    record.add(**row, **timed_or_why(part, sets, device))
+                clock.free_memory(device)
+        with in_a_ring():
+            if launch.in_ring(sets[0][1], gain=None):
+                row = dict(n=n, T=T, d=d, kind="ring", part="backward")
+                record.add(**row, **timed_or_why("backward", sets, device))
         clock.free_memory(device)
+
+
+def timed_or_why(part, sets, device) -> dict:
+    try:
+        return operators.timed(peers.ours, part, sets, device, rounds=5)
+    except Exception as error:             # too much shared memory, or registers
+        return dict(error=clock.told(error))
 
 
 def options(d: int, device) -> list[tuple[int, int]]:
@@ -46,9 +56,20 @@ def options(d: int, device) -> list[tuple[int, int]]:
 
 @contextmanager
 def launched_with(warps: int, stages: int):
-    """All widths are launched with these."""
-    before, launch.SETTINGS = launch.SETTINGS, {launch.WIDEST: (warps, stages)}
+    """The reads of all widths are launched with these."""
+    before = launch.FORWARD, launch.BACKWARD
+    launch.FORWARD = launch.BACKWARD = {launch.WIDEST: (warps, stages)}
     try:
         yield
     finally:
-        launch.SETTINGS = before
+        launch.FORWARD, launch.BACKWARD = before
+
+
+@contextmanager
+def in_a_ring():
+    """Backwards whose sources fit into half of an H100's shared memory take the ring."""
+    before, launch.RING_BYTES = launch.RING_BYTES, 113 << 10
+    try:
+        yield
+    finally:
+        launch.RING_BYTES = before

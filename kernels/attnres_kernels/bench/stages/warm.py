@@ -40,11 +40,13 @@ def jobs(device) -> list[tuple[str, object]]:
          partial(with_options, n, T, d, warps, stages, device))
         for n, T, d in sweep.CELLS[kind] for warps, stages in sweep.options(d, device)
     ]
+    rings = [(f"n {n}, d {d}, ring", partial(with_ring, n, T, d, device))
+             for n, T, d in sweep.CELLS[kind]]
     timed = [(f"n {n}, T {T}, d {d}", partial(one_read, n, T, d, device))
              for n, T, d in cells.CELLS[kind]]
     both = [(f"phases at d {d}", partial(both_phases, T, d, n, S, device))
             for T, d, n, S in timed_phases.SIZES[kind]]
-    return models + swept + timed + both
+    return models + swept + rings + timed + both
 
 
 def one_step(case: str, device) -> None:
@@ -56,9 +58,13 @@ def with_options(n, T, d, warps, stages, device) -> None:
         one_read(n, T, d, device)
 
 
+def with_ring(n, T, d, device) -> None:
+    with sweep.in_a_ring():
+        one_read(n, T, d, device)
+
+
 def one_read(n, T, d, device) -> None:
-    """Forward and backward. What is compiled depends on T only in whether it is one and
-    whether 16 divides it, so a few tokens stand for many."""
+    """Forward and backward. What is compiled does not depend on T: a few tokens will do."""
     sets = [gate.inputs(n, min(T, 64), d, device)]
     for part in operators.PARTS:
         operators.calls_of(part, peers.ours, sets)[0]()
