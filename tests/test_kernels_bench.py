@@ -519,9 +519,9 @@ def test_a_dry_run_goes_through_every_stage(tmp_path, capsys, monkeypatch):
 
     record = report.joined([*records.values()])
     table = report.table(record)
-    for line in ("forward     2     4    16", "launch options, backward, d 16", "phase 1, kernels",
-                 "whole model, compiled, Full, kernels", "decoding, Full, two phases",
-                 "training, block: validation loss"):
+    for line in ("forward     2     4    16", "launch options, backward, d 16",
+                 "phase 1, kernels", "whole model, compiled, Full, kernels",
+                 "decoding, Full, two phases", "training, block: validation loss"):
         assert line in table
     (axes,) = report.roofline(record).axes
     assert len(axes.collections) > 0
