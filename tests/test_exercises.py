@@ -24,8 +24,15 @@ def outcome(exercise, source, monkeypatch):
     monkeypatch.chdir(cells.ROOT / "notebooks")
     namespace = {"__name__": "__main__"}
     exec(exercise.imports, namespace)
-    exec(source, namespace)
+    run_as_cell(source, namespace)
     return exercises.outcome(exercise.name, namespace[exercise.answer])
+
+
+def run_as_cell(source, namespace):
+    """As IPython does: its lines are in linecache, where Triton looks for a kernel's."""
+    name = f"<cell {hash(source)}>"
+    linecache.cache[name] = len(source), None, source.splitlines(True), name
+    exec(compile(source, name, "exec"), namespace)
 
 
 @pytest.mark.parametrize("part, expected", [("stub", "unsolved"), ("solution", "passed")])
@@ -78,11 +85,8 @@ def double(monkeypatch):
 
 
 def in_a_cell(body):
-    """A function of the notebook, as IPython makes it: its lines are in linecache."""
-    source = f"def answer(x):\n    {body}\n"
-    linecache.cache["<cell>"] = len(source), None, source.splitlines(True), "<cell>"
     namespace = {"__name__": "__main__"}
-    exec(compile(source, "<cell>", "exec"), namespace)
+    run_as_cell(f"def answer(x):\n    {body}\n", namespace)
     return namespace["answer"]
 
 
@@ -92,6 +96,7 @@ def in_a_cell(body):
     (None, "unsolved", ""),
     (..., "unsolved", ""),
     (in_a_cell("raise NotImplementedError"), "unsolved", ""),
+    (in_a_cell("raise NotImplementedError('no Triton')"), "unsolved", "no Triton"),
     (lambda x: ..., "unsolved", ""),
     (lambda x: None, "unsolved", "your function returned None"),
     (in_a_cell("return 3 * x"), "failed", "3 should give 6: is the factor right?"),

@@ -58,7 +58,7 @@ def outcome(name: str, answer: Any) -> tuple[Status, str]:
     """Run the check of exercise `name` on `answer`: its status and what to look at.
 
     An answer is unsolved if it is None or Ellipsis, returns one of them, or raises
-    NotImplementedError. One that raises anything else, leaves Python or takes longer than
+    NotImplementedError, as a check does where it cannot run. One that raises anything else, leaves Python or takes longer than
     `time_limit` allows has failed; Ctrl-C is passed on. Raises KeyError if there is no
     such exercise.
     """
@@ -70,8 +70,8 @@ def outcome(name: str, answer: Any) -> tuple[Status, str]:
     try:
         with torch_as_new(), exit_raises(), time_limit(SECONDS):
             _checks[name](answer)
-    except NotImplementedError:
-        return "unsolved", ""
+    except NotImplementedError as error:
+        return "unsolved", str(error)
     except KeyboardInterrupt:
         raise
     except BaseException as error:                         # SystemExit, too
