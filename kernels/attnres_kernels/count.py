@@ -37,8 +37,8 @@ def counting(**tensors: Tensor) -> Iterator[Moved]:
 
     All that the kernels touch has to be named: an address outside is masked, so that a
     wrong kernel does no harm. What a masked lane loads without `other` is undefined on a
-    GPU, and NaN here, so that it shows. Raises ImportError without Triton, RuntimeError where
-    kernels are compiled and not interpreted.
+    GPU, and NaN here, so that it shows. Raises ImportError without Triton, RuntimeError
+    where kernels are compiled and not interpreted.
     """
     if not available():
         raise ImportError(MISSING)
@@ -47,9 +47,10 @@ def counting(**tensors: Tensor) -> Iterator[Moved]:
             "loads are counted by Triton's interpreter, and here kernels are compiled: set "
             "TRITON_INTERPRET=1 before attnres_kernels is first imported"
         )
-    from triton.runtime.interpreter import TensorHandle, interpreter_builder as builder
+    from triton.runtime import interpreter  # not above: Triton may be missing
 
-    moved, load, store = Moved(), builder.create_masked_load, builder.create_masked_store
+    moved, builder = Moved(), interpreter.interpreter_builder
+    load, store = builder.create_masked_load, builder.create_masked_store
 
     def inside(pointers, mask, counts):
         """The mask without what lies outside; adds to `counts`."""
@@ -60,7 +61,7 @@ def counting(**tensors: Tensor) -> Iterator[Moved]:
             counts[name] += int(hit.sum())
             known = known | hit
         moved.outside += int((mask.data & ~known).sum())
-        return TensorHandle(known, mask.dtype)
+        return interpreter.TensorHandle(known, mask.dtype)
 
     def counted_load(pointers, mask, other, *hints):
         mask = inside(pointers, mask, moved.loaded)

@@ -58,9 +58,9 @@ def outcome(name: str, answer: Any) -> tuple[Status, str]:
     """Run the check of exercise `name` on `answer`: its status and what to look at.
 
     An answer is unsolved if it is None or Ellipsis, returns one of them, or raises
-    NotImplementedError, as a check does where it cannot run. One that raises anything else, leaves Python or takes longer than
-    `time_limit` allows has failed; Ctrl-C is passed on. Raises KeyError if there is no
-    such exercise.
+    NotImplementedError, as a check does that cannot run here. One that raises anything
+    else, leaves Python or takes longer than `time_limit` allows has failed; Ctrl-C is
+    passed on. Raises KeyError if there is no such exercise.
     """
     if name not in names():
         raise KeyError(f"there is no exercise {name!r}; there are {', '.join(_checks)}")
