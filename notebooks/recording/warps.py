@@ -2,7 +2,7 @@
 
     python notebooks/recording/warps.py          # writes recorded/warps.json
 
-Both kernels are compiled ahead of time for an H100, so no GPU is needed. Rows are those of
+Beside them the backward, as it is launched. All are compiled ahead of time for an H100, so no GPU is needed. Rows are those of
 `python -m attnres_kernels.ahead`, which explains them.
 """
 
@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 
 from attnres_kernels import kernels, launch
-from attnres_kernels.ahead import Cell, row, table
+from attnres_kernels.ahead import Cell, read_cells, row, table
 from attnres_kernels.interpret import interpreting, kernel, tl, triton
 from attnres_kernels.parts import join
 from attnres_ref.training.provenance import provenance, require_clean
 
-SIZES, WARPS = [(9, 1024), (33, 1024), (33, 4096)], (1, 2, 4, 8, 16)
+SIZES, WARPS = [(n, d) for d in (1024, 4096) for n in (9, 33)], (1, 2, 4, 8, 16)
 
 
 @kernel
@@ -52,6 +52,7 @@ def cells() -> Iterator[Cell]:
             for warps in WARPS:
                 chosen = options | dict(num_warps=warps)
                 yield Cell(name, how, n, d, n + 1, chosen, absent)
+    yield from (cell for cell in read_cells(SIZES) if cell.name == "backward")
 
 
 def main() -> None:
