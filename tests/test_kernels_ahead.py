@@ -192,6 +192,17 @@ with torch.no_grad():
     first, = phase_one(query[None], sources[:3])
     phase_two(first, query, sources[3:4], output=sources[4], out_norm_weight=gain)
 facts["phases"] = launched()
+
+def backward(n, d):
+    sources = [off(300, d) for _ in range(n)]
+    depth_attention(torch.zeros(d), sources).backward(off(300, d).detach())
+    _, launched_last = launched()
+    return launched_last | dict(needs=fake_gpu.compiled[-1])
+
+facts["without ring"] = backward(9, 4096)
+launch.RING_BYTES = 113 << 10
+facts["ring"] = [backward(9, 4096), backward(2, 1024), backward(5, 72)]
+facts["too much for it"] = [backward(9, 7168), backward(10, 64), backward(9, 100)]
 open(sys.argv[1], "w").write(json.dumps(facts))
 """
 
@@ -220,3 +231,15 @@ def test_kernels_start_on_the_sources_gpu_and_are_given_aligned_tensors(facts):
     assert len(launches) == 4
     for launched in launches:
         assert launched["aligned"] and launched["on"] == 512, launched
+
+
+def test_the_ring_is_launched_where_sources_fit_and_only_if_allowed(facts):
+    plain, ring = "backward_kernel", "backward_ring_kernel"
+    assert facts["without ring"]["name"] == plain
+    assert [launched["name"] for launched in facts["too much for it"]] == [plain] * 3
+    for launched in facts["ring"]:
+        name, registers, spilled = launched["needs"]
+        assert launched["name"] == name == ring and launched["aligned"]
+        assert registers <= 255 and spilled == 0, launched
+    (programs, *_), (rows, d) = facts["ring"][0]["grid"], facts["ring"][0]["rows"][-1]
+    assert programs == rows == 2 * 132 and d == 4096       # two programs an SM

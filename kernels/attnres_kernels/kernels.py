@@ -50,7 +50,8 @@ def through_softmax(s, inverse_rms, dalpha, is_source, D: tl.constexpr):
 @device_function
 def factors_of_sources(row, n, D: tl.constexpr, BLOCK_N: tl.constexpr):
     """`through_softmax` of the three numbers a source that `row` [3, BLOCK_N] holds; the
-    three factors take their place. Every thread has written before any reads."""
+    three factors take their place. At a barrier every thread waits for all others, so
+    that each reads what another has written."""
     i_lane = tl.arange(0, BLOCK_N)
     is_source = i_lane < n
     first, second, third = row + i_lane, row + BLOCK_N + i_lane, row + 2 * BLOCK_N + i_lane
