@@ -4,11 +4,22 @@ attnres_kernels.parts explains the symbols, the tiles and what `bytes` count;
 attnres_kernels.kernels has the same gradient for one query that reads all sources. As
 there, nothing of the forward pass is stored but its arguments, and the order of every sum
 is fixed: each program sums dw over its tokens, the host sums the programs.
+
+Every gradient of a source is a tensor of its own, `dvs` and `dmeans` are tuples of
+pointers. Were they slices of one, autograd could free none before the last is used.
 """
 
 from attnres_kernels.interpret import device_function, kernel, tl
 from attnres_kernels.kernels import factors_of_sources
 from attnres_kernels.parts import load_from, sum2, sum3, write_addresses
+
+
+@device_function
+def store_to(addresses, i, at, inside, x, dtype: tl.constexpr):
+    """Elements `at` of the tensor whose address is the i-th of `addresses`."""
+    tensor = tl.load(addresses + i).to(tl.pointer_type(dtype))
+    tensor = tl.multiple_of(tensor, 16)                    # so that stores are wide
+    tl.store(tensor + at, x.to(dtype), mask=inside)
 
 
 @device_function
@@ -39,27 +50,28 @@ def factors_of_queries(scores, dalphas, inverses, dlse, n, D: tl.constexpr,
 
 
 @kernel
-def phase_one_backward_kernel(sources, dmeans, w_ptr, dlse_ptr, dv_ptr, dw_ptr,
+def phase_one_backward_kernel(sources, dvs, dmeans, w_ptr, dlse_ptr, dw_ptr,
                               addresses_ptr, numbers_ptr, T, n, S, eps, ADD: tl.constexpr,
                               D: tl.constexpr, BLOCK_N: tl.constexpr,
                               BLOCK_S: tl.constexpr, BLOCK_D: tl.constexpr,
                               STAGES: tl.constexpr):
     """Gradients of `phase_one_kernel` for S <= BLOCK_S queries, from those of its means
-    and of lse, dlse [S, T]: dw [programs, S, d], and dv [n, T, d], to which it is added
-    with ADD, when other queries came first.
+    and of lse, dlse [S, T]: dw [programs, S, d], and n dvs [T, d]. With ADD these hold
+    what other queries gave already.
 
     bytes: n + S u read, n u written, as long as the second loop finds the sources of all
     tokens at work in the L2 cache; else up to n u more are read. n u more with ADD.
     """
-    dtype: tl.constexpr = dv_ptr.dtype.element_ty
+    dtype: tl.constexpr = sources[0].dtype.element_ty
     lanes, query = tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_S)
     inside = lanes < D
     both = inside[:, None] & (query < S)[None, :]                  # [BLOCK_D, BLOCK_S]
     at_w = lanes[:, None] + query[None, :] * D
-    addresses = addresses_ptr + tl.program_id(0) * (BLOCK_N + BLOCK_S)
+    addresses = addresses_ptr + tl.program_id(0) * (2 * BLOCK_N + BLOCK_S)
     write_addresses(sources, addresses, BLOCK_N)
-    write_addresses(dmeans, addresses + BLOCK_N, BLOCK_S)
-    dmean_ptr = tl.load(addresses + BLOCK_N + query).to(tl.pointer_type(dtype))
+    write_addresses(dvs, addresses + BLOCK_N, BLOCK_N)
+    write_addresses(dmeans, addresses + 2 * BLOCK_N, BLOCK_S)
+    dmean_ptr = tl.load(addresses + 2 * BLOCK_N + query).to(tl.pointer_type(dtype))
     dmean_ptr = tl.multiple_of(dmean_ptr, 16)
     scores = numbers_ptr + tl.program_id(0) * BLOCK_N * (2 * BLOCK_S + 1)
     dalphas = scores + BLOCK_N * BLOCK_S
@@ -91,10 +103,9 @@ def phase_one_backward_kernel(sources, dmeans, w_ptr, dlse_ptr, dv_ptr, dw_ptr,
             to_w = tl.load(dalphas + i * BLOCK_S + query)
             dv = tl.sum(alpha[None, :] * dmean + to_w[None, :] * w, 1)
             dv += tl.load(inverses + i) * v
-            at_source = tl.cast(i, tl.int64) * T * D + at
             if ADD:
-                dv += tl.load(dv_ptr + at_source, mask=inside, other=0.0).to(tl.float32)
-            tl.store(dv_ptr + at_source, dv.to(dtype), mask=inside)
+                dv += load_from(addresses, BLOCK_N + i, at, inside, dtype)
+            store_to(addresses, BLOCK_N + i, at, inside, dv, dtype)
             dw += to_w[None, :] * v[:, None]
         tl.debug_barrier()                 # before the next token writes its numbers
     mine = tl.program_id(0).to(tl.int64) * S * D
@@ -102,11 +113,11 @@ def phase_one_backward_kernel(sources, dmeans, w_ptr, dlse_ptr, dv_ptr, dw_ptr,
 
 
 @kernel
-def phase_two_backward_kernel(sources, lse_ptr, w_ptr, dh_ptr, dlse_ptr, dv_ptr, dw_ptr,
+def phase_two_backward_kernel(sources, dvs, lse_ptr, w_ptr, dh_ptr, dlse_ptr, dw_ptr,
                               addresses_ptr, row_ptr, T, n, eps, D: tl.constexpr,
                               BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
                               STAGES: tl.constexpr):
-    """Gradients of `phase_two_kernel` without options: dv [n, T, d], dlse [T], and
+    """Gradients of `phase_two_kernel` without options: n dvs [T, d], dlse [T], and
     dw [programs, d]. The first of these n sources is phase 1's mean: its score is lse.
 
     bytes: n + 1 u read, n u written, under the condition of `phase_one_backward_kernel`.
@@ -114,8 +125,9 @@ def phase_two_backward_kernel(sources, lse_ptr, w_ptr, dh_ptr, dlse_ptr, dv_ptr,
     dtype: tl.constexpr = dh_ptr.dtype.element_ty
     lanes = tl.arange(0, BLOCK_D)
     inside = lanes < D
-    addresses = addresses_ptr + tl.program_id(0) * BLOCK_N
+    addresses = addresses_ptr + tl.program_id(0) * 2 * BLOCK_N
     write_addresses(sources, addresses, BLOCK_N)
+    write_addresses(dvs, addresses + BLOCK_N, BLOCK_N)
     row = row_ptr + tl.program_id(0) * 3 * BLOCK_N
     w = tl.load(w_ptr + lanes, mask=inside, other=0.0).to(tl.float32)
     dw = tl.zeros([BLOCK_D], tl.float32)
@@ -135,14 +147,13 @@ def phase_two_backward_kernel(sources, lse_ptr, w_ptr, dh_ptr, dlse_ptr, dv_ptr,
             tl.store(row + 2 * BLOCK_N + i, dalpha)
         factors_of_sources(row, n, D, BLOCK_N)
 
-        tl.store(dv_ptr + at, (tl.load(row) * dh).to(dtype), mask=inside)
+        store_to(addresses, BLOCK_N, at, inside, tl.load(row) * dh, dtype)
         tl.store(dlse_ptr + t, tl.load(row + BLOCK_N))
         for i in tl.range(1, n, num_stages=STAGES):
             v = load_from(addresses, i, at, inside, dtype)
             to_w = tl.load(row + BLOCK_N + i)
             dv = tl.load(row + i) * dh + to_w * w + tl.load(row + 2 * BLOCK_N + i) * v
-            source = tl.cast(i, tl.int64) * T * D
-            tl.store(dv_ptr + source + at, dv.to(dtype), mask=inside)
+            store_to(addresses, BLOCK_N + i, at, inside, dv, dtype)
             dw += to_w * v
         tl.debug_barrier()                 # before the next token writes its numbers
     mine = tl.program_id(0).to(tl.int64) * D + lanes
