@@ -2,8 +2,8 @@
 
     python notebooks/recording/warps.py          # writes recorded/warps.json
 
-Beside them the backward, as it is launched. All are compiled ahead of time for an H100, so no GPU is needed. Rows are those of
-`python -m attnres_kernels.ahead`, which explains them.
+Beside them the backward, as it is launched. All are compiled ahead of time for an H100, so
+no GPU is needed. Rows are those of `python -m attnres_kernels.ahead`, which explains them.
 """
 
 import json
