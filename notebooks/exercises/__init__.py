@@ -167,7 +167,9 @@ def _one_line(error: BaseException) -> str:
 
 def _place(error: BaseException, answer: Any) -> str:
     """The last line of the reader's code that ran: of a cell, or of the answer's file."""
-    theirs = {"__main__", getattr(answer, "__module__", None)}
+    # Of an object, __module__ is where its class is from: not the reader's, mostly.
+    of_an_object = not (inspect.isfunction(answer) or inspect.isclass(answer))
+    theirs = {"__main__", None if of_an_object else answer.__module__}
     steps = traceback.walk_tb(error.__traceback__)
     steps = [step for step in steps if step[0].f_globals.get("__name__") in theirs]
     for line in traceback.StackSummary.extract(steps[-1:]):

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 
 from attnres_kernels.count import counting
@@ -99,7 +100,8 @@ def backward_in_one_read(one_read):
         given = dict(v=v, w=w, dh=dh, g=before, dw=torch.full((T, d), torch.nan))
         given = {name: with_room_behind(tensor) for name, tensor in given.items()}
         try:
-            with counting(**given) if interpreting() else nullcontext() as moved:
+            count = counting(**given) if interpreting() else nullcontext()
+            with count as moved, np.errstate(all="ignore"):       # a GPU does not warn
                 one_read[(T,)](*given.values(), n, T, 1e-5, **blocks)
         except Exception as error:
             # The interpreter's own error hides the reader's line.
