@@ -13,6 +13,7 @@ import torch
 
 import cells
 import exercises
+from attnres_kernels.interpret import MISSING
 from wrong_answers import WRONG
 
 NOTEBOOKS = map(cells.read, cells.notebooks())
@@ -65,6 +66,20 @@ def test_every_exercise_has_a_check_and_wrong_answers():
     in_notebooks = sorted(exercise.name for exercise in EXERCISES)
     assert in_notebooks == exercises.names()
     assert in_notebooks == sorted(name for name, answers in WRONG.items() if answers)
+
+
+@pytest.mark.parametrize("missing, expected", [
+    ("interpreting", ("passed", "")),      # values are right, and no one counts
+    ("available", ("unsolved", MISSING)),
+])
+def test_a_kernel_is_checked_as_far_as_can_be(missing, expected, monkeypatch, capsys):
+    (exercise,) = (e for e in EXERCISES if e.name == "09.4")
+    old, new = next((old, new) for old, new, phrase in WRONG["09.4"] if "6 u" in phrase)
+    assert outcome(exercise, planted(exercise, old, new), monkeypatch)[0] == "failed"
+    monkeypatch.setattr(exercises.nb09, missing, lambda: False)
+    assert outcome(exercise, planted(exercise, old, new), monkeypatch) == expected
+    said = capsys.readouterr().out
+    assert ("values are checked, loads cannot be counted" in said) == ("passed" in expected)
 
 
 # --- the framework, on an exercise of its own ---------------------------------------
