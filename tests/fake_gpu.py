@@ -14,16 +14,16 @@ from attnres_kernels import launch
 from attnres_kernels.sass import registers_and_spills
 
 launches = []                          # (kernel's name, grid, its tensors, device's tensor)
-compiled = []                          # one name for each compilation
+compiled = []                          # (name, registers, bytes spilled), each time
 entered = []                           # what the current device was changed to
 
 
 def load_binary(name, cubin, shared, device):
-    compiled.append(name)
     with NamedTemporaryFile() as file:
         file.write(cubin)
         file.flush()
         registers, spills = registers_and_spills(Path(file.name))
+    compiled.append((name, registers, spills))
     return "module", name, registers, spills, 1024
 
 

@@ -117,7 +117,7 @@ def test_one_source_is_returned_and_scores_learn_nothing():
 
 
 def test_two_backward_passes_give_identical_bits():
-    inputs = draw(4, 5, 100, 7)
+    inputs = draw(4, 5, 100, 7 if attnres_kernels.interpreting() else 5000)
     first, second = (results(fused, *inputs, torch.float32) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -398,9 +398,33 @@ needs_gpu = pytest.mark.skipif(
 @needs_gpu
 @pytest.mark.parametrize("n, d", [(1, 7168), (9, 4096), (33, 1024), (5, 48)])
 def test_bfloat16_on_a_gpu(n, d):
-    h, _, _, *others = with_stored_sources(*draw(14, n, d, 300, noise=0.1), torch.bfloat16)
+    # More tokens than programs: each walks.
+    h, _, _, *others = with_stored_sources(*draw(14, n, d, 5000, noise=0.1), torch.bfloat16)
     for ours, exact in (h, *others):       # not the gradients of query and norm weight
         assert_close(ours, exact, 8e-3)
+
+
+@needs_gpu
+@pytest.mark.parametrize("n, d", [(9, 4096), (5, 4096), (2, 1024), (3, 72)])
+def test_the_ring_on_a_gpu(n, d, monkeypatch):
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("the ring needs copies that an Ampere makes by itself")
+    query, weight, _, sources = draw(17, n, d, 5000, noise=0.1, gain=False)
+    halves = query, weight, [v.to(torch.bfloat16) for v in sources]
+    plain = gradients_of_halves(*halves)
+    monkeypatch.setattr(launch, "RING_BYTES", 113 << 10)
+    assert launch.in_ring(halves[-1], None)
+    ring, again = gradients_of_halves(*halves), gradients_of_halves(*halves)
+    assert all(map(torch.equal, ring, again))
+    for a, b in zip(ring, plain, strict=True):             # the same sums in another order
+        assert_close(a, b.double(), 8e-3)
+
+
+def gradients_of_halves(query, weight, sources):
+    leaves = [x.detach().requires_grad_() for x in (query, weight, *sources)]
+    h = attnres_kernels.depth_attention(leaves[0], leaves[2:], leaves[1])
+    torch.manual_seed(0)
+    return torch.autograd.grad(h, leaves, torch.randn_like(h))
 
 
 @needs_gpu

@@ -42,9 +42,9 @@ import sys
 from attnres_kernels import ahead
 
 decisive = ahead.read_cells([(n, d) for d in (1024, 4096) for n in (9, 33)])
-others = [*ahead.read_cells([(3, 100)], gain=True), *ahead.phase_cells()]
-larger = [*ahead.read_cells([(1, 64), (9, 4096)]), *others]
-cells = {75: larger, 80: larger, 90: [*decisive, *others]}
+wide, phases = list(ahead.read_cells([(9, 4096)])), list(ahead.phase_cells())
+odd = [*ahead.read_cells([(1, 64)]), *ahead.read_cells([(3, 100)], gain=True)]
+cells = {75: wide + phases, 80: wide + odd, 90: [*decisive, *odd, *phases]}
 ahead.plan = lambda: [(target, cell) for target in cells for cell in cells[target]]
 ahead.require_clean = lambda: None
 ahead.main(["--json", sys.argv[1]])
@@ -57,7 +57,7 @@ def rows(tmp_path_factory):
 
 
 def test_nothing_spills_and_every_program_fits(rows):
-    assert len(rows) == 2 * 14 + 18
+    assert len(rows) == 10 + 6 + 20
     for row in rows:
         assert row["spilled_bytes"] == 0 and row["registers"] <= 255, row
         assert row["shared_bytes"] <= LARGEST_PROGRAM[row["target"]], row
@@ -67,7 +67,7 @@ def test_nothing_spills_and_every_program_fits(rows):
 def test_loads_are_under_way_while_others_are_used(rows):
     """On GPUs that copy to shared memory by themselves, that is where they lie."""
     pipelined = [row for row in rows if row["target"] != "sm_75" and row["n"] > 3]
-    assert len(pipelined) == 8 + 14
+    assert len(pipelined) == 2 + 14
     for row in pipelined:
         assert row["shared_bytes"] >= (row["stages"] - 1) * row["d"] * 2, row
 
@@ -199,6 +199,17 @@ facts["phases"] += launched()
 many = phase_one(off(6, 512, dtype=torch.float32), sources)
 torch.autograd.backward([read.mean for read in many], [off(6000, 512) for _ in many])
 facts["six queries"] = launched()
+
+def backward(n, d):
+    sources = [off(300, d) for _ in range(n)]
+    depth_attention(torch.zeros(d), sources).backward(off(300, d).detach())
+    _, launched_last = launched()
+    return launched_last | dict(needs=fake_gpu.compiled[-1])
+
+facts["without ring"] = backward(9, 4096)
+launch.RING_BYTES = 113 << 10
+facts["ring"] = [backward(9, 4096), backward(2, 1024), backward(5, 72)]
+facts["too much for it"] = [backward(9, 7168), backward(10, 64), backward(9, 100)]
 open(sys.argv[1], "w").write(json.dumps(facts))
 """
 
@@ -238,3 +249,15 @@ def test_six_queries_take_two_launches_of_phase_1s_backward(facts):
         assert programs % 132 == 0
         rows = [512 * S, 2 * 8 + S, 8 * (2 * S + 1)]
         assert launched["rows"][-3:] == [[programs, x] for x in rows]
+
+
+def test_the_ring_is_launched_where_sources_fit_and_only_if_allowed(facts):
+    plain, ring = "backward_kernel", "backward_ring_kernel"
+    assert facts["without ring"]["name"] == plain
+    assert [launched["name"] for launched in facts["too much for it"]] == [plain] * 3
+    for launched in facts["ring"]:
+        name, registers, spilled = launched["needs"]
+        assert launched["name"] == name == ring and launched["aligned"]
+        assert registers <= 255 and spilled == 0, launched
+    (programs, *_), (rows, d) = facts["ring"][0]["grid"], facts["ring"][0]["rows"][-1]
+    assert programs == rows == 2 * 132 and d == 4096       # two programs an SM

@@ -82,6 +82,15 @@ def read_backward_op(
     zeros = lambda: w.new_zeros(d, dtype=torch.float32)
     if n_tokens == 0:
         return dv, zeros(), zeros()
+    if launch.in_ring(sources, gain):
+        from attnres_kernels import ring  # experimental parts of Triton: only if asked for
+
+        tensors = tuple(map(launch.ready, sources)), launch.ready(w), launch.ready(dh), dv
+        dw, = launch.walk(
+            ring.backward_ring_kernel, n_tokens, tensors, [(torch.float32, d)], (eps,),
+            launch.ring_options(n, d),
+        )
+        return dv, dw.sum(0), zeros()
     options = launch.tiles(n, d, launch.BACKWARD)
     vectors = launch.ready(w), launch.ready(gain), launch.ready(dh)
     tensors = launch.padded(sources), *vectors, dv

@@ -21,6 +21,10 @@ FORWARD = {1024: (1, 4), 4096: (2, 4), 8192: (4, 3)}
 BACKWARD = {1024: (1, 4), 2048: (2, 4), 4096: (4, 4), 8192: (8, 3)}
 PHASES = {1024: (4, 3), 4096: (8, 3), 8192: (16, 2)}
 
+# Shared memory that a program of the one-read backward (attnres_kernels.ring) may take.
+# 0: it is never taken, because no GPU has run it yet. Half of an H100's SM: 113 << 10.
+RING_BYTES = 0
+
 AT_ONCE = {}                           # programs that a GPU holds, by kernel and device
 
 
@@ -35,6 +39,24 @@ def tiles(n: int, d: int, settings: dict = PHASES) -> dict[str, int]:
     warps, stages = next(settings[width] for width in settings if block_d <= width)
     blocks = dict(D=d, BLOCK_N=power_of_two(n), BLOCK_D=block_d)
     return dict(**blocks, STAGES=stages, num_warps=warps)
+
+
+def in_ring(sources: Sequence[Tensor], gain: Tensor | None) -> bool:
+    """Whether the backward takes the ring: no output norm, all sources of a token in
+    RING_BYTES, few enough to unroll, copied in whole 16 bytes by a GPU that does that."""
+    first, n = sources[0], len(sources)
+    d = first.shape[-1]
+    held = (n + 1) * power_of_two(d) * first.element_size()
+    return (
+        held <= RING_BYTES and gain is None and n <= 9 and not interpreting()
+        and first.element_size() == 2 and d % 8 == 0
+        and torch.cuda.get_device_capability(first.device) >= (8, 0)
+    )
+
+
+def ring_options(n: int, d: int) -> dict[str, int]:
+    block_d = power_of_two(d)
+    return dict(D=d, N=n, BLOCK_D=block_d, num_warps=max(2, block_d // 1024))
 
 
 def padded(sources: Sequence[Tensor]) -> tuple[Tensor, ...]:
