@@ -13,6 +13,7 @@ import torch
 
 import cells
 import exercises
+from attnres_kernels.interpret import MISSING
 from wrong_answers import WRONG
 
 NOTEBOOKS = map(cells.read, cells.notebooks())
@@ -24,8 +25,15 @@ def outcome(exercise, source, monkeypatch):
     monkeypatch.chdir(cells.ROOT / "notebooks")
     namespace = {"__name__": "__main__"}
     exec(exercise.imports, namespace)
-    exec(source, namespace)
+    run_as_cell(source, namespace)
     return exercises.outcome(exercise.name, namespace[exercise.answer])
+
+
+def run_as_cell(source, namespace):
+    """As IPython does: its lines are in linecache, where Triton looks for a kernel's."""
+    name = f"<cell {hash(source)}>"
+    linecache.cache[name] = len(source), None, source.splitlines(True), name
+    exec(compile(source, name, "exec"), namespace)
 
 
 @pytest.mark.parametrize("part, expected", [("stub", "unsolved"), ("solution", "passed")])
@@ -60,6 +68,20 @@ def test_every_exercise_has_a_check_and_wrong_answers():
     assert in_notebooks == sorted(name for name, answers in WRONG.items() if answers)
 
 
+@pytest.mark.parametrize("missing, expected", [
+    ("interpreting", ("passed", "")),      # values are right, and no one counts
+    ("available", ("unsolved", MISSING)),
+])
+def test_a_kernel_is_checked_as_far_as_can_be(missing, expected, monkeypatch, capsys):
+    (exercise,) = (e for e in EXERCISES if e.name == "09.4")
+    old, new = next((old, new) for old, new, phrase in WRONG["09.4"] if "6 u" in phrase)
+    assert outcome(exercise, planted(exercise, old, new), monkeypatch)[0] == "failed"
+    monkeypatch.setattr(exercises.nb09, missing, lambda: False)
+    assert outcome(exercise, planted(exercise, old, new), monkeypatch) == expected
+    said = capsys.readouterr().out
+    assert ("values are checked, loads cannot be counted" in said) == ("passed" in expected)
+
+
 # --- the framework, on an exercise of its own ---------------------------------------
 
 
@@ -78,11 +100,8 @@ def double(monkeypatch):
 
 
 def in_a_cell(body):
-    """A function of the notebook, as IPython makes it: its lines are in linecache."""
-    source = f"def answer(x):\n    {body}\n"
-    linecache.cache["<cell>"] = len(source), None, source.splitlines(True), "<cell>"
     namespace = {"__name__": "__main__"}
-    exec(compile(source, "<cell>", "exec"), namespace)
+    run_as_cell(f"def answer(x):\n    {body}\n", namespace)
     return namespace["answer"]
 
 
@@ -92,6 +111,7 @@ def in_a_cell(body):
     (None, "unsolved", ""),
     (..., "unsolved", ""),
     (in_a_cell("raise NotImplementedError"), "unsolved", ""),
+    (in_a_cell("raise NotImplementedError('no Triton')"), "unsolved", "no Triton"),
     (lambda x: ..., "unsolved", ""),
     (lambda x: None, "unsolved", "your function returned None"),
     (in_a_cell("return 3 * x"), "failed", "3 should give 6: is the factor right?"),

@@ -57,7 +57,7 @@ def rows(tmp_path_factory):
 
 
 def test_nothing_spills_and_every_program_fits(rows):
-    assert len(rows) == 5 + 6 + 15
+    assert len(rows) == 10 + 6 + 20
     for row in rows:
         assert row["spilled_bytes"] == 0 and row["registers"] <= 255, row
         assert row["shared_bytes"] <= LARGEST_PROGRAM[row["target"]], row
@@ -67,7 +67,7 @@ def test_nothing_spills_and_every_program_fits(rows):
 def test_loads_are_under_way_while_others_are_used(rows):
     """On GPUs that copy to shared memory by themselves, that is where they lie."""
     pipelined = [row for row in rows if row["target"] != "sm_75" and row["n"] > 3]
-    assert len(pipelined) == 2 + 9
+    assert len(pipelined) == 2 + 14
     for row in pipelined:
         assert row["shared_bytes"] >= (row["stages"] - 1) * row["d"] * 2, row
 
@@ -192,6 +192,13 @@ with torch.no_grad():
     first, = phase_one(query[None], sources[:3])
     phase_two(first, query, sources[3:4], output=sources[4], out_norm_weight=gain)
 facts["phases"] = launched()
+first, = phase_one(query[None], sources[:3])
+h = phase_two(first, query, sources[3:])
+h.backward(off(6000, 512).detach())
+facts["phases"] += launched()
+many = phase_one(off(6, 512, dtype=torch.float32), sources)
+torch.autograd.backward([read.mean for read in many], [off(6000, 512) for _ in many])
+facts["six queries"] = launched()
 
 def backward(n, d):
     sources = [off(300, d) for _ in range(n)]
@@ -228,9 +235,20 @@ def test_programs_are_as_many_as_the_gpu_holds(facts):
 
 def test_kernels_start_on_the_sources_gpu_and_are_given_aligned_tensors(facts):
     launches = facts["read"] + facts["phases"]
-    assert len(launches) == 4
-    for launched in launches:
-        assert launched["aligned"] and launched["on"] == 512, launched
+    assert len(launches) == 4 + 4
+    for launched in launches + facts["six queries"]:
+        assert launched["aligned"] and launched["on"] in (1, 512), launched
+
+
+def test_six_queries_take_two_launches_of_phase_1s_backward(facts):
+    """Each program's rows: dw of its queries, addresses, and numbers of its own."""
+    forward, *backward = facts["six queries"]
+    assert [x["name"] for x in backward] == 2 * ["phase_one_backward_kernel"]
+    for launched, S in zip(backward, (4, 2), strict=True):
+        programs = launched["grid"][0]
+        assert programs % 132 == 0
+        rows = [512 * S, 2 * 8 + S, 8 * (2 * S + 1)]
+        assert launched["rows"][-3:] == [[programs, x] for x in rows]
 
 
 def test_the_ring_is_launched_where_sources_fit_and_only_if_allowed(facts):

@@ -307,6 +307,36 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("(dalpha - (alpha * dalpha).sum(0))", "(v * dh).sum(-1)", "Is delta missing?"),
         ("(ds * r)", "ds", "the keys' norm, r, is missing"),
     ],
+    "09.4": [
+        ("g + dv", "dv", "add to what is there"),
+        (", mask=both, other=0.0).to(", ", mask=both).to(", "without `other` is undefined"),
+        ("(i < n)[:, None] & inside[None, :]", "(i < n)[:, None]", "is not masked"),
+        ("(i < n)[:, None] & inside[None, :]", "inside[None, :]", "is not masked"),
+        ('tl.where(i < n, tl.sum(v * w[None, :], 1) * r, -float("inf"))',
+         "tl.sum(v * w[None, :], 1) * r", "do padded rows take weight?"),
+        ("alpha, to_w, to_v = through_softmax(s, r, dalpha, i < n, D)", """
+    alpha = tl.exp(s) / tl.sum(tl.exp(s), 0)
+    to_w = alpha * (dalpha - tl.sum(alpha * dalpha, 0)) * r
+    to_v = -to_w * tl.where(i < n, s, 0.0) * r / D
+""", "subtract the largest before exp"),
+        ("alpha, to_w, to_v = through_softmax(s, r, dalpha, i < n, D)", """
+    alpha = tl.exp(s - tl.max(s, 0)) / tl.sum(tl.exp(s - tl.max(s, 0)), 0)
+    h = tl.sum(alpha[:, None] * v, 0).to(tl.float16).to(tl.float32)
+    to_w = alpha * (dalpha - tl.sum((h - v_0) * dh, 0)) * r
+    to_v = -to_w * tl.where(i < n, s, 0.0) * r / D
+""", "delta comes from a rounded h"),
+        ("(v - v_0[None, :])", "v", "the digits are lost in v . dh"),
+        (".to(tl.float32)", "", "squares of half-precision sources overflow"),
+        ("tl.sum(to_w[:, None] * v, 0)", "tl.sum(to_w[:, None] * v, 0).to(tl.float16)",
+         "right to two digits"),
+        ("tl.sum(tl.where(i[:, None] == 0, v, 0.0), 0)",
+         "tl.load(v_ptr + t * D + lanes, mask=inside, other=0.0).to(tl.float32)",
+         "it loads 6 u of v"),
+        ("tl.store(g_ptr", "tl.store(g_ptr + at, g, mask=both)\n    tl.store(g_ptr",
+         "it stores 10 u of g"),
+        ("tl.store(dw_ptr + t * D + lanes, dw, mask=inside)", "pass", "dw is not stored"),
+        ("* dh[None, :], 1)", "* dh[:, None], 1)", "in one_read: dalpha = tl.sum("),
+    ],
     "10.1": [
         ("1 + end", "end", "the embedding is a completed block too"),
         (" + (end % block_size != 0)", "", "its partial sum has to travel as well"),

@@ -1,6 +1,7 @@
 """Attention over depth in Triton: the same functions as attnres_ref, fused.
 
     LM(config, attend=attnres_kernels.depth_attention)
+    with_parts(model, stream=attnres_kernels.TwoPhase(model.stream))
 
 On a machine without a CUDA device the kernels run in Triton's interpreter; without
 Triton everything imports, and a call raises ImportError (see attnres_kernels.interpret).
@@ -9,5 +10,8 @@ Triton everything imports, and a call raises ImportError (see attnres_kernels.in
 from attnres_kernels.depth import depth_attention
 from attnres_kernels.interpret import available, interpreting
 from attnres_kernels.phases import phase_one, phase_two
+from attnres_kernels.two_phase import TwoPhase
 
-__all__ = ["available", "depth_attention", "interpreting", "phase_one", "phase_two"]
+__all__ = [
+    "TwoPhase", "available", "depth_attention", "interpreting", "phase_one", "phase_two",
+]

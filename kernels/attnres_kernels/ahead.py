@@ -30,9 +30,10 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from attnres_kernels import kernels, launch, phase_kernels
+from attnres_kernels import kernels, launch, phase_backward, phase_kernels
 from attnres_kernels.interpret import available, interpreting, triton
 from attnres_kernels.occupancy import A100, H100, T4, resident
+from attnres_kernels.phase_operators import backward_tiles
 from attnres_kernels.sass import disassembled, registers_and_spills
 from attnres_ref.bench.options import output_file
 from attnres_ref.training.provenance import provenance, require_clean
@@ -40,6 +41,7 @@ from attnres_ref.training.provenance import provenance, require_clean
 COPY, CLOCK, SCHEDULERS = 3.0e12, 1.755e9, 4         # of an H100: bytes/s, Hz, per SM
 TARGETS = {75: (T4, "*fp16"), 80: (A100, "*bf16"), 90: (H100, "*bf16")}
 HALF = {"h_ptr", "dh_ptr", "dv_ptr", "mean_ptr", "output_ptr", "partial_ptr"}
+TUPLES = dict(sources="BLOCK_N", dvs="BLOCK_N", means="N_MEANS", dmeans="BLOCK_S")
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,23 @@ def read_cells(sizes: Iterable[tuple[int, int]], gain: bool = False) -> Iterator
 
 def phase_cells() -> Iterator[Cell]:
     """Phase 1 for four queries, as many as one program takes at d = 4096; phase 2, and
-    phase 2 with all that can be fused."""
+    phase 2 with all that can be fused. Their gradients: phase 1's for as many queries as
+    one launch takes, and for further ones, whose launch adds to the sources' gradients."""
     one, two = phase_kernels.phase_one_kernel, phase_kernels.phase_two_kernel
     tiles, plain = launch.tiles, ("output_ptr", "gain_ptr")
-    yield Cell("phase 1", one, 9, 4096, 9 + 4, tiles(9, 4096) | dict(BLOCK_S=4))
+    four = tiles(9, 4096) | dict(BLOCK_S=4, N_MEANS=4)
+    yield Cell("phase 1", one, 9, 4096, 9 + 4, four)
     yield Cell("phase 2", two, 3, 4096, 3 + 2, tiles(3, 4096), plain)
     yield Cell("phase 2 + output + norm", two, 1, 4096, 5, tiles(1, 4096))
+    back_one, back_two = (
+        phase_backward.phase_one_backward_kernel, phase_backward.phase_two_backward_kernel
+    )
+    for d, S, add in ((1024, 4, False), (1024, 4, True), (4096, 2, False), (7168, 1, True)):
+        name = f"phase 1 backward, S={S}" + ", adds" * add
+        options = backward_tiles(9, S, d) | dict(ADD=add)
+        yield Cell(name, back_one, 9, d, 2 * 9 + S + 9 * add, options)
+    options = tiles(4, 4096, launch.BACKWARD)              # the mean and three sources
+    yield Cell("phase 2 backward", back_two, 4, 4096, 2 * 4 + 1, options)
 
 
 def plan() -> list[tuple[int, Cell]]:
@@ -116,10 +129,10 @@ def compiled(cell: Cell, capability: int, dtype: str):
     for place, name in enumerate(cell.kernel.arg_names):
         if name in constants:
             signature[name] = "constexpr"
-        elif name == "sources":
-            signature[name] = (dtype,) * constants["BLOCK_N"]
-            for i in range(constants["BLOCK_N"]):
-                attributes[place, i] = [["tt.divisibility", 16]]
+        elif name in TUPLES:
+            length = constants[TUPLES[name]]
+            signature[name] = (dtype,) * length
+            attributes |= {(place, i): [["tt.divisibility", 16]] for i in range(length)}
         elif name.endswith("_ptr"):
             kinds = dict.fromkeys(HALF, dtype) | dict(addresses_ptr="*i64")
             signature[name] = kinds.get(name, "*fp32")

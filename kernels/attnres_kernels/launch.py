@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from attnres_kernels.interpret import check_device, interpreting
 from attnres_kernels.occupancy import card_at, resident
@@ -105,7 +106,7 @@ def n_programs(kernel, n_tokens: int, arguments: Sequence, options: dict[str, in
     if interpreting():
         return min(n_tokens, 2)
     device = torch.cuda.current_device()
-    dtypes = [x.dtype for x in arguments if isinstance(x, Tensor)]
+    dtypes = [x.dtype for x in tree_leaves(arguments) if isinstance(x, Tensor)]
     key = (kernel, device, *options.values(), *dtypes)
     if key not in AT_ONCE:
         compiled = kernel.warmup(*arguments, grid=(1,), **options)

@@ -1,19 +1,21 @@
-"""The kernels of two-phase inference (Alg. 1), forward only.
+"""The kernels of the two phases (Alg. 1); phase_backward.py has their gradients.
 
 attnres_kernels.parts explains the symbols, the tiles and what `bytes` count.
 """
 
 from attnres_kernels.interpret import kernel, tl
-from attnres_kernels.parts import join, load, rms_norm
+from attnres_kernels.parts import join, load, pick, rms_norm
 
 
 @kernel
-def phase_one_kernel(sources, w_ptr, mean_ptr, lse_ptr, n, T, S, eps, D: tl.constexpr,
-                     BLOCK_N: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_D: tl.constexpr,
-                     STAGES: tl.constexpr):
+def phase_one_kernel(sources, means, w_ptr, lse_ptr, n, T, S, eps, D: tl.constexpr,
+                     BLOCK_N: tl.constexpr, N_MEANS: tl.constexpr, BLOCK_S: tl.constexpr,
+                     BLOCK_D: tl.constexpr, STAGES: tl.constexpr):
     """BLOCK_S of S queries read the n completed sources of one token (Alg. 1).
 
-    w [S, d] -> mean [S, T, d] = sum_i alpha_i v_i and lse [S, T] = log sum_i e^(s_i).
+    w [S, d] -> S means [T, d], sum_i alpha_i v_i, and lse [S, T] = log sum_i e^(s_i).
+    `means` are N_MEANS pointers: each mean is a tensor of its own, so that in training
+    each has a gradient of its own.
     bytes: n u read, S u written. Tiles of one token run side by side, so that all but
     the first find its sources in the cache.
     """
@@ -34,10 +36,13 @@ def phase_one_kernel(sources, w_ptr, mean_ptr, lse_ptr, n, T, S, eps, D: tl.cons
         shrink, p = tl.exp(m - larger), tl.exp(s - larger)
         acc = acc * shrink[:, None] + p[:, None] * v[None, :]
         m, l = larger, l * shrink + p
-    row = query.to(tl.int64) * T + t
+    mean_ptr = means[0] + tl.zeros([BLOCK_S], tl.int64)
+    for j in tl.static_range(BLOCK_S):
+        mine = pick(means, tile * BLOCK_S + j, N_MEANS)
+        mean_ptr = tl.where(query == tile * BLOCK_S + j, mine, mean_ptr)
     mean = (acc / l[:, None]).to(mean_ptr.dtype.element_ty)
-    tl.store(mean_ptr + row[:, None] * D + lanes[None, :], mean, mask=both)
-    tl.store(lse_ptr + row, m + tl.log(l), mask=query < S)
+    tl.store(mean_ptr[:, None] + at[None, :], mean, mask=both)
+    tl.store(lse_ptr + query.to(tl.int64) * T + t, m + tl.log(l), mask=query < S)
 
 
 @kernel

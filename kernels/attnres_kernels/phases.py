@@ -1,11 +1,12 @@
-"""`phase_one` and `phase_two` of two-phase inference (Alg. 1), fused; forward only."""
+"""`phase_one` and `phase_two` of Algorithm 1, fused, with their gradients."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from attnres_kernels import launch, phase_kernels
+from attnres_kernels import launch
+from attnres_kernels.phase_operators import phase_one_op, phase_two_op
 from attnres_ref.inference.two_phase import Read
 
 
@@ -16,12 +17,12 @@ def phase_one(queries: Tensor, sources: Sequence[Tensor], eps: float = 1e-5) -> 
     As attnres_ref.inference.two_phase.phase_one, but the means come in the sources'
     dtype: they are normalised, so float16 does not overflow, and it halves what phase 2
     reads. The lse [..., 1] stays in float32.
-    Raises as `depth_attention` does, and RuntimeError if a gradient is asked for.
+    Differentiable once, from means and lses; only the arguments are kept for backward.
+    Raises as `depth_attention` does.
     """
     launch.check_inputs(sources, eps, queries=queries)
-    check_no_gradient(sources, queries=queries)
     means, lses = phase_one_op(list(sources), queries, eps)
-    return [Read(*read) for read in zip(means.unbind(0), lses.unbind(0))]
+    return [Read(*read) for read in zip(means, lses.unbind(0))]
 
 
 def phase_two(
@@ -42,6 +43,8 @@ def phase_two(
     out_norm_weight [d]: return RMSNorm(h), as in `depth_attention`;
     output [..., d]: what the last layer wrote, not yet part of the partial sum, which is
     the one source. Returns (h, partial + output).
+    Differentiable as `phase_one` is, without the two additions: with one of them,
+    RuntimeError where a gradient is asked for.
     Raises as `phase_one` does, and ValueError for `output` beside several sources and
     for tensors of another shape.
     """
@@ -64,10 +67,11 @@ def phase_two(
                 f"{name} has shape {list(tensor.shape)}: sources of shape {list(shape)} "
                 f"need {list(wanted)}"
             )
-    check_no_gradient(
-        sources, mean=first.mean, lse=first.lse, query=query, output=output,
-        out_norm_weight=out_norm_weight,
-    )
+    if output is not None or out_norm_weight is not None:
+        check_no_gradient(
+            sources, mean=first.mean, lse=first.lse, query=query, output=output,
+            out_norm_weight=out_norm_weight,
+        )
     h, partial = phase_two_op(
         first.mean, first.lse, list(sources), output, query, out_norm_weight, eps, out_eps
     )
@@ -75,69 +79,12 @@ def phase_two(
 
 
 def check_no_gradient(sources: Sequence[Tensor], **others: Tensor | None) -> None:
-    """Raise RuntimeError where autograd would expect a gradient of a phase."""
+    """Raise RuntimeError where autograd would expect a gradient of a fused addition."""
     named = {f"sources[{i}]": source for i, source in enumerate(sources)} | others
     for name, tensor in named.items():
         if torch.is_grad_enabled() and tensor is not None and tensor.requires_grad:
             raise RuntimeError(
-                f"{name} requires a gradient, but the phases compute forward only: "
-                "call them under torch.no_grad(), or train with depth_attention, or with "
-                "the phases of attnres_ref.inference.two_phase"
+                f"{name} requires a gradient, but phase_two computes none with output or "
+                "out_norm_weight: call it under torch.no_grad(), or without them, and add "
+                "and norm outside"
             )
-
-
-@torch.library.custom_op("attnres::phase_one", mutates_args=())
-def phase_one_op(
-    sources: list[Tensor], queries: Tensor, eps: float
-) -> tuple[Tensor, Tensor]:
-    """-> means [S, ..., d] in the sources' dtype and lses [S, ..., 1] in float32."""
-    source, n_queries = sources[0], len(queries)
-    d = source.shape[-1]
-    means = source.new_empty((n_queries, *source.shape))
-    lses = source.new_empty((n_queries, *source.shape[:-1], 1), dtype=torch.float32)
-    if n_tokens := source.numel() // d:
-        options = launch.tiles(len(sources), d)
-        # About 16k accumulators fit into a program's registers.
-        fitting = max(1, min(8, 16384 // options["BLOCK_D"]))
-        block_s = min(fitting, launch.power_of_two(n_queries))
-        n_tiles = -(-n_queries // block_s)
-        with torch.cuda.device_of(source):
-            phase_kernels.phase_one_kernel[(n_tokens * n_tiles,)](
-                launch.padded(sources), launch.ready(queries), means, lses,
-                len(sources), n_tokens, n_queries, eps, BLOCK_S=block_s, **options,
-            )
-    return means, lses
-
-
-@phase_one_op.register_fake
-def _(sources, queries, eps):
-    source, n_queries = sources[0], queries.shape[0]
-    lses = source.new_empty((n_queries, *source.shape[:-1], 1), dtype=torch.float32)
-    return source.new_empty((n_queries, *source.shape)), lses
-
-
-@torch.library.custom_op("attnres::phase_two", mutates_args=())
-def phase_two_op(
-    mean: Tensor, lse: Tensor, sources: list[Tensor], output: Tensor | None,
-    query: Tensor, gain: Tensor | None, eps: float, out_eps: float,
-) -> tuple[Tensor, Tensor]:
-    """-> h [..., d], and the new partial sum [..., d] (empty without `output`)."""
-    source = sources[0]
-    d = source.shape[-1]
-    h = torch.empty_like(source, memory_format=torch.contiguous_format)
-    partial = source.new_empty(source.shape if output is not None else 0)
-    if n_tokens := source.numel() // d:
-        with torch.cuda.device_of(source):
-            phase_kernels.phase_two_kernel[(n_tokens,)](
-                launch.ready(mean), launch.ready(lse), launch.padded(sources),
-                launch.ready(output), launch.ready(query), launch.ready(gain),
-                h, partial, len(sources), eps, out_eps, **launch.tiles(len(sources), d),
-            )
-    return h, partial
-
-
-@phase_two_op.register_fake
-def _(mean, lse, sources, output, query, gain, eps, out_eps):
-    source = sources[0]
-    h = torch.empty_like(source, memory_format=torch.contiguous_format)
-    return h, source.new_empty(source.shape if output is not None else 0)

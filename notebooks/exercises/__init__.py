@@ -58,9 +58,9 @@ def outcome(name: str, answer: Any) -> tuple[Status, str]:
     """Run the check of exercise `name` on `answer`: its status and what to look at.
 
     An answer is unsolved if it is None or Ellipsis, returns one of them, or raises
-    NotImplementedError. One that raises anything else, leaves Python or takes longer than
-    `time_limit` allows has failed; Ctrl-C is passed on. Raises KeyError if there is no
-    such exercise.
+    NotImplementedError, as a check does that cannot run here. One that raises anything
+    else, leaves Python or takes longer than `time_limit` allows has failed; Ctrl-C is
+    passed on. Raises KeyError if there is no such exercise.
     """
     if name not in names():
         raise KeyError(f"there is no exercise {name!r}; there are {', '.join(_checks)}")
@@ -70,8 +70,8 @@ def outcome(name: str, answer: Any) -> tuple[Status, str]:
     try:
         with torch_as_new(), exit_raises(), time_limit(SECONDS):
             _checks[name](answer)
-    except NotImplementedError:
-        return "unsolved", ""
+    except NotImplementedError as error:
+        return "unsolved", str(error)
     except KeyboardInterrupt:
         raise
     except BaseException as error:                         # SystemExit, too
@@ -167,7 +167,9 @@ def _one_line(error: BaseException) -> str:
 
 def _place(error: BaseException, answer: Any) -> str:
     """The last line of the reader's code that ran: of a cell, or of the answer's file."""
-    theirs = {"__main__", getattr(answer, "__module__", None)}
+    # Of an object, __module__ is where its class is from: not the reader's, mostly.
+    of_an_object = not (inspect.isfunction(answer) or inspect.isclass(answer))
+    theirs = {"__main__", None if of_an_object else answer.__module__}
     steps = traceback.walk_tb(error.__traceback__)
     steps = [step for step in steps if step[0].f_globals.get("__name__") in theirs]
     for line in traceback.StackSummary.extract(steps[-1:]):

@@ -1,7 +1,12 @@
-"""Checks of notebook 09, Triton kernels. They need neither a GPU nor Triton."""
+"""Checks of notebook 09, Triton kernels. They need no GPU; 09.4 needs Triton."""
 
+from contextlib import nullcontext
+
+import numpy as np
 import torch
 
+from attnres_kernels.count import counting
+from attnres_kernels.interpret import MISSING, available, interpreting
 from attnres_ref import depth_attention
 from exercises import exercise
 
@@ -79,3 +84,115 @@ def mended_query_gradient(query_gradient):
         f"off by {near:.1%} for sources that are nearly equal: delta still comes from a "
         "rounded h; use sum_j alpha_j dalpha_j in float32"
     )
+
+
+@exercise("09.4")
+def backward_in_one_read(one_read):
+    if not available():
+        raise NotImplementedError(MISSING)
+    if not interpreting():
+        print("09.4, compiled for a GPU: values are checked, loads cannot be counted")
+
+    def run(v, w, dh, before):
+        """What the kernel has added to `before`, the sum of dw, and what it moved."""
+        n, T, d = v.shape
+        blocks = dict(D=d, BLOCK_N=power_of_two(n), BLOCK_D=power_of_two(d))
+        given = dict(v=v, w=w, dh=dh, g=before, dw=torch.full((T, d), torch.nan))
+        given = {name: with_room_behind(tensor) for name, tensor in given.items()}
+        try:
+            count = counting(**given) if interpreting() else nullcontext()
+            with count as moved, np.errstate(all="ignore"):       # a GPU does not warn
+                one_read[(T,)](*given.values(), n, T, 1e-5, **blocks)
+        except Exception as error:
+            # The interpreter's own error hides the reader's line.
+            raise error.__cause__ or error from None
+        g, dw = given["g"].cpu(), given["dw"].cpu()
+        idle = moved is None or moved.loaded.total() + moved.outside == 0
+        if idle and torch.equal(g, before) and dw.isnan().all():
+            raise NotImplementedError              # the stub
+        return g, dw.sum(0), moved
+
+    def compare(v, w, dh, message, nan=None, tolerance=0.02):
+        before = torch.randn(v.shape)
+        g, dw, moved = run(v, w, dh, before)
+        if moved is not None:
+            assert not moved.outside, (
+                f"d = {v.shape[2]}, n = {v.shape[0]}: {moved.outside} elements beyond the "
+                "tensors: a lane from D on, or a row from n on, is not masked"
+            )
+        dv, exact = exact_gradients(v, w, dh)
+        assert not (g.isnan().any() or dw.isnan().any()), nan or message
+        assert not close(g, dv, tolerance), "g holds dv alone: add to what is there"
+        assert close(g - before, dv, tolerance), f"g: {message}"
+        assert close(dw, exact, tolerance), f"dw: {message}"
+        return moved
+
+    w, dh, full = torch.randn(16) / 4, torch.randn(1, 16), torch.randn(4, 1, 16)
+    dw = run(full, w, dh, torch.zeros(4, 1, 16))[1]
+    assert not dw.isnan().all(), "dw is not stored: a row [d] for each token"
+    compare(full, w, dh, "wrong without any padding, for n = 4, T = 1 and d = 16")
+    g = run(full, 250 * full[0, 0], dh, torch.zeros(4, 1, 16))[0]
+    assert not g.isnan().any(), "scores near 1000 overflow: subtract the largest before exp"
+    many = torch.randn(5, 3, 100), torch.randn(100) / 10, torch.randn(3, 100)
+    moved = compare(
+        *many, "wrong for n = 5 and d = 100: do padded rows take weight?",
+        "NaN where there is padding: a masked load without `other` is undefined",
+    )
+    half = (300 * torch.randn(4, 2, 16)).half()
+    compare(half, w, torch.randn(2, 16), "squares of half-precision sources overflow: "
+            ".to(tl.float32) right after the load")
+    off = score_gradients_off_by(run)
+    assert off < 1e-2, (
+        f"off by {off:.0%} for sources that are nearly equal: delta comes from a rounded h"
+    )
+    assert off < 3e-5, (
+        f"off by {off:.0e} for sources that are nearly equal: the digits are lost in "
+        "v . dh; take (v - v_0) . dh, with v_0 from the tile"
+    )
+    compare(*many, "right to two digits, not to five: float32 all the way", tolerance=1e-5)
+    if moved is None:
+        return
+    n, T, d = many[0].shape
+    for what, counts, floor in (
+        ("loads", moved.loaded, dict(v=n, g=n, dh=1, w=1, dw=0)),
+        ("stores", moved.stored, dict(v=0, g=n, dh=0, w=0, dw=1)),
+    ):
+        for name, least in floor.items():
+            u = counts[name] / (T * d)
+            assert u <= least, (
+                f"right, but it {what} {u:g} u of {name}, and {least} u do: keep in "
+                "registers what was loaded"
+            )
+
+
+def power_of_two(x):
+    return 1 << (x - 1).bit_length()
+
+
+def with_room_behind(tensor):
+    """A copy with memory behind it that belongs to no other tensor."""
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    longer = torch.zeros(tensor.numel() + 8192, dtype=tensor.dtype, device=place)
+    return longer[: tensor.numel()].copy_(tensor.flatten()).view(tensor.shape)
+
+
+def exact_gradients(v, w, dh):
+    leaves = [x.double().requires_grad_() for x in (v, w)]
+    h = depth_attention(leaves[1], list(leaves[0]))
+    return torch.autograd.grad(h, leaves, dh.double())
+
+
+def close(found, exact, tolerance):
+    return (found - exact).abs().max() <= tolerance * exact.abs().max()
+
+
+def score_gradients_off_by(run):
+    """Relative error of g . w for nearly equal sources. With dh at right angles to w it is
+    the gradient of the scores that remains of g."""
+    d = 256
+    w, dh = torch.randn(d) / d**0.5, torch.randn(4, d)
+    dh -= (dh @ w).unsqueeze(-1) * w / (w @ w)
+    v = torch.randn(4, d) + 1e-3 * torch.randn(5, 4, d)
+    exact = exact_gradients(v, w, dh)[0] @ w.double()
+    found = run(v, w, dh, torch.zeros(v.shape))[0].double() @ w.double()
+    return ((found - exact).norm() / exact.norm()).item()

@@ -1,0 +1,290 @@
+"""Training by two phases: the gradients of both phases against float64, a whole model's,
+and what the residual stream moves."""
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch.utils.checkpoint import checkpoint
+
+pytest.importorskip("triton")
+
+import attnres_kernels
+from attnres_kernels import TwoPhase, traffic
+from attnres_kernels.phase_operators import (
+    phase_one_backward_op,
+    phase_one_op,
+    phase_two_backward_op,
+    phase_two_op,
+    query_tiles,
+)
+from attnres_ref.inference import two_phase
+from attnres_ref.streams import BlockAttnRes, FullAttnRes, PreNorm
+from attnres_ref.views import with_parts
+from test_kernels import (
+    DEVICE,
+    SIZES,
+    TOLERANCE,
+    assert_close,
+    draw,
+    loss_and_gradients,
+    tiny,
+)
+
+FUSED = attnres_kernels.phase_one, attnres_kernels.phase_two
+REFERENCE = two_phase.phase_one, two_phase.phase_two
+
+
+def drawn(seed, n, S, d, T, n_fresh, noise=1.0):
+    """S queries, n completed sources and n_fresh later ones."""
+    sources = draw(seed, n + n_fresh, d, T, noise)[3]
+    queries = 2 * d**-0.5 * draw(seed + 1, 1, d, S)[3][0]
+    return queries, sources[:n], sources[n:]
+
+
+def results(phases, queries, completed, fresh, dtype):
+    """What a group of layers reads, and the gradients of queries and sources. Of four reads
+    one goes through phase 2, one is used as it is, its lse too, one not at all."""
+    phase_one, phase_two = phases
+    inputs = [x.to(dtype).requires_grad_() for x in (queries, *completed, *fresh)]
+    queries, sources = inputs[0], tuple(inputs[1:])
+    n = len(completed)
+    used = []
+    for j, read in enumerate(phase_one(queries, sources[:n])):
+        if j % 4 < 2:
+            used.append(phase_two(read, queries[j : j + 1], sources[n:]))
+        elif j % 4 == 2:
+            used.append(read.mean + read.lse)
+    used = torch.stack(used)
+    torch.manual_seed(0)
+    d_used = torch.randn(used.shape).to(used)
+    return [used.detach(), *torch.autograd.grad(used, inputs, d_used)]
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), n=st.integers(1, 17), S=st.integers(1, 9), d=SIZES["d"],
+    T=SIZES["T"], n_fresh=st.integers(1, 4), noise=SIZES["noise"],
+)
+@example(0, 17, 9, 257, 7, 4, 0.1)         # three launches of phase 1's backward
+@example(1, 33, 3, 48, 3, 1, 1.0)
+@example(2, 2, 2, 4100, 1, 1, 0.1)         # as wide as one query a launch
+@example(3, 3, 3, 1, 7, 2, 1.0)
+@example(4, 3, 4, 48, 0, 2, 1.0)
+def test_gradients_of_both_phases_equal_float64(seed, n, S, d, T, n_fresh, noise):
+    inputs = drawn(seed, n, S, d, T, n_fresh, noise)
+    ours = results(FUSED, *inputs, torch.float32)
+    exact = results(REFERENCE, *inputs, torch.float64)
+    largest = max((x.abs().max() for x in exact[1:] if x.numel()), default=0)
+    rounding = 1e-6 * largest * d**0.5     # as in test_kernels.py, and why d = 1 is its own
+    for a, b in zip(ours, exact, strict=True):
+        assert a.shape == b.shape
+        if b.numel():
+            scale = largest if d == 1 else b.abs().max()
+            assert (a.double() - b).abs().max() <= TOLERANCE * scale + rounding
+
+
+@pytest.mark.parametrize("S, n, n_fresh", [(1, 9, 1), (4, 9, 1), (1, 1, 9)])
+def test_gradients_keep_their_digits_when_sources_are_nearly_equal(S, n, n_fresh):
+    """Sources 1 % apart. Without the shift by v_0 (by the mean, in phase 2) the error of
+    the queries' gradient is above the bound."""
+    inputs = drawn(13, n, S, 257, 7, n_fresh, noise=0.01)
+    ours = results(FUSED, *inputs, torch.float32)
+    assert_close(ours[1], results(REFERENCE, *inputs, torch.float64)[1], 5e-5)
+
+
+@pytest.mark.parametrize(
+    "dtype, tolerance", [(torch.float16, 3e-3), (torch.bfloat16, 2e-2)]
+)
+def test_half_precision_is_computed_in_float32(dtype, tolerance):
+    queries, completed, fresh = drawn(8, 5, 6, 100, 7, 2)
+    halves = [x.to(dtype) for x in (*completed, *fresh)]
+
+    def gradients(phases, inputs):
+        """Of a sum of reads, all through phase 2."""
+        (phase_one, phase_two), inputs = phases, [x.requires_grad_() for x in inputs]
+        queries, sources = inputs[0], tuple(inputs[1:])
+        pairs = zip(phase_one(queries, sources[:5]), queries)
+        h = sum(phase_two(read, query[None], sources[5:]) for read, query in pairs)
+        return h.dtype, torch.autograd.grad(h, inputs, torch.ones_like(h))
+
+    ours_dtype, ours = gradients(FUSED, [queries, *halves])
+    wide = [x.detach().double() for x in (queries, *halves)]
+    _, exact = gradients(REFERENCE, wide)
+    assert ours_dtype == dtype
+    assert [x.dtype for x in ours] == [torch.float32] + 7 * [dtype]
+    for a, b in zip(ours, exact, strict=True):
+        assert_close(a, b, tolerance)
+
+
+def test_phase_two_joins_a_mean_of_another_dtype():
+    """As the reference's phase 1 makes it. Its gradient comes in its own dtype."""
+    query, _, _, (mean, v) = draw(9, 2, 48, 3)
+    mean, lse = mean.requires_grad_(), torch.zeros(3, 1, device=DEVICE, requires_grad=True)
+    h = attnres_kernels.phase_two(two_phase.Read(mean, lse), query, [v.bfloat16()])
+    d_mean, d_lse = torch.autograd.grad(h.float().sum(), (mean, lse))
+    exact = two_phase.phase_two(two_phase.Read(mean, lse), query[None], (v,)).sum()
+    for a, b in zip((d_mean, d_lse), torch.autograd.grad(exact, (mean, lse)), strict=True):
+        assert a.dtype == torch.float32
+        assert_close(a, b, 2e-2)
+
+
+def test_queries_are_shared_out_among_launches():
+    assert query_tiles(9, 1024) == [slice(0, 4), slice(4, 8), slice(8, 9)]
+    assert query_tiles(4, 2048) == [slice(0, 4)]
+    assert query_tiles(3, 4096) == [slice(0, 2), slice(2, 3)]
+    assert query_tiles(2, 8192) == [slice(0, 1), slice(1, 2)]
+
+
+# --- operators, models --------------------------------------------------------------------
+
+
+def operators():
+    queries, sources, fresh = drawn(12, 3, 2, 16, 2, 2)
+    lse = torch.zeros(2, 1, device=DEVICE)
+    leaf = lambda x: x.clone().requires_grad_()
+    no_tokens = [leaf(v[:0]) for v in sources]
+    two = leaf(sources[0]), leaf(lse), [*map(leaf, fresh)], None, leaf(queries[0]), None
+    return {
+        "one": (phase_one_op, ([*map(leaf, sources)], leaf(queries), 1e-5)),
+        "one, no tokens": (phase_one_op, (no_tokens, leaf(queries), 1e-5)),
+        "two": (phase_two_op, (*two, 1e-5, 1e-5)),
+        "one backward": (
+            phase_one_backward_op,
+            (fresh, torch.stack([lse, lse]), sources, queries, 1e-5),
+        ),
+        "two backward": (
+            phase_two_backward_op, (fresh[0], sources[0], lse, fresh, queries[0], 1e-5)
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", operators())
+def test_operators_pass_opcheck_with_their_gradients(name):
+    outcome = torch.library.opcheck(*operators()[name])
+    assert set(outcome.values()) == {"SUCCESS"}
+
+
+def scheduled(model, group_size=None):
+    return with_parts(model, stream=TwoPhase(model.stream, group_size))
+
+
+@pytest.mark.parametrize("residual, group_size", [
+    ("block", None), ("block", 3), ("full", None), ("full", 1), ("full", 4),
+])
+def test_a_model_learns_the_same_in_two_phases(residual, group_size):
+    model = tiny(residual)
+    ours = loss_and_gradients(scheduled(model, group_size))
+    for a, b in zip(ours, loss_and_gradients(model), strict=True):
+        assert_close(a, b)
+    again = loss_and_gradients(scheduled(model, group_size))
+    assert all(map(torch.equal, ours, again))
+
+
+def test_a_model_learns_under_autocast():
+    model = tiny("block")
+    ours = loss_and_gradients(scheduled(model), torch.bfloat16)
+    theirs = loss_and_gradients(model, torch.bfloat16)
+    assert_close(ours[0], theirs[0], 1e-2)
+    for a, b in zip(ours, theirs, strict=True):
+        assert_close(a, b, 5e-2)
+
+
+def test_a_model_compiles_into_one_graph():
+    model = scheduled(tiny("block"))
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for a, b in zip(loss_and_gradients(compiled), loss_and_gradients(model), strict=True):
+        torch.testing.assert_close(a, b)
+    tokens = torch.randint(16, (1, 5), device=DEVICE)
+    for without_gradients in (torch.no_grad, torch.inference_mode):
+        with without_gradients():
+            torch.testing.assert_close(compiled(tokens), model(tokens))
+
+
+class Checkpointed(TwoPhase):
+    """Every read, phase 2 with it, is computed anew in backward."""
+
+    def read(self, state, layer):
+        return checkpoint(super().read, state, layer, use_reentrant=False)
+
+
+def test_reads_may_be_checkpointed():
+    model = tiny("full")
+    ours = loss_and_gradients(with_parts(model, stream=Checkpointed(model.stream)))
+    assert all(map(torch.equal, ours, loss_and_gradients(scheduled(model))))
+
+
+# --- what is moved ----------------------------------------------------------------------
+
+
+def counted(stream, L):
+    row = traffic.count("", stream, L)
+    return row.forward, row.backward, row.additions, row.total
+
+
+def test_small_cases_move_what_was_counted_by_hand():
+    d, read = traffic.D, attnres_kernels.depth_attention
+    # Two sums and the gradients that meet in them, 3 u each.
+    assert counted(PreNorm(2, d), 2) == (6, 0, 6, 12)
+    # Reads of 1, 2 and 3 sources: n + 1 and 2n + 1. The sources have 3, 2 and 1 readers.
+    assert counted(FullAttnRes(2, d, read), 2) == (2 + 3 + 4, 3 + 5 + 7, (2 + 1) * 3, 33)
+    # Phase 1 of two queries over b_0; phase 2 with the partial sum, which then becomes b_1;
+    # phase 1 of the final read over both. b_0 and the partial sum have two readers.
+    assert counted(TwoPhase(BlockAttnRes(2, d, 2)), 2) == (
+        3 + 3 + 3 + 3, 4 + 5 + 5, 2 * 3, 32
+    )
+
+
+def test_a_deep_model_moves_half_as_much_in_two_phases():
+    """L = 24: a read of n sources n + 1 u, its gradient 2n + 1 u, and 300 additions."""
+    n = range(1, 26)
+    layer_wise = sum(i + 1 for i in n), sum(2 * i + 1 for i in n), 3 * sum(i - 1 for i in n)
+    full = FullAttnRes(24, traffic.D, attnres_kernels.depth_attention)
+    assert counted(full, 24) == (*layer_wise, sum(layer_wise)) and sum(layer_wise) == 1925
+    # Groups of four: phase 1 over 1, 5, ... 25 sources, in all 91, for 25 queries; phase 2
+    # of six groups over 1, 2 and 3 sources. 91 + 36 readers of 25 sources.
+    forward, backward = (91 + 25) + 6 * (3 + 4 + 5), (2 * 91 + 25) + 6 * (5 + 7 + 9)
+    added = 3 * (91 + 36 - 25)
+    stream = TwoPhase(FullAttnRes(24, traffic.D), 4)
+    assert counted(stream, 24) == (forward, backward, added, 827)
+
+
+def test_further_launches_for_many_queries_are_counted():
+    """Five queries over b_0 take two launches: 3 u more of backward than 2 + 5."""
+    stream = TwoPhase(FullAttnRes(5, traffic.D), 5)
+    assert traffic.count("", stream, 5).backward == (7 + 3) + (5 + 7 + 9 + 11) + (12 + 1)
+
+
+def test_gradients_are_freed_one_by_one():
+    """The most at a time: the gradients so far of 25 sources and new ones of the 24 that an
+    earlier read shares with them, and one between two additions."""
+    stream = TwoPhase(FullAttnRes(24, traffic.D), 1)
+    assert traffic.count("", stream, 24).live <= 25 + 24 + 1
+
+
+def test_what_lives_is_counted_until_it_is_freed():
+    with traffic.Counter() as counter:
+        u = torch.empty(traffic.T, traffic.D, device="meta")
+        counter.phase = "backward"
+        a = u + u
+        b = a + u
+        del a
+        c = b + u
+        assert (counter.live, counter.most_live) == (2, 2)
+        view = c[1:]
+        del c
+        assert (counter.live, counter.most_live) == (2, 2)
+        del view, b
+    assert counter.live == 0 and counter.moved["additions"] == 3 * 3
+
+
+def test_the_command_prints_and_records_every_stream(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(traffic, "require_clean", lambda: None)
+    record = tmp_path / "traffic.json"
+    traffic.main(["--layers", "3", "--block-size", "2", "--json", str(record)])
+    recorded = traffic.json.loads(record.read_text())
+    names = [row["stream"] for row in recorded["rows"]]
+    assert names == [name for name, _ in traffic.streams(3, 2)] and recorded["layers"] == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(names)
+    assert lines[1].split() == ["PreNorm", "9", "0", "9", "18", "3"]
