@@ -7,12 +7,13 @@ kernels out of the time. The graph has to give the same logits.
 import torch
 
 from attnres_kernels.bench import clock
-from attnres_kernels.bench.model import KernelPhases, as_it_is
+from attnres_kernels.bench.model import as_it_is
 from attnres_kernels.depth import depth_attention
+from attnres_kernels.two_phase import TwoPhase
 from attnres_ref import LM, LMConfig
 from attnres_ref import depth_attention as reference
+from attnres_ref.inference import two_phase
 from attnres_ref.inference.generation import CachedMixer, forget, with_cache
-from attnres_ref.inference.two_phase import TwoPhase
 
 SIZE = dict(
     cuda=dict(d_model=1024, n_layers=32, n_heads=16, context=4096, block_size=8),
@@ -23,9 +24,9 @@ DTYPE = dict(cuda=torch.bfloat16, cpu=torch.float32)
 CASES = {                              # name: residual, depth operator, schedule
     "PreNorm": ("prenorm", reference, as_it_is),
     "Block, layer by layer, kernels": ("block", depth_attention, as_it_is),
-    "Block, two phases, kernels": ("block", depth_attention, KernelPhases),
-    "Block, two phases, PyTorch": ("block", reference, TwoPhase),
-    "Full, two phases, kernels": ("full", depth_attention, KernelPhases),
+    "Block, two phases, kernels": ("block", depth_attention, TwoPhase),
+    "Block, two phases, PyTorch": ("block", reference, two_phase.TwoPhase),
+    "Full, two phases, kernels": ("full", depth_attention, TwoPhase),
 }
 
 

@@ -16,7 +16,8 @@ from attnres_kernels.bench.stages import phases as timed_phases
 
 SHARES = dict(cuda=10, cpu=1)
 COMPILED_EARLY = dict(
-    cuda=("PreNorm", "PreNorm, float32 stream", "Block, kernels", "Full, kernels"),
+    cuda=("PreNorm", "Full, kernels", "Full, kernels in two phases", "Block, kernels",
+          "Block, kernels in two phases", "PreNorm, float32 stream"),
     cpu=("PreNorm",),
 )
 
