@@ -278,6 +278,31 @@ def test_what_lives_is_counted_until_it_is_freed():
     assert counter.live == 0 and counter.moved["additions"] == 3 * 3
 
 
+@torch.library.custom_op("traffic_test::add_to", mutates_args=["sums"])
+def add_to(sums: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    for total in sums:
+        total.add_(x)
+    return x.clone()
+
+
+def test_operators_count_what_they_read_and_write():
+    u, v = (torch.zeros(traffic.T, traffic.D, device="meta") for _ in range(2))
+    scores = u[:, :1]
+    for act, expected in (
+        (lambda: u + v, 3), (lambda: u.add_(v), 3), (lambda: u.add_(v, alpha=2), 3),
+        (lambda: u.copy_(v), 2), (lambda: u.zero_(), 1), (lambda: torch.zeros_like(u), 1),
+        (lambda: torch.empty_like(u), 0), (lambda: u.view(-1, 2)[0], 0),
+        (lambda: u.detach(), 0), (lambda: torch.stack([u, v]), 4),
+        (lambda: u.addcmul_(scores, v), 3), (lambda: u.sum(-1), 1),
+    ):
+        with traffic.Counter() as counter:
+            act()
+        assert counter.moved["forward"] == expected
+    operator = torch.ops.traffic_test.add_to.default       # mutates, and returns another
+    made = traffic.allocated(operator, u)
+    assert traffic.moved(operator, ([u, v], u), made) == 3 + 2 + 1
+
+
 def test_the_command_prints_and_records_every_stream(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(traffic, "require_clean", lambda: None)
     record = tmp_path / "traffic.json"
