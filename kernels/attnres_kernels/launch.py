@@ -17,7 +17,7 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # BLOCK_D up to ...: warps per program, loads under way. Few warps, since what is done once
 # a source and not once a number (the sums' shuffles, the loop) is done by every warp.
 # Chosen by `python -m attnres_kernels.ahead`, not by timings: nobody has timed them.
-FORWARD = {1024: (1, 4), 4096: (2, 4), 8192: (4, 3)}
+FORWARD = {2048: (1, 4), 4096: (2, 4), 8192: (4, 3)}
 BACKWARD = {1024: (1, 4), 2048: (2, 4), 4096: (4, 4), 8192: (8, 3)}
 PHASES = {1024: (4, 3), 4096: (8, 3), 8192: (16, 2)}
 
@@ -33,9 +33,9 @@ def power_of_two(x: int) -> int:
     return 1 << (x - 1).bit_length()
 
 
-def tiles(n: int, d: int, settings: dict = PHASES) -> dict[str, int]:
-    """Launch options for n sources of width d."""
-    block_d = power_of_two(d)
+def tiles(n: int, d: int, settings: dict | None = None) -> dict[str, int]:
+    """Launch options for n sources of width d; `settings` are PHASES unless given."""
+    block_d, settings = power_of_two(d), settings or PHASES
     warps, stages = next(settings[width] for width in settings if block_d <= width)
     blocks = dict(D=d, BLOCK_N=power_of_two(n), BLOCK_D=block_d)
     return dict(**blocks, STAGES=stages, num_warps=warps)
