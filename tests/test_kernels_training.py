@@ -28,6 +28,7 @@ from test_kernels import (
     assert_close,
     draw,
     loss_and_gradients,
+    needs_gpu,
     tiny,
 )
 
@@ -93,28 +94,37 @@ def test_gradients_keep_their_digits_when_sources_are_nearly_equal(S, n, n_fresh
     assert_close(ours[1], results(REFERENCE, *inputs, torch.float64)[1], 5e-5)
 
 
+def in_half_precision(dtype, n, S, d, T, n_fresh):
+    """Pairs (ours, exact) of a sum of reads and its gradients; sources in `dtype`."""
+    queries, completed, fresh = drawn(8, n, S, d, T, n_fresh)
+    inputs = [queries, *(v.to(dtype) for v in (*completed, *fresh))]
+    outcomes = []
+    for (phase_one, phase_two), wide in ((FUSED, False), (REFERENCE, True)):
+        leaves = [(x.double() if wide else x).detach().requires_grad_() for x in inputs]
+        sources = tuple(leaves[1:])
+        reads = zip(phase_one(leaves[0], sources[:n]), leaves[0])
+        h = sum(phase_two(read, query[None], sources[n:]) for read, query in reads)
+        torch.manual_seed(0)
+        d_h = torch.randn(h.shape).to(dtype).to(h)
+        outcomes.append([h.detach(), *torch.autograd.grad(h, leaves, d_h)])
+    ours, exact = outcomes
+    assert [x.dtype for x in ours] == [dtype, torch.float32, *(n + n_fresh) * [dtype]]
+    return list(zip(ours, exact))
+
+
 @pytest.mark.parametrize(
     "dtype, tolerance", [(torch.float16, 3e-3), (torch.bfloat16, 2e-2)]
 )
 def test_half_precision_is_computed_in_float32(dtype, tolerance):
-    queries, completed, fresh = drawn(8, 5, 6, 100, 7, 2)
-    halves = [x.to(dtype) for x in (*completed, *fresh)]
+    for ours, exact in in_half_precision(dtype, 5, 6, 100, 7, 2):
+        assert_close(ours, exact, tolerance)
 
-    def gradients(phases, inputs):
-        """Of a sum of reads, all through phase 2."""
-        (phase_one, phase_two), inputs = phases, [x.requires_grad_() for x in inputs]
-        queries, sources = inputs[0], tuple(inputs[1:])
-        pairs = zip(phase_one(queries, sources[:5]), queries)
-        h = sum(phase_two(read, query[None], sources[5:]) for read, query in pairs)
-        return h.dtype, torch.autograd.grad(h, inputs, torch.ones_like(h))
 
-    ours_dtype, ours = gradients(FUSED, [queries, *halves])
-    wide = [x.detach().double() for x in (queries, *halves)]
-    _, exact = gradients(REFERENCE, wide)
-    assert ours_dtype == dtype
-    assert [x.dtype for x in ours] == [torch.float32] + 7 * [dtype]
-    for a, b in zip(ours, exact, strict=True):
-        assert_close(a, b, tolerance)
+@needs_gpu
+@pytest.mark.parametrize("n, S, d", [(1, 1, 7168), (9, 4, 4096), (33, 4, 1024), (5, 6, 48)])
+def test_bfloat16_on_a_gpu(n, S, d):
+    for ours, exact in in_half_precision(torch.bfloat16, n, S, d, 300, 2):
+        assert_close(ours, exact, 2e-2)
 
 
 def test_phase_two_joins_a_mean_of_another_dtype():
@@ -276,6 +286,31 @@ def test_what_lives_is_counted_until_it_is_freed():
         assert (counter.live, counter.most_live) == (2, 2)
         del view, b
     assert counter.live == 0 and counter.moved["additions"] == 3 * 3
+
+
+@torch.library.custom_op("traffic_test::add_to", mutates_args=["sums"])
+def add_to(sums: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    for total in sums:
+        total.add_(x)
+    return x.clone()
+
+
+def test_operators_count_what_they_read_and_write():
+    u, v = (torch.zeros(traffic.T, traffic.D, device="meta") for _ in range(2))
+    scores = u[:, :1]
+    for act, expected in (
+        (lambda: u + v, 3), (lambda: u.add_(v), 3), (lambda: u.add_(v, alpha=2), 3),
+        (lambda: u.copy_(v), 2), (lambda: u.zero_(), 1), (lambda: torch.zeros_like(u), 1),
+        (lambda: torch.empty_like(u), 0), (lambda: u.view(-1, 2)[0], 0),
+        (lambda: u.detach(), 0), (lambda: torch.stack([u, v]), 4),
+        (lambda: u.addcmul_(scores, v), 3), (lambda: u.sum(-1), 1),
+    ):
+        with traffic.Counter() as counter:
+            act()
+        assert counter.moved["forward"] == expected
+    operator = torch.ops.traffic_test.add_to.default       # mutates, and returns another
+    made = traffic.allocated(operator, u)
+    assert traffic.moved(operator, ([u, v], u), made) == 3 + 2 + 1
 
 
 def test_the_command_prints_and_records_every_stream(tmp_path, monkeypatch, capsys):

@@ -71,10 +71,11 @@ def phase_one_backward_op(
 
 
 def query_tiles(n_queries: int, d: int) -> list[slice]:
-    """The queries that one launch of the backward kernel takes: at most four, since the
-    sums over d, two for each query, take every warp's time, and more queries need more
-    warps; fewer for wide sources, as dw, dmean and w must stay in registers. Each further
-    launch reads sources and their gradients once more, 2 n u, and writes them, n u."""
+    """The queries that one launch of the backward kernel takes. w, dmean and dw stay in
+    registers, so that wide sources allow fewer. Never more than four, because more queries
+    need more warps, and every warp takes part in the sums over d, two for each query.
+    Every further launch reads sources and gradients and writes gradients, 3 n u.
+    """
     most = max(1, min(4, 8192 // launch.power_of_two(d)))
     ends = range(most, n_queries + most, most)
     return [slice(end - most, min(end, n_queries)) for end in ends]

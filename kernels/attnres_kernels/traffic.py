@@ -12,10 +12,11 @@ parameters are left out. Columns: the operators of forward and of backward, auto
 additions, their total; `live`: the most that lives at a time of what backward allocates.
 
 Every argument counts as read once and every result as written once, so the second loops
-of the backward kernels count as finding the sources in the L2 cache. All is float32: in
-half precision the reference operator would copy the sources besides. While someone counts,
-autograd adds to a new tensor and never in place: that moves as much, and lets `live` be up
-to 1 u larger.
+of the backward kernels count as finding the sources in the L2 cache. Phase 1's backward
+counts once for each of its launches, which take four queries at this d. All is float32:
+in half precision the reference operator would copy the sources besides. While someone
+counts, autograd adds to a new tensor and never in place: that moves as much, and lets
+`live` be up to 1 u larger.
 """
 
 import argparse
@@ -41,6 +42,10 @@ from attnres_ref.streams import BlockAttnRes, FullAttnRes, PreNorm
 from attnres_ref.training.provenance import provenance, require_clean
 
 T, D = 8192, 1024                      # no parameter is as large as T d
+aten = torch.ops.aten
+# Operators that do not read their first argument, and those that neither read nor write.
+UNREAD = aten.copy_, aten.fill_, aten.zero_, aten.zeros_like, aten.ones_like, aten.new_zeros
+ALLOCATE = aten.empty, aten.empty_like, aten.new_empty, aten.empty_strided
 GROUPS = 1, 2, 3, 4, 5, 6, 8, 12, 24   # group sizes for Full in two phases
 
 
@@ -69,25 +74,37 @@ class Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, operator, types, arguments=(), options=None):
         results = operator(*arguments, **(options or {}))
-        adds = operator.overloadpacket is torch.ops.aten.add
-        if not operator.is_view and operator.namespace in ("aten", "attnres"):
-            phase = "additions" if adds and self.phase == "backward" else self.phase
-            everything = tree_leaves((arguments, options, results))
-            self.moved[phase] += sum(map(in_u, everything)) + again(operator, arguments)
-        if not operator.is_view and self.phase == "backward":
-            self.watch(tree_leaves(results))
-        return results
-
-    def watch(self, results):
-        """Count what has been allocated as live, until it is freed."""
-        for made in results:
-            if size := in_u(made):
+        made, phase = allocated(operator, results), self.phase
+        if operator.namespace in ("aten", "attnres"):
+            adds = operator.overloadpacket in (aten.add, aten.add_)
+            phase = "additions" if adds and phase == "backward" else phase
+            self.moved[phase] += moved(operator, arguments, made)
+        for tensor in made if self.phase == "backward" else []:
+            if size := in_u(tensor):
                 self.change(size)
-                weakref.finalize(made.untyped_storage(), self.change, -size)
+                weakref.finalize(tensor.untyped_storage(), self.change, -size)
+        return results
 
     def change(self, size):
         self.live += size
         self.most_live = max(self.live, self.most_live)
+
+
+def allocated(operator, results) -> list:
+    """The tensors that an operator has made: no views, nothing that it wrote in place."""
+    places = operator._schema.returns
+    returned = results if len(places) > 1 else [results]
+    return tree_leaves([x for x, at in zip(returned, places) if at.alias_info is None])
+
+
+def moved(operator, arguments, made) -> int:
+    """What an operator reads and writes, in u."""
+    if operator.is_view or operator.overloadpacket in ALLOCATE:
+        return 0
+    read = arguments[operator.overloadpacket in UNREAD :]
+    written = [x for x, at in zip(arguments, operator._schema.arguments) if at.is_write]
+    everything = tree_leaves((read, written, made))
+    return sum(map(in_u, everything)) + again(operator, arguments)
 
 
 def again(operator, arguments) -> int:

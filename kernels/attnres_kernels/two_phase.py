@@ -9,11 +9,12 @@ class TwoPhase(two_phase.TwoPhase):
 
         model = attnres_ref.views.with_parts(model, stream=TwoPhase(model.stream))
 
-    In training a completed source is read once for each later group and not once for each
-    later layer, so autograd makes and adds that many fewer gradients of it
-    (python -m attnres_kernels.traffic counts them).
-    Arguments, defaults and errors as for attnres_ref.inference.two_phase.TwoPhase; on the
-    sources' side those of `attnres_kernels.phase_one`.
+    In training a completed source has one reader for each later group and not one for each
+    later layer, so that many fewer gradients of it are made and added. python -m
+    attnres_kernels.traffic counts what that saves; of Full's group sizes 4 moves least at
+    24 layers, because phase 1's backward takes at most four queries in one launch.
+    Arguments, defaults and errors as for attnres_ref.inference.two_phase.TwoPhase; its
+    reads raise, besides, what `attnres_kernels.phase_one` raises.
     """
 
     phase_one = staticmethod(phase_one)
