@@ -520,7 +520,7 @@ def test_a_dry_run_goes_through_every_stage(tmp_path, capsys, monkeypatch):
     record = report.joined([*records.values()])
     table = report.table(record)
     for line in ("forward     2     4    16", "launch options, backward, d 16",
-                 "phase 1, kernels", "whole model, compiled, Full, kernels",
+                 "phase 1, kernels", "whole model, compiled, Full, kernels in two phases",
                  "decoding, Full, two phases", "training, block: validation loss"):
         assert line in table
     (axes,) = report.roofline(record).axes

@@ -38,6 +38,7 @@ from attnres_kernels.phase_operators import query_tiles
 from attnres_kernels.two_phase import TwoPhase
 from attnres_ref.bench.options import count as whole
 from attnres_ref.bench.options import output_file
+from attnres_ref.chained import Chained
 from attnres_ref.streams import BlockAttnRes, FullAttnRes, PreNorm
 from attnres_ref.training.provenance import provenance, require_clean
 
@@ -149,9 +150,11 @@ def streams(L: int, S: int) -> Iterator[tuple[str, nn.Module]]:
     """Every stream of the table: L layers, blocks of S."""
     yield "PreNorm", PreNorm(L, D)
     yield "Block, reference", BlockAttnRes(L, D, S)
+    yield "Block, chained", Chained(BlockAttnRes(L, D, S))
     yield "Block, kernels", BlockAttnRes(L, D, S, depth_attention)
     yield "Block, two phases", TwoPhase(BlockAttnRes(L, D, S))
     yield "Full, reference", FullAttnRes(L, D)
+    yield "Full, chained", Chained(FullAttnRes(L, D))
     yield "Full, kernels", FullAttnRes(L, D, depth_attention)
     for size in GROUPS:
         if size <= L:
