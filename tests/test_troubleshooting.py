@@ -137,3 +137,7 @@ def test_a_provoked_message_is_quoted_but_for_its_places(act, tmp_path, monkeypa
         act()
     said = " ".join(str(error.value).split())
     assert places.sub("...", said) in [places.sub("...", message) for message in QUOTED]
+
+
+def test_what_an_interpreter_says_that_cannot_work_is_quoted():
+    assert interpret.CLASH in QUOTED

@@ -78,7 +78,9 @@ def costs() -> Iterator[str]:
     device = WORDS.get(training["device"], training["device"])
     yield f"batch 4, {device}, median of {training['rounds']} interleaved rounds"
     for name, case in (
-        ("PreNorm", "PreNorm"), ("Block S=4", "Block S=4"), ("Full", "Full"),
+        ("PreNorm", "PreNorm"), ("a GPT as usually written", "plain GPT"),
+        ("Block S=4", "Block S=4"), ("Block S=4, chained", "Block S=4, chained"),
+        ("Full", "Full"), ("Full, chained", "Full, chained"),
         ("Full, naive stacking", "Full, stacked"),
     ):
         row = training["rows"][case]
