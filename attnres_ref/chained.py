@@ -40,7 +40,7 @@ class Chain(NamedTuple):
     h: Tensor                          # [B, T, d], what `layer` reads
     layer: int
     queries: Tensor                    # [L + 1, d], key-norm weights folded in
-    logits: tuple[Tensor, ...]         # of each completed source: [reads to come, B, T]
+    logits: tuple[tuple[Tensor, ...], ...]     # [B, T] by completed source and read to come
     sums: dict[int, Tensor]            # source -> the gradient under way; see `Mix`
 
 
@@ -86,7 +86,7 @@ class Chained(nn.Module):
             n_scored, n_completed = len(logits), len(depth.completed)
             if n_scored < n_completed:
                 new = Score.apply(queries[layer:], depth.completed[-1])
-                logits = (*logits, new)
+                logits = (*logits, new.unbind(0))
             now = [scores[layer - len(queries)] for scores in logits]   # from the end
             if depth.partial is not None:
                 now.append(Score.apply(queries[layer : layer + 1], depth.partial)[0])
@@ -115,7 +115,7 @@ class Score(torch.autograd.Function):
         v = source.to(queries.dtype).reshape(-1, source.shape[-1])      # [N, d]
         length = torch.linalg.vector_norm(v, dim=-1)
         inverse_rms = (length.square() / v.shape[-1] + eps).rsqrt()     # [N]
-        logits = (queries @ v.T) * inverse_rms
+        logits = (v @ queries.T).T * inverse_rms
         ctx.save_for_backward(queries, source, inverse_rms, logits)
         return logits.view(-1, *source.shape[:-1])
 
