@@ -137,12 +137,15 @@ def backward_in_one_read(one_read):
         dv, exact = exact_gradients(v, w, dh)
         assert not (g.isnan().any() or dw.isnan().any()), nan or message
         assert not close(g, dv, tolerance), "g holds dv alone: add to what is there"
+        right = close(g - before, dv, tolerance)
         for term, part in terms(v, w, dh).items():
-            assert not close(g - before, dv - part, tolerance), f"g lacks a term, {term}"
-            assert not close(g - before, dv - 2 * part, tolerance), (
+            assert right or not close(g - before, dv - part, tolerance), (
+                f"g lacks a term, {term}"
+            )
+            assert right or not close(g - before, dv - 2 * part, tolerance), (
                 f"g has a term with the wrong sign: dv holds {term}"
             )
-        assert close(g - before, dv, tolerance), f"g: {message}"
+        assert right, f"g: {message}"
         assert close(dw, exact, tolerance), f"dw: {message}"
         assert not any(torch.equal(g, g.to(dtype).float())
                        for dtype in (torch.float16, torch.bfloat16)), (
