@@ -336,6 +336,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
          "it stores 10 u of g"),
         ("tl.store(dw_ptr + t * D + lanes, dw, mask=inside)", "pass", "dw is not stored"),
         ("* dh[None, :], 1)", "* dh[:, None], 1)", "in one_read: dalpha = tl.sum("),
+        ("@triton.jit\n", "", "@triton.jit is missing"),
         (" + to_v[:, None] * v", "", "g lacks a term, -ds s r^2 v / d"),
         ("+ to_w[:, None]", "- to_w[:, None]", "wrong sign: dv holds ds r w"),
         ("i[:, None] * T + t", "t * n + i[:, None]", "right for one token"),

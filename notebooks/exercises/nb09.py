@@ -90,6 +90,7 @@ def mended_query_gradient(query_gradient):
 def backward_in_one_read(one_read):
     if not available():
         raise NotImplementedError(MISSING)
+    assert hasattr(one_read, "run"), "a plain function, no kernel: @triton.jit is missing"
     if not interpreting():
         print("09.4, compiled for a GPU: values are checked, loads cannot be counted")
 
