@@ -43,6 +43,19 @@ def test_what_lies_outside_is_counted_and_not_touched():
     assert torch.equal(y, torch.full((5,), 3.0)) and memory[37:].eq(1).all()
 
 
+def test_an_atomic_addition_loads_and_stores_inside_the_tensors_only():
+    @triton.jit
+    def add(y_ptr, n, BLOCK: tl.constexpr):
+        lanes = tl.arange(0, BLOCK)
+        tl.atomic_add(y_ptr + lanes, tl.full([BLOCK], 2.0, tl.float32), mask=lanes < n)
+
+    memory = torch.ones(16)
+    with counting(y=memory[:5]) as moved:
+        add[(2,)](memory[:5], 7, BLOCK=8)
+    assert moved.loaded == moved.stored == dict(y=10) and moved.outside == 2 * 2
+    assert memory[:5].eq(5).all() and memory[5:].eq(1).all()
+
+
 def test_a_masked_load_without_other_is_nan():
     @triton.jit
     def total(x_ptr, sum_ptr, n, BLOCK: tl.constexpr):

@@ -21,7 +21,8 @@ from attnres_kernels.interpret import MISSING, available, interpreting
 
 @dataclass
 class Moved:
-    """Elements by name of the tensor; masked lanes move nothing.
+    """Elements by name of the tensor; masked lanes move nothing, an atomic operation both
+    loads and stores.
 
     outside: elements beyond every tensor, which were neither loaded nor stored.
     """
@@ -51,6 +52,7 @@ def counting(**tensors: Tensor) -> Iterator[Moved]:
 
     moved, builder = Moved(), interpreter.interpreter_builder
     load, store = builder.create_masked_load, builder.create_masked_store
+    atomic = builder.create_atomic_rmw
 
     def inside(pointers, mask, counts):
         """The mask without what lies outside; adds to `counts`."""
@@ -73,8 +75,15 @@ def counting(**tensors: Tensor) -> Iterator[Moved]:
     def counted_store(pointers, value, mask, *hints):
         return store(pointers, value, inside(pointers, mask, moved.stored), *hints)
 
+    def counted_atomic(operation, pointers, value, mask, *hints):
+        mask = inside(pointers, mask, moved.loaded)
+        mask = inside(pointers, mask, moved.stored)
+        return atomic(operation, pointers, value, mask, *hints)
+
     builder.create_masked_load, builder.create_masked_store = counted_load, counted_store
+    builder.create_atomic_rmw = counted_atomic
     try:
         yield moved
     finally:
         builder.create_masked_load, builder.create_masked_store = load, store
+        builder.create_atomic_rmw = atomic

@@ -90,14 +90,16 @@ def mended_query_gradient(query_gradient):
 def backward_in_one_read(one_read):
     if not available():
         raise NotImplementedError(MISSING)
+    assert hasattr(one_read, "run"), "a plain function, no kernel: @triton.jit is missing"
     if not interpreting():
         print("09.4, compiled for a GPU: values are checked, loads cannot be counted")
 
     def run(v, w, dh, before):
-        """What the kernel has added to `before`, the sum of dw, and what it moved."""
+        """What the kernel has added to `before`, its rows of dw, and what it moved."""
         n, T, d = v.shape
         blocks = dict(D=d, BLOCK_N=power_of_two(n), BLOCK_D=power_of_two(d))
-        given = dict(v=v, w=w, dh=dh, g=before, dw=torch.full((T, d), torch.nan))
+        inputs = dict(v=v, w=w, dh=dh)
+        given = dict(**inputs, g=before, dw=torch.full((T, d), torch.nan))
         given = {name: with_room_behind(tensor) for name, tensor in given.items()}
         try:
             count = counting(**given) if interpreting() else nullcontext()
@@ -110,21 +112,46 @@ def backward_in_one_read(one_read):
         idle = moved is None or moved.loaded.total() + moved.outside == 0
         if idle and torch.equal(g, before) and dw.isnan().all():
             raise NotImplementedError              # the stub
-        return g, dw.sum(0), moved
+        for name, tensor in inputs.items():
+            assert torch.equal(given[name].cpu(), tensor), (
+                f"{name} is an input, and your kernel writes to it: the gradient goes to g"
+            )
+        return g, dw, moved
 
     def compare(v, w, dh, message, nan=None, tolerance=0.02):
-        before = torch.randn(v.shape)
+        (n, T, d), before = v.shape, torch.randn(v.shape)
         g, dw, moved = run(v, w, dh, before)
-        if moved is not None:
-            assert not moved.outside, (
-                f"d = {v.shape[2]}, n = {v.shape[0]}: {moved.outside} elements beyond the "
-                "tensors: a lane from D on, or a row from n on, is not masked"
+        if moved is not None and moved.outside:
+            padded = power_of_two(n) > n or power_of_two(d) > d
+            raise AssertionError(
+                f"d = {d}, n = {n}: {moved.outside} elements beyond the tensors: " + (
+                    "a lane from D on, or a row from n on, is not masked" if padded else
+                    "element k of source i, token t, is at (i * T + t) * D + k"
+                )
             )
+        assert not torch.equal(g, before), "g is as it was: add dv to it, and store the sum"
+        missing = dw.isnan().all(1).nonzero().flatten().tolist()
+        assert not 0 < len(missing) < T, (
+            f"T = {T}: no dw is stored for the tokens {missing}: row t begins at t * D"
+        )
+        dw = dw.sum(0)
         dv, exact = exact_gradients(v, w, dh)
         assert not (g.isnan().any() or dw.isnan().any()), nan or message
         assert not close(g, dv, tolerance), "g holds dv alone: add to what is there"
-        assert close(g - before, dv, tolerance), f"g: {message}"
+        right = close(g - before, dv, tolerance)
+        for term, part in terms(v, w, dh).items():
+            assert right or not close(g - before, dv - part, tolerance), (
+                f"g lacks a term, {term}"
+            )
+            assert right or not close(g - before, dv - 2 * part, tolerance), (
+                f"g has a term with the wrong sign: dv holds {term}"
+            )
+        assert right, f"g: {message}"
         assert close(dw, exact, tolerance), f"dw: {message}"
+        assert not any(torch.equal(g, g.to(dtype).float())
+                       for dtype in (torch.float16, torch.bfloat16)), (
+            "g holds numbers of half precision: keep them in float32 up to the store"
+        )
         return moved
 
     w, dh, full = torch.randn(16) / 4, torch.randn(1, 16), torch.randn(4, 1, 16)
@@ -133,11 +160,20 @@ def backward_in_one_read(one_read):
     compare(full, w, dh, "wrong without any padding, for n = 4, T = 1 and d = 16")
     g = run(full, 250 * full[0, 0], dh, torch.zeros(4, 1, 16))[0]
     assert not g.isnan().any(), "scores near 1000 overflow: subtract the largest before exp"
-    many = torch.randn(5, 3, 100), torch.randn(100) / 10, torch.randn(3, 100)
-    moved = compare(
-        *many, "wrong for n = 5 and d = 100: do padded rows take weight?",
-        "NaN where there is padding: a masked load without `other` is undefined",
+    compare(
+        torch.randn(4, 3, 16), w, torch.randn(3, 16),
+        "right for one token, wrong for T = 3: source i of token t is at (i * T + t) * D",
     )
+    nan = (
+        "NaN where there is padding: a masked load without `other` is undefined, and "
+        "without eps the rms of a row of zeros is 0"
+    )
+    compare(
+        torch.randn(4, 1, 12), w[:12], torch.randn(1, 12),
+        "right for d = 16, wrong for d = 12: a mean over d divides by D, not BLOCK_D", nan,
+    )
+    many = torch.randn(5, 3, 100), torch.randn(100) / 10, torch.randn(3, 100)
+    moved = compare(*many, "wrong for n = 5 and d = 100: do padded rows take weight?", nan)
     half = (300 * torch.randn(4, 2, 16)).half()
     compare(half, w, torch.randn(2, 16), "squares of half-precision sources overflow: "
             ".to(tl.float32) right after the load")
@@ -180,6 +216,21 @@ def exact_gradients(v, w, dh):
     leaves = [x.double().requires_grad_() for x in (v, w)]
     h = depth_attention(leaves[1], list(leaves[0]))
     return torch.autograd.grad(h, leaves, dh.double())
+
+
+def terms(v, w, dh):
+    """The terms of dv, each [n, T, d], in float64."""
+    v, w, dh = v.double(), w.double(), dh.double()
+    r = (v.square().mean(-1, keepdim=True) + 1e-5).rsqrt()
+    s = (v @ w).unsqueeze(-1) * r
+    alpha = s.softmax(0)
+    dalpha = (v * dh).sum(-1, keepdim=True)
+    ds = alpha * (dalpha - (alpha * dalpha).sum(0))
+    return {
+        "alpha dh": alpha * dh,
+        "ds r w": ds * r * w,
+        "-ds s r^2 v / d": -ds * s * r**2 * v / v.shape[-1],
+    }
 
 
 def close(found, exact, tolerance):
