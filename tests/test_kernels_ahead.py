@@ -230,7 +230,7 @@ def test_programs_are_as_many_as_the_gpu_holds(facts):
     programs = [launched["grid"][0] for launched in (forward, backward)]
     assert programs == facts["at once"] and all(p % 132 == 0 for p in programs)
     assert forward["rows"][-1] == [programs[0], 8]
-    assert backward["rows"][-4:] == [[programs[1], x] for x in (512, 512, 8, 24)]
+    assert backward["rows"][-4:] == [[programs[1], x] for x in (512, 512, 16, 24)]
 
 
 def test_kernels_start_on_the_sources_gpu_and_are_given_aligned_tensors(facts):

@@ -53,9 +53,9 @@ def softmax_factors(s, inverse_rms, dalpha, D: gl.constexpr, N: gl.constexpr):
 
 
 @gluon.jit(do_not_specialize=["T"])
-def backward_ring_kernel(sources, w_ptr, dh_ptr, dv_ptr, dw_ptr, T, eps, D: gl.constexpr,
+def backward_ring_kernel(sources, dvs, w_ptr, dh_ptr, dw_ptr, T, eps, D: gl.constexpr,
                          N: gl.constexpr, BLOCK_D: gl.constexpr, num_warps: gl.constexpr):
-    """Gradients of `forward_kernel` without `gain`: dv [n, T, d] and dw [programs, d].
+    """Gradients of `forward_kernel` without `gain`: N dvs [T, d] and dw [programs, d].
 
     bytes: n + 1 u read, n u written, the floor, whatever the cache holds. Shared memory:
     n + 1 vectors; two programs an SM, one of which computes while the other waits, have
@@ -96,8 +96,8 @@ def backward_ring_kernel(sources, w_ptr, dh_ptr, dv_ptr, dw_ptr, T, eps, D: gl.c
         for i in gl.static_range(N):
             v = fetched(ring.index(i), inside, layout)
             dv = alpha[i] * dh + to_w[i] * w + to_v[i] * v
-            at = (i * T + t) * D + lanes
-            gl.store(dv_ptr + at, dv.to(dv_ptr.dtype.element_ty), mask=inside)
+            dv = dv.to(dh_ptr.dtype.element_ty)
+            gl.store(dvs[i] + t * D + lanes, dv, mask=inside)
             dw += to_w[i] * v
             fetch(ring.index(i), sources[i], coming, T, lanes, D)
     async_copy.wait_group(0)
