@@ -199,6 +199,9 @@ facts["phases"] += launched()
 many = phase_one(off(6, 512, dtype=torch.float32), sources)
 torch.autograd.backward([read.mean for read in many], [off(6000, 512) for _ in many])
 facts["six queries"] = launched()
+halves = type(first)(first.mean.detach(), first.lse.detach().half())
+phase_two(halves, query, sources[3:]).backward(off(6000, 512).detach())
+facts["a half lse"] = launched()
 
 def backward(n, d):
     sources = [off(300, d) for _ in range(n)]
@@ -238,6 +241,11 @@ def test_kernels_start_on_the_sources_gpu_and_are_given_aligned_tensors(facts):
     assert len(launches) == 4 + 4
     for launched in launches + facts["six queries"]:
         assert launched["aligned"] and launched["on"] in (1, 512), launched
+
+
+def test_the_lse_may_have_another_dtype(facts):
+    names = [launched["name"] for launched in facts["a half lse"]]
+    assert names == ["phase_two_kernel", "phase_two_backward_kernel"]
 
 
 def test_six_queries_take_two_launches_of_phase_1s_backward(facts):
