@@ -196,12 +196,17 @@ def test_a_model_learns_the_same_in_two_phases(residual, group_size):
 
 
 def test_a_model_learns_under_autocast():
+    """Both round in bfloat16, so they differ from each other; from float32's gradient ours
+    is not much farther away than the reference's."""
     model = tiny("block")
-    ours = loss_and_gradients(scheduled(model), torch.bfloat16)
-    theirs = loss_and_gradients(model, torch.bfloat16)
-    assert_close(ours[0], theirs[0], 1e-2)
-    for a, b in zip(ours, theirs, strict=True):
-        assert_close(a, b, 5e-2)
+    exact_loss, *exact = loss_and_gradients(model)
+    gaps = []
+    for seen in (scheduled(model), model):
+        loss, *gradients = loss_and_gradients(seen, torch.bfloat16)
+        assert_close(loss, exact_loss, 1e-2)
+        off = [a - b for a, b in zip(gradients, exact, strict=True)]
+        gaps.append(torch.cat([x.flatten() for x in off]).norm())
+    assert gaps[0] <= 1.5 * gaps[1]
 
 
 def test_a_model_compiles_into_one_graph():
