@@ -76,13 +76,12 @@ def read_backward_op(
     eps: float, out_eps: float,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """-> n dvs [..., d] in the sources' dtype, each a tensor of its own; dw [d] and dgain
-    [d] in float32."""
+    [d] (empty without `gain`) in float32."""
+    dvs, dw, dgain = empty_gradients(dh, sources, w, gain)
     n, d = len(sources), w.shape[0]
-    dvs = [source.new_empty(source.shape) for source in sources]
     n_tokens = dh.numel() // d
-    zeros = lambda: w.new_zeros(d, dtype=torch.float32)
     if n_tokens == 0:
-        return dvs, zeros(), zeros()
+        return dvs, dw.zero_(), dgain.zero_()
     if launch.in_ring(sources, gain):
         from attnres_kernels import ring  # experimental parts of Triton: only if asked for
 
@@ -92,25 +91,25 @@ def read_backward_op(
             ring.backward_ring_kernel, n_tokens, tensors, [(torch.float32, d)], (eps,),
             launch.ring_options(n, d),
         )
-        return dvs, dw.sum(0), zeros()
+        return dvs, dw.sum(0), dgain
     options = launch.tiles(n, d, launch.BACKWARD)
     pointers = launch.padded(sources), launch.padded(dvs)
     tensors = *pointers, launch.ready(w), launch.ready(gain), launch.ready(dh)
-    sums = (torch.float32, d), (torch.float32, 0 if gain is None else d)
+    sums = (torch.float32, d), (torch.float32, len(dgain))
     block_n = options["BLOCK_N"]
     scratch = (torch.int64, 2 * block_n), (torch.float32, 3 * block_n)
     dw, dgain, *_ = launch.walk(
         kernels.backward_kernel, n_tokens, tensors, [*sums, *scratch],
         (n, eps, out_eps), options,
     )
-    return dvs, dw.sum(0), zeros() if gain is None else dgain.sum(0)
+    return dvs, dw.sum(0), dgain.sum(0)
 
 
 @read_backward_op.register_fake
-def _(dh, sources, w, gain, eps, out_eps):
+def empty_gradients(dh, sources, w, gain, *eps):
     dvs = [source.new_empty(source.shape) for source in sources]
-    one = w.new_empty(w.shape, dtype=torch.float32)
-    return dvs, one, torch.empty_like(one)
+    dw = w.new_empty(w.shape, dtype=torch.float32)
+    return dvs, dw, dw.new_empty(0 if gain is None else w.shape)
 
 
 def keep_inputs(ctx, inputs, output):
