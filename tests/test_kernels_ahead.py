@@ -199,6 +199,9 @@ facts["phases"] += launched()
 many = phase_one(off(6, 512, dtype=torch.float32), sources)
 torch.autograd.backward([read.mean for read in many], [off(6000, 512) for _ in many])
 facts["six queries"] = launched()
+halves = type(first)(first.mean.detach(), first.lse.detach().half())
+phase_two(halves, query, sources[3:]).backward(off(6000, 512).detach())
+facts["a half lse"] = launched()
 
 def backward(n, d):
     sources = [off(300, d) for _ in range(n)]
@@ -210,6 +213,13 @@ facts["without ring"] = backward(9, 4096)
 launch.RING_BYTES = 113 << 10
 facts["ring"] = [backward(9, 4096), backward(2, 1024), backward(5, 72)]
 facts["too much for it"] = [backward(9, 7168), backward(10, 64), backward(9, 100)]
+
+launch.AT_ONCE.clear()
+for dtype in (torch.float32, torch.bfloat16):
+    sources = [torch.zeros(3, 512, dtype=dtype) for _ in range(2)]
+    for gain in (None, torch.ones(512), torch.ones(512, dtype=torch.bfloat16)):
+        depth_attention(torch.zeros(512), sources, out_norm_weight=gain)
+facts["compiled for"] = len(launch.AT_ONCE)
 open(sys.argv[1], "w").write(json.dumps(facts))
 """
 
@@ -230,7 +240,12 @@ def test_programs_are_as_many_as_the_gpu_holds(facts):
     programs = [launched["grid"][0] for launched in (forward, backward)]
     assert programs == facts["at once"] and all(p % 132 == 0 for p in programs)
     assert forward["rows"][-1] == [programs[0], 8]
-    assert backward["rows"][-4:] == [[programs[1], x] for x in (512, 512, 8, 24)]
+    assert backward["rows"][-4:] == [[programs[1], x] for x in (512, 512, 16, 24)]
+
+
+def test_every_kind_of_arguments_has_its_own_number_of_programs(facts):
+    """By dtype, and by whether there is an output norm: each is another compilation."""
+    assert facts["compiled for"] == 2 * 3
 
 
 def test_kernels_start_on_the_sources_gpu_and_are_given_aligned_tensors(facts):
@@ -238,6 +253,11 @@ def test_kernels_start_on_the_sources_gpu_and_are_given_aligned_tensors(facts):
     assert len(launches) == 4 + 4
     for launched in launches + facts["six queries"]:
         assert launched["aligned"] and launched["on"] in (1, 512), launched
+
+
+def test_the_lse_may_have_another_dtype(facts):
+    names = [launched["name"] for launched in facts["a half lse"]]
+    assert names == ["phase_two_kernel", "phase_two_backward_kernel"]
 
 
 def test_six_queries_take_two_launches_of_phase_1s_backward(facts):

@@ -1,6 +1,9 @@
 """Training by two phases: the gradients of both phases against float64, a whole model's,
 and what the residual stream moves."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -10,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 pytest.importorskip("triton")
 
 import attnres_kernels
+import cells
 from attnres_kernels import TwoPhase, traffic
 from attnres_kernels.phase_operators import (
     phase_one_backward_op,
@@ -192,12 +196,17 @@ def test_a_model_learns_the_same_in_two_phases(residual, group_size):
 
 
 def test_a_model_learns_under_autocast():
+    """Both round in bfloat16, so they differ from each other; from float32's gradient ours
+    is not much farther away than the reference's."""
     model = tiny("block")
-    ours = loss_and_gradients(scheduled(model), torch.bfloat16)
-    theirs = loss_and_gradients(model, torch.bfloat16)
-    assert_close(ours[0], theirs[0], 1e-2)
-    for a, b in zip(ours, theirs, strict=True):
-        assert_close(a, b, 5e-2)
+    exact_loss, *exact = loss_and_gradients(model)
+    gaps = []
+    for seen in (scheduled(model), model):
+        loss, *gradients = loss_and_gradients(seen, torch.bfloat16)
+        assert_close(loss, exact_loss, 1e-2)
+        off = [a - b for a, b in zip(gradients, exact, strict=True)]
+        gaps.append(torch.cat([x.flatten() for x in off]).norm())
+    assert gaps[0] <= 1.5 * gaps[1]
 
 
 def test_a_model_compiles_into_one_graph():
@@ -265,10 +274,13 @@ def test_further_launches_for_many_queries_are_counted():
     assert traffic.count("", stream, 5).backward == (7 + 3) + (5 + 7 + 9 + 11) + (12 + 1)
 
 
-def test_gradients_are_freed_one_by_one():
+@pytest.mark.parametrize("stream", [
+    FullAttnRes(24, traffic.D, attnres_kernels.depth_attention),
+    TwoPhase(FullAttnRes(24, traffic.D), 1),
+], ids=["read by read", "two phases"])
+def test_gradients_are_freed_one_by_one(stream):
     """The most at a time: the gradients so far of 25 sources and new ones of the 24 that an
     earlier read shares with them, and one between two additions."""
-    stream = TwoPhase(FullAttnRes(24, traffic.D), 1)
     assert traffic.count("", stream, 24).live <= 25 + 24 + 1
 
 
@@ -317,9 +329,22 @@ def test_the_command_prints_and_records_every_stream(tmp_path, monkeypatch, caps
     monkeypatch.setattr(traffic, "require_clean", lambda: None)
     record = tmp_path / "traffic.json"
     traffic.main(["--layers", "3", "--block-size", "2", "--json", str(record)])
-    recorded = traffic.json.loads(record.read_text())
+    recorded = json.loads(record.read_text())
     names = [row["stream"] for row in recorded["rows"]]
     assert names == [name for name, _ in traffic.streams(3, 2)] and recorded["layers"] == 3
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(names)
     assert lines[1].split() == ["PreNorm", "9", "0", "9", "18", "3"]
+
+
+@pytest.mark.parametrize("name", [
+    "PreNorm", "Block, chained", "Block, kernels", "Block, two phases", "Full, kernels",
+    "Full, two phases of 4",
+])
+def test_the_record_is_what_the_command_counts(name):
+    """Of the rows that are counted fast."""
+    path = cells.ROOT / "notebooks" / "recorded" / "traffic.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    stream = dict(traffic.streams(record["layers"], record["block_size"]))[name]
+    row = asdict(traffic.count(name, stream, record["layers"]))
+    assert row in record["rows"] and not record["dirty"]

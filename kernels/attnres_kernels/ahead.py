@@ -40,7 +40,7 @@ from attnres_ref.training.provenance import provenance, require_clean
 
 COPY, CLOCK, SCHEDULERS = 3.0e12, 1.755e9, 4         # of an H100: bytes/s, Hz, per SM
 TARGETS = {75: (T4, "*fp16"), 80: (A100, "*bf16"), 90: (H100, "*bf16")}
-HALF = {"h_ptr", "dh_ptr", "dv_ptr", "mean_ptr", "output_ptr", "partial_ptr"}
+HALF = {"h_ptr", "dh_ptr", "mean_ptr", "output_ptr", "partial_ptr"}
 TUPLES = dict(sources="BLOCK_N", dvs="BLOCK_N", means="N_MEANS", dmeans="BLOCK_S")
 
 

@@ -74,39 +74,42 @@ def _(sources, w, gain, eps, out_eps):
 def read_backward_op(
     dh: Tensor, sources: list[Tensor], w: Tensor, gain: Tensor | None,
     eps: float, out_eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """-> dv [n, ..., d] in the sources' dtype, dw [d] and dgain [d] in float32."""
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """-> n dvs [..., d] in the sources' dtype, each a tensor of its own; dw [d] and dgain
+    [d] (empty without `gain`) in float32."""
+    dvs, dw, dgain = empty_gradients(dh, sources, w, gain)
     n, d = len(sources), w.shape[0]
-    dv = dh.new_empty((n, *dh.shape))
     n_tokens = dh.numel() // d
-    zeros = lambda: w.new_zeros(d, dtype=torch.float32)
     if n_tokens == 0:
-        return dv, zeros(), zeros()
+        return dvs, dw.zero_(), dgain.zero_()
     if launch.in_ring(sources, gain):
         from attnres_kernels import ring  # experimental parts of Triton: only if asked for
 
-        tensors = tuple(map(launch.ready, sources)), launch.ready(w), launch.ready(dh), dv
+        pointers = tuple(map(launch.ready, sources)), tuple(dvs)
+        tensors = *pointers, launch.ready(w), launch.ready(dh)
         dw, = launch.walk(
             ring.backward_ring_kernel, n_tokens, tensors, [(torch.float32, d)], (eps,),
             launch.ring_options(n, d),
         )
-        return dv, dw.sum(0), zeros()
+        return dvs, dw.sum(0), dgain
     options = launch.tiles(n, d, launch.BACKWARD)
-    vectors = launch.ready(w), launch.ready(gain), launch.ready(dh)
-    tensors = launch.padded(sources), *vectors, dv
-    sums = (torch.float32, d), (torch.float32, 0 if gain is None else d)
-    scratch = (torch.int64, options["BLOCK_N"]), (torch.float32, 3 * options["BLOCK_N"])
+    pointers = launch.padded(sources), launch.padded(dvs)
+    tensors = *pointers, launch.ready(w), launch.ready(gain), launch.ready(dh)
+    sums = (torch.float32, d), (torch.float32, len(dgain))
+    block_n = options["BLOCK_N"]
+    scratch = (torch.int64, 2 * block_n), (torch.float32, 3 * block_n)
     dw, dgain, *_ = launch.walk(
         kernels.backward_kernel, n_tokens, tensors, [*sums, *scratch],
         (n, eps, out_eps), options,
     )
-    return dv, dw.sum(0), zeros() if gain is None else dgain.sum(0)
+    return dvs, dw.sum(0), dgain.sum(0)
 
 
 @read_backward_op.register_fake
-def _(dh, sources, w, gain, eps, out_eps):
-    one = w.new_empty(w.shape, dtype=torch.float32)
-    return dh.new_empty((len(sources), *dh.shape)), one, torch.empty_like(one)
+def empty_gradients(dh, sources, w, gain, *eps):
+    dvs = [source.new_empty(source.shape) for source in sources]
+    dw = w.new_empty(w.shape, dtype=torch.float32)
+    return dvs, dw, dw.new_empty(0 if gain is None else w.shape)
 
 
 def keep_inputs(ctx, inputs, output):
@@ -116,9 +119,9 @@ def keep_inputs(ctx, inputs, output):
 
 def backward(ctx, dh):
     w, gain, *sources = ctx.saved_tensors
-    dv, dw, dgain = read_backward_op(dh, sources, w, gain, ctx.eps, ctx.out_eps)
+    dvs, dw, dgain = read_backward_op(dh, sources, w, gain, ctx.eps, ctx.out_eps)
     dgain = None if gain is None else dgain.to(gain.dtype)
-    return list(dv.unbind(0)), dw.to(w.dtype), dgain, None, None
+    return dvs, dw.to(w.dtype), dgain, None, None
 
 
 read_op.register_autograd(backward, setup_context=keep_inputs)

@@ -1,12 +1,12 @@
 """The read's kernels, forward and backward. Nothing here knows about autograd.
 
 attnres_kernels.parts explains the symbols, the tiles and what `bytes` count. A program
-walks over tokens: it loads w once, and writes the sources' addresses once, to a row of
-`addresses` [programs, BLOCK_N].
+walks over tokens: it loads w once, and writes the addresses of the sources (in backward
+those of their gradients, too) once, to a row of `addresses` that is its own.
 """
 
 from attnres_kernels.interpret import device_function, kernel, tl
-from attnres_kernels.parts import load_from, mix, rms_norm, sum3, write_addresses
+from attnres_kernels.parts import load_from, mix, rms_norm, store_to, sum3, write_addresses
 
 
 @kernel
@@ -68,11 +68,13 @@ def factors_of_sources(row, n, D: tl.constexpr, BLOCK_N: tl.constexpr):
 
 
 @kernel
-def backward_kernel(sources, w_ptr, gain_ptr, dh_ptr, dv_ptr, dw_ptr, dgain_ptr,
+def backward_kernel(sources, dvs, w_ptr, gain_ptr, dh_ptr, dw_ptr, dgain_ptr,
                     addresses_ptr, row_ptr, T, n, eps, out_eps, D: tl.constexpr,
                     BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr):
-    """Gradients of `forward_kernel`: dv [n, T, d], and dw, dgain [programs, d].
+    """Gradients of `forward_kernel`: n dvs [T, d], and dw, dgain [programs, d].
 
+    Every dv is a tensor of its own, and `dvs` a tuple of pointers as `sources` is. Were
+    they slices of one tensor, autograd could free none of them before the last is used.
     A program sums dw over its tokens in registers; the host adds the programs up. So the
     order of every sum is fixed, and two passes give identical bits.
     bytes: n + 1 u read, n u written, the floor, as long as the sources of all tokens at
@@ -83,8 +85,9 @@ def backward_kernel(sources, w_ptr, gain_ptr, dh_ptr, dv_ptr, dw_ptr, dgain_ptr,
     dtype: tl.constexpr = dh_ptr.dtype.element_ty
     lanes = tl.arange(0, BLOCK_D)
     inside = lanes < D
-    addresses = addresses_ptr + tl.program_id(0) * BLOCK_N
+    addresses = addresses_ptr + tl.program_id(0) * 2 * BLOCK_N
     write_addresses(sources, addresses, BLOCK_N)
+    write_addresses(dvs, addresses + BLOCK_N, BLOCK_N)
     row = row_ptr + tl.program_id(0) * 3 * BLOCK_N
     w = tl.load(w_ptr + lanes, mask=inside, other=0.0).to(tl.float32)
     dw = tl.zeros([BLOCK_D], tl.float32)
@@ -117,8 +120,7 @@ def backward_kernel(sources, w_ptr, gain_ptr, dh_ptr, dv_ptr, dw_ptr, dgain_ptr,
             v = load_from(addresses, i, at, inside, dtype)
             to_w = tl.load(row + BLOCK_N + i)
             dv = tl.load(row + i) * dh + to_w * w + tl.load(row + 2 * BLOCK_N + i) * v
-            source = tl.cast(i, tl.int64) * T * D
-            tl.store(dv_ptr + source + at, dv.to(dtype), mask=inside)
+            store_to(addresses, BLOCK_N + i, at, inside, dv, dtype)
             dw += to_w * v
         tl.debug_barrier()                 # before the next token writes its numbers
     mine = tl.program_id(0).to(tl.int64) * D + lanes

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from attnres_kernels.interpret import check_device, interpreting
 from attnres_kernels.occupancy import card_at, resident
@@ -100,13 +99,16 @@ def n_programs(kernel, n_tokens: int, arguments: Sequence, options: dict[str, in
     """How many programs share the tokens: as many as the current GPU holds at once.
 
     That depends on the registers and the shared memory of the compiled kernel, so it is
-    compiled here, and asked. A dtype stands for a tensor that is not there yet. The
+    compiled and loaded here, and asked. A dtype stands for a tensor that is not there yet,
+    and the tensors of a tuple have one dtype. Nothing can be loaded while a CUDA graph is
+    captured, so that a first call has to come before, as with every Triton kernel. The
     interpreter has two programs, so that tests see both sums, over tokens and programs.
     """
     if interpreting():
         return min(n_tokens, 2)
     device = torch.cuda.current_device()
-    dtypes = [x.dtype for x in tree_leaves(arguments) if isinstance(x, Tensor)]
+    each = [x[0] if isinstance(x, tuple) else x for x in arguments]
+    dtypes = [x.dtype for x in each if isinstance(x, Tensor)]
     key = (kernel, device, *options.values(), *dtypes)
     if key not in AT_ONCE:
         compiled = kernel.warmup(*arguments, grid=(1,), **options)

@@ -56,6 +56,14 @@ def load_from(addresses, i, at, inside, dtype: tl.constexpr):
     return tl.load(source + at, mask=inside, other=0.0).to(tl.float32)
 
 
+@device_function
+def store_to(addresses, i, at, inside, x, dtype: tl.constexpr):
+    """Elements `at` of the tensor whose address is the i-th of `addresses`."""
+    tensor = tl.load(addresses + i).to(tl.pointer_type(dtype))
+    tensor = tl.multiple_of(tensor, 16)                    # so that stores are wide
+    tl.store(tensor + at, x.to(dtype), mask=inside)
+
+
 @triton.jit
 def add2(a0, a1, b0, b1):
     return a0 + b0, a1 + b1

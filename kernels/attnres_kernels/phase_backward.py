@@ -2,24 +2,14 @@
 
 attnres_kernels.parts explains the symbols, the tiles and what `bytes` count;
 attnres_kernels.kernels has the same gradient for one query that reads all sources. As
-there, nothing of the forward pass is stored but its arguments, and the order of every sum
-is fixed: each program sums dw over its tokens, the host sums the programs.
-
-Every gradient of a source is a tensor of its own, `dvs` and `dmeans` are tuples of
-pointers. Were they slices of one, autograd could free none before the last is used.
+there, nothing of the forward pass is stored but its arguments, every gradient of a source
+is a tensor of its own, and the order of every sum is fixed: each program sums dw over its
+tokens, the host sums the programs.
 """
 
 from attnres_kernels.interpret import device_function, kernel, tl
 from attnres_kernels.kernels import factors_of_sources
-from attnres_kernels.parts import load_from, sum2, sum3, write_addresses
-
-
-@device_function
-def store_to(addresses, i, at, inside, x, dtype: tl.constexpr):
-    """Elements `at` of the tensor whose address is the i-th of `addresses`."""
-    tensor = tl.load(addresses + i).to(tl.pointer_type(dtype))
-    tensor = tl.multiple_of(tensor, 16)                    # so that stores are wide
-    tl.store(tensor + at, x.to(dtype), mask=inside)
+from attnres_kernels.parts import load_from, store_to, sum2, sum3, write_addresses
 
 
 @device_function

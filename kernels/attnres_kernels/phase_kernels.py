@@ -60,7 +60,7 @@ def phase_two_kernel(mean_ptr, lse_ptr, sources, output_ptr, w_ptr, gain_ptr, h_
     inside, at = lanes < D, t * D + lanes
     w = tl.load(w_ptr + lanes, mask=inside, other=0.0).to(tl.float32)
     acc = tl.load(mean_ptr + at, mask=inside, other=0.0).to(tl.float32)
-    m, l = tl.load(lse_ptr + t), tl.full([], 1.0, tl.float32)
+    m, l = tl.load(lse_ptr + t).to(tl.float32), tl.full([], 1.0, tl.float32)
     if output_ptr is not None:
         partial = load(sources, 0, at, inside, BLOCK_N)
         partial += tl.load(output_ptr + at, mask=inside, other=0.0).to(tl.float32)

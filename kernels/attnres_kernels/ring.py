@@ -23,7 +23,8 @@ def add3(a0, a1, a2, b0, b1, b2):
 def fetch(slot, source, t, T, lanes, D: gl.constexpr):
     """Begin to copy token t of a source into a slot; nothing for a t past the last."""
     wanted = (lanes < D) & (t < T)
-    async_copy.async_copy_global_to_shared(slot, source + t * D + lanes, mask=wanted)
+    at = t.to(gl.int64) * D + lanes
+    async_copy.async_copy_global_to_shared(slot, source + at, mask=wanted)
     async_copy.commit_group()
 
 
@@ -53,9 +54,9 @@ def softmax_factors(s, inverse_rms, dalpha, D: gl.constexpr, N: gl.constexpr):
 
 
 @gluon.jit(do_not_specialize=["T"])
-def backward_ring_kernel(sources, w_ptr, dh_ptr, dv_ptr, dw_ptr, T, eps, D: gl.constexpr,
+def backward_ring_kernel(sources, dvs, w_ptr, dh_ptr, dw_ptr, T, eps, D: gl.constexpr,
                          N: gl.constexpr, BLOCK_D: gl.constexpr, num_warps: gl.constexpr):
-    """Gradients of `forward_kernel` without `gain`: dv [n, T, d] and dw [programs, d].
+    """Gradients of `forward_kernel` without `gain`: N dvs [T, d] and dw [programs, d].
 
     bytes: n + 1 u read, n u written, the floor, whatever the cache holds. Shared memory:
     n + 1 vectors; two programs an SM, one of which computes while the other waits, have
@@ -69,13 +70,12 @@ def backward_ring_kernel(sources, w_ptr, dh_ptr, dv_ptr, dw_ptr, T, eps, D: gl.c
     ring = gl.allocate_shared_memory(
         dh_ptr.dtype.element_ty, [N + 1, BLOCK_D], gl.SwizzledSharedLayout(1, 1, 1, [0])
     )
-    T = T.to(gl.int64)
-    t = gl.program_id(0).to(gl.int64)
+    t = gl.program_id(0)
     fetch(ring.index(N), dh_ptr, t, T, lanes, D)
     for i in gl.static_range(N):
         fetch(ring.index(i), sources[i], t, T, lanes, D)
 
-    for t in range(gl.program_id(0).to(gl.int64), T, gl.num_programs(0).to(gl.int64)):
+    for t in range(gl.program_id(0), T, gl.num_programs(0)):
         coming = t + gl.num_programs(0)
         async_copy.wait_group(N)           # of the N + 1 under way the first has arrived
         dh = fetched(ring.index(N), inside, layout)
@@ -96,8 +96,8 @@ def backward_ring_kernel(sources, w_ptr, dh_ptr, dv_ptr, dw_ptr, T, eps, D: gl.c
         for i in gl.static_range(N):
             v = fetched(ring.index(i), inside, layout)
             dv = alpha[i] * dh + to_w[i] * w + to_v[i] * v
-            at = (i * T + t) * D + lanes
-            gl.store(dv_ptr + at, dv.to(dv_ptr.dtype.element_ty), mask=inside)
+            dv = dv.to(dh_ptr.dtype.element_ty)
+            gl.store(dvs[i] + t.to(gl.int64) * D + lanes, dv, mask=inside)
             dw += to_w[i] * v
             fetch(ring.index(i), sources[i], coming, T, lanes, D)
     async_copy.wait_group(0)
