@@ -50,6 +50,8 @@ class Chained(nn.Module):
     stream: a BlockAttnRes or FullAttnRes that reads by `depth_attention`, which is not
     called. Gradients equal those of the stream up to rounding, and two passes give the
     same bits. Keeps nothing but the sources and a few numbers per token and source.
+    Differentiable once, not by torch.func. What backward hands along for the sources in a
+    state is a sum that it goes on adding to, so for their gradients run `stream` itself.
     Raises ValueError for another stream, and for a read at another layer than the next.
     """
 
@@ -117,7 +119,7 @@ class Score(torch.autograd.Function):
         inverse_rms = (length.square() / v.shape[-1] + eps).rsqrt()     # [N]
         logits = (v @ queries.T).T * inverse_rms
         ctx.save_for_backward(queries, source, inverse_rms, logits)
-        return logits.view(-1, *source.shape[:-1])
+        return logits.view(len(queries), *source.shape[:-1])
 
     @staticmethod
     @torch.autograd.function.once_differentiable

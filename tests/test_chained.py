@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from attnres_ref import LM, LMConfig, train
 from attnres_ref.chained import Chained, chained
 from attnres_ref.streams import BlockAttnRes, FullAttnRes
+from attnres_ref.training import Trainer
 from attnres_ref.views import with_attend
 from small import MODEL, RECIPE, corpus
 
@@ -143,7 +144,57 @@ def test_a_gradient_that_a_layer_has_been_given_does_not_change_afterwards():
     assert len(seen) == 6 and all(torch.equal(now, then) for now, then in seen)
 
 
+def test_a_backward_that_stopped_half_way_leaves_nothing_behind():
+    stream = FullAttnRes(6, 12).double()
+    torch.nn.init.normal_(stream.queries)
+    embedding = torch.randn(2, 3, 12).double().requires_grad_()
+    leaves, ones = [embedding, *stream.parameters()], torch.ones(2, 3, 12).double()
+    stops, outcomes = [], []
+
+    def stop(gradient):
+        if stops:
+            raise stops.pop()
+
+    for reads in (Chained(stream), stream):
+        state = reads.begin(embedding)
+        for layer in range(6):
+            output = (layer + 1) * reads.read(state, layer).sin()
+            if layer == 3:
+                output.register_hook(stop)
+            state = reads.write(state, layer, output)
+        used = getattr(state, "depth", state).completed[0]
+        outputs = [reads.read(state, 6), used]
+        stops.append(InterruptedError())
+        with pytest.raises(InterruptedError):
+            torch.autograd.grad(outputs, leaves, [ones, ones], retain_graph=True)
+        outcomes.append(torch.autograd.grad(outputs, leaves, [ones, ones]))
+        assert torch.equal(ones, torch.ones_like(ones))
+    for ours, exact in zip(*outcomes, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-10, atol=1e-12)
+
+
+def test_a_state_copies_no_source_and_backward_leaves_no_sum_in_it():
+    stream = Chained(FullAttnRes(6, 12))
+    embedding = torch.randn(2, 3, 12, requires_grad=True)
+    state = stream.begin(embedding)
+    for layer in range(6):
+        state = stream.write(state, layer, stream.read(state, layer).sin())
+    assert state.depth.completed[0].data_ptr() == embedding.data_ptr()
+    stream.read(state, 6).sum().backward()
+    assert state.sums == {}
+
+
+@pytest.mark.parametrize("residual", ["full", "block"])
+def test_no_tokens(residual):
+    model = model_of(residual)
+    logits = chained(model)(TOKENS[:, :0])
+    logits.sum().backward()
+    assert logits.shape == (2, 0, 32) and not model.stream.queries.grad.any()
+
+
 def test_training_runs_by_a_schedule_and_says_so():
+    trainer = Trainer(MODEL, RECIPE, corpus(), schedule=chained, device="cpu")
+    assert isinstance(trainer.forward.stream, Chained)
     ours = train(MODEL, RECIPE, corpus(), schedule=chained, device="cpu")
     plain = train(MODEL, RECIPE, corpus(), device="cpu")
     assert ours.result["schedule"] == "chained" and plain.result["schedule"] is None

@@ -21,7 +21,15 @@ from attnres_kernels.bench.__main__ import main
 from attnres_kernels.bench.model import BASE, CASES
 from attnres_kernels.bench.plan import PLAN, STAGES, Stage
 from attnres_kernels.bench.record import DRY, Record
-from attnres_kernels.bench.stages import cells, compile_peers, decode, sweep, train, warm
+from attnres_kernels.bench.stages import (
+    cells,
+    compile_peers,
+    decode,
+    environment,
+    sweep,
+    train,
+    warm,
+)
 from attnres_kernels.bench.stages import model as model_stage
 from attnres_ref import LM, LMConfig, depth_attention
 
@@ -31,7 +39,7 @@ FACTS = dict(device="Made-up GPU", dry=False, python="3", torch="2", triton="3",
 
 # Made up: nothing was measured.
 CELLS = dict(
-    stage="cells", **FACTS, copy_gb_per_s=1000.0,
+    stage="cells", **FACTS, copy_gb_per_s=900.0,
     rows=[
         dict(contender=name, n=n, T=64, d=1024, part=part, turn=turn, ms=[ms, ms, ms],
              gb_per_s=report.gb_per_s(part, n, 64, 1024, ms), graph=True)
@@ -39,8 +47,10 @@ CELLS = dict(
         for n in (2, 9) for part in ("forward", "backward") for turn in (0, 1)
     ],
 )
-BESIDE = dict(stage="beside_peers", **FACTS, missing={"a peer": "not installed"}, rows=[
+BESIDE = dict(stage="beside_peers", **FACTS, copy_gb_per_s=1100.0,
+              missing={"a peer": "not installed"}, rows=[
     dict(contender="wrong", left_out="ValueError: h is wrong"),
+    dict(contender="half right", gate={"h correlated": 0.01, "dw correlated": 0.25}),
     dict(contender="ours", n=9, T=1, d=1024, part="forward", graph=False, why="no capture"),
 ])
 RUN = dict(stage="run_B", **FACTS, rows=[
@@ -48,7 +58,7 @@ RUN = dict(stage="run_B", **FACTS, rows=[
 ])
 TESTS = dict(stage="gpu_tests", **FACTS, rows=[
     dict(test="test_a", outcome="passed"), dict(test="test_c", outcome="passed"),
-    dict(test="test_b", outcome="failed", why="assert 1 == 2"), dict(exit_code=1),
+    dict(test="test_b", outcome="failed", why="assert 1 == 2"), dict(exit_code=3),
 ])
 
 
@@ -60,13 +70,17 @@ def test_the_floor_in_bytes_per_second():
 
 def test_table_names_the_best_other_and_what_is_missing():
     lines = report.table(report.joined([CELLS, BESIDE, RUN, TESTS])).splitlines()
-    assert lines[:3] == ["Made-up GPU, copy 1000 GB/s", "tests: 2 passed, 1 failed",
-                         "test failed: test_b: assert 1 == 2"]
+    assert lines[:4] == [
+        "Made-up GPU, copy 1000 GB/s, of 2 from 900 to 1100", "tests: 2 passed, 1 failed",
+        "test failed: test_b: assert 1 == 2",
+        "tests: pytest stopped with exit code 3, see its log",
+    ]
     row = next(line for line in lines if line.split()[:4] == ["forward", "9", "64", "1024"])
     assert row.endswith("2.00x our time, torch.compile") and " 13% " in row
-    assert lines[-4:] == [
+    assert lines[-5:] == [
         "not measured: a peer: not installed",
         "not measured: beside_peers, contender wrong: ValueError: h is wrong",
+        "wrong: beside_peers, contender half right: dw correlated by 0.25 of its largest",
         "without a graph: beside_peers, contender ours, part forward, n 9, T 1, d 1024: "
         "no capture",
         "not finished: train: cut at its limit",
@@ -77,7 +91,24 @@ def test_roofline_has_a_point_per_row_of_all_records_and_the_copy_line():
     (ax,) = report.roofline(report.joined([CELLS, BESIDE])).axes
     points = [point for marks in ax.collections for point in marks.get_offsets()]
     assert len(points) == len(CELLS["rows"])
-    assert ax.lines[0].get_ydata()[0] == 1000.0
+    assert ax.lines[0].get_ydata()[0] == 1000.0    # the median
+
+
+def test_what_was_launched_from_python_and_what_drifted_is_marked():
+    rows = [dict(contender=name, n=2, T=1, d=64, part="forward", turn=turn, graph=graph,
+                 ms=[ms] * 3)
+            for name, graph, of_turns in (("ours", False, (1.0, 1.5)), ("b", False, (9, 9)))
+            for turn, ms in enumerate(of_turns)]
+    record = report.joined([CELLS | dict(rows=rows)])
+    (_, line) = report.table_of_reads(record)
+    assert " 1.2500* " in line and line.endswith(" 50%  7.20x our time, b*")
+
+
+def test_trainings_are_compared_after_as_many_steps():
+    runs = {f"train_{name}": dict(rows=[dict(step=s, val_loss=s / 10) for s in steps])
+            for name, steps in (("a", (5, 10)), ("b", (5, 10, 15)), ("c", ()))}
+    assert list(report.training(dict(stages=runs))) == [
+        f"training, {name}: validation loss 1.0000 after 10 steps" for name in "ab"]
 
 
 def test_records_of_two_machines_are_not_compared(tmp_path):
@@ -95,13 +126,16 @@ def test_the_best_options_of_a_width_are_those_that_serve_all_depths():
         for (w, s), both in ms_of.items() for n, ms in enumerate(both)
     ]
     rows.append(dict(d=64, n=9, part="forward", warps=1, stages=3, error="none works"))
+    rows.append(dict(cell, n=0, part="backward", kind="ring", error="no such GPU"))
     rows += [dict(cell, n=1, part="backward", kind="ring", ms=[3] * 3),
              dict(cell, n=1, part="backward", warps=1, stages=3, ms=[4] * 3)]
-    record = dict(stages=dict(sweep=dict(rows=rows)))
+    now = dict(forward=[[512, [1, 3]], [2048, [4, 3]]], backward=[[8192, [8, 3]]])
+    record = dict(stages=dict(sweep=dict(now=now, rows=rows)))
     assert list(report.best_options(record)) == [
         "launch options, backward, d 1024: best with 1 warps and 3 stages",
         "  one read in a ring, n 1: 0.75x its time",
-        "launch options, forward, d 1024: best with 2 warps and 3 stages",
+        "launch options, forward, d 1024: best with 2 warps and 3 stages; "
+        "today's 4 warps and 3 stages: 1.50x its time",
     ]
 
 
@@ -320,6 +354,24 @@ def test_the_sweep_takes_the_ring_where_it_fits_and_only_inside(monkeypatch):
     assert not launch.in_ring(small, None)
 
 
+def test_the_ring_is_compared_with_float64_before_it_is_timed(monkeypatch):
+    sets = operators.sets_of(2, 4, 16, CPU)
+    row = sweep.ring_or_why(2, 4, 16, sets, CPU)
+    assert max(row["gate"].values()) < gate.LIMIT and "ms" in row
+    assert {"dv correlated", "dw independent"} < row["gate"].keys()
+    monkeypatch.setattr(operators, "timed", lambda *_: 1 / 0)
+    assert "division" in sweep.ring_or_why(2, 4, 16, sets, CPU)["error"]
+
+
+def test_a_driver_that_does_not_answer_stops_no_stage(monkeypatch, tmp_path):
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\nexec sleep 60\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(environment, "PATIENCE_S", 0.1)
+    assert environment.nvidia_smi() is None
+
+
 def test_options_worth_a_try():
     cuda = torch.device("cuda")
     assert {w for w, _ in sweep.options(4096, cuda)} == {2, 4, 8, 16}
@@ -514,6 +566,9 @@ def test_a_dry_run_goes_through_every_stage(tmp_path, capsys, monkeypatch):
     assert all(row["exit_code"] == 0 for name in ("warm", "train", "compile_peers")
                for row in records[name]["rows"])
     assert {row["logits_differ_by"] for row in records["decode"]["rows"]} == {0.0}
+    assert [row["graphs"] for row in records["model"]["rows"]] == [
+        int(kind == "compiled") for kind in model_stage.KINDS for _ in CASES]
+    assert max(row["differs_by"] for row in records["phases"]["rows"]) < 0.01
     first = [row["losses"][0] for row in records["model"]["rows"]]
     assert max(first) - min(first) < 1e-4, "all start as the same function"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from attnres_ref import LM, LMConfig
-from attnres_ref.model import MLP, Attention, generate
+from attnres_ref.model import MLP, Attention, RoPE, generate
 from attnres_ref.study.probes import trace
 
 SIZE = dict(vocab_size=17, d_model=16, n_layers=5, n_heads=2, context=8, block_size=2)
@@ -75,6 +75,14 @@ def test_attention_by_hand():
     mixed = scores.masked_fill(later, -torch.inf).softmax(-1) @ v
     expected = layer.out(mixed.transpose(1, 2).flatten(2))
     torch.testing.assert_close(layer(h), expected, rtol=0, atol=1e-6)
+
+
+def test_late_positions_keep_their_angles_in_half_precision():
+    """In bfloat16 itself there is no position 257."""
+    x = torch.randn(400, 16).bfloat16()
+    ours, exact = RoPE(LMConfig())(x), turned(x.double(), 10_000.0)
+    assert ours.dtype == torch.bfloat16
+    assert (ours - exact).abs().max() < 0.01 * exact.abs().max()
 
 
 def test_swiglu_by_hand():

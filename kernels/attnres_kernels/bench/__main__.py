@@ -12,9 +12,10 @@ matplotlib only for --plot. Stages, their limits and what they cover: plan.py an
 
 Protocol: the bandwidth of a plain copy first. Every contender passes a comparison with
 float64, on independent and on nearly equal sources, or is named and left out. All get
-the same list of inputs; calls are replayed as CUDA graphs over inputs that together
-exceed the L2 cache, in turns. Numbers are medians with their quartiles. Each stage is a
-process with a time limit and writes row by row, so a cut loses only the row under way.
+the same list of inputs; calls are replayed as CUDA graphs, in turns, over inputs that
+together exceed the L2 cache, except for few tokens, which lie in it as when a model
+decodes. Numbers are medians with their quartiles. Each stage is a process with a time
+limit and writes row by row, so a cut loses only the row under way.
 Without a GPU it checks the kernels on a tiny case, and measures nothing.
 """
 

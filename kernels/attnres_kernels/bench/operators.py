@@ -70,7 +70,8 @@ def calls_of(part, attend, sets) -> list:
 
 
 def sets_of(n, T, d, device) -> list:
-    """Inputs that together do not fit into the L2 cache; at most 32 sets of them."""
+    """Inputs that together do not fit into the L2 cache, as far as 32 sets of them go: a
+    read of few tokens finds them there, as it does when a model decodes."""
     n_sets = min(32, round(BEYOND_CACHE[device.type] / (2 * n * T * d)) + 1)
     return [gate.inputs(n, T, d, device, seed=seed) for seed in range(n_sets)]
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from attnres_kernels.bench.gate import LIMIT
+
 SAME = ("device", "dry", "python", "torch", "triton", "commit", "dirty")
 
 
@@ -20,7 +22,7 @@ def bytes_per_s(passes: int, T: int, d: int, ms: float, n_bytes: int = 2) -> flo
 
 
 def gb_per_s(part, n, T, d, ms, n_bytes=2) -> float:
-    """The floor's bytes over the time: no contender can exceed the copy bandwidth."""
+    """The floor's bytes over the time, to be compared with the bandwidth of a copy."""
     return bytes_per_s(floor(part, n), T, d, ms, n_bytes)
 
 
@@ -54,7 +56,7 @@ def joined(records: list[dict]) -> dict:
     copies += [stage["copy_gb_per_s"] for stage in stages.values()
                if "copy_gb_per_s" in stage]
     copy = statistics.median(copies) if copies else None
-    return dict(**common, copy_gb_per_s=copy, stages=stages)
+    return dict(**common, copy_gb_per_s=copy, copies=sorted(copies), stages=stages)
 
 
 def rows_of(record: dict, *stages: str) -> list[dict]:
@@ -71,8 +73,10 @@ def reads(record: dict) -> list[dict]:
 
 def table(record: dict) -> str:
     """All that was measured, in ratios, and what was not."""
-    copy = record["copy_gb_per_s"]
-    head = f"{record['device']}" + ("" if copy is None else f", copy {copy:.0f} GB/s")
+    head, copies = record["device"], record["copies"]
+    if copies:
+        head += (f", copy {record['copy_gb_per_s']:.0f} GB/s, of "
+                 f"{len(copies)} from {copies[0]:.0f} to {copies[-1]:.0f}")
     parts = (tests, table_of_reads, best_options, phases, models, decoding, training,
              not_measured)
     return "\n".join([head, *(line for part in parts for line in part(record))])
@@ -87,24 +91,32 @@ def tests(record: dict) -> Iterator[str]:
     for row in rows:
         if row["outcome"] == "failed":
             yield f"test failed: {row['test']}: {row['why']}"
+    for row in rows_of(record, "gpu_tests"):
+        if row.get("exit_code", 0) > 1:    # 1: a test failed
+            yield f"tests: pytest stopped with exit code {row['exit_code']}, see its log"
 
 
 def table_of_reads(record: dict) -> Iterator[str]:
-    """Ours against the best other contender, cell by cell; medians over the turns."""
+    """Ours against the best other contender, cell by cell; medians over the turns. drift:
+    how much longer our slowest turn took than our fastest; *: launches are in the time."""
     cells = {}
     for row in reads(record):
         key = row["stage"], row["part"], row["n"], row["T"], row["d"]
-        times = cells.setdefault(key, {}).setdefault(row["contender"], [])
+        name = row["contender"] + ("" if row["graph"] else "*")
+        times = cells.setdefault(key, {}).setdefault(name, [])
         times.append(row["ms"][1])
     if cells:
-        yield "part        n     T     d   ours ms  of copy  best other"
+        yield "part        n     T     d    ours ms  of copy  drift  best other"
     for (_, part, n, T, d), times in sorted(cells.items(), reverse=True):
         others = {name: statistics.median(ms) for name, ms in times.items()}
-        if "ours" not in others:
+        name = "ours" if "ours" in times else "ours*"
+        if name not in times:
             continue                       # it is among what was not measured
-        ms = others.pop("ours")
+        ms, turns = others.pop(name), times[name]
         share = gb_per_s(part, n, T, d, ms) / record["copy_gb_per_s"]
-        line = f"{part:9s}{n:4d}{T:6d}{d:6d}{ms:10.4f}{share:9.0%}"
+        drift, mark = max(turns) / min(turns) - 1, name.removeprefix("ours")
+        line = (f"{part:9s}{n:4d}{T:6d}{d:6d}{ms:10.4f}{mark:1s}{share:9.0%}"
+                f"{drift:7.0%}")
         if others:
             best = min(others, key=others.get)
             line += f"  {others[best] / ms:.2f}x our time, {best}"
@@ -113,11 +125,13 @@ def table_of_reads(record: dict) -> Iterator[str]:
 
 def best_options(record: dict) -> Iterator[str]:
     """For each width and part the warps and stages with the least time: the geometric mean
-    over the depths, of those options that all of them took; and the ring's time to that."""
-    cells = {}
+    over the depths, of those options that all of them took; what those of today take; and
+    the ring's time to the best, where it ran."""
+    cells, named = {}, "{} warps and {} stages".format
+    now = record["stages"].get("sweep", {}).get("now", {})
     for row in rows_of(record, "sweep"):
         options = cells.setdefault((row["d"], row["part"]), {})
-        name = row.get("kind") or f"{row['warps']} warps and {row['stages']} stages"
+        name = row.get("kind") or named(row["warps"], row["stages"])
         ms = row["ms"][1] if "ms" in row else float("inf")
         options.setdefault(name, {})[row["n"]] = ms
     for (d, part), options in sorted(cells.items()):
@@ -128,9 +142,15 @@ def best_options(record: dict) -> Iterator[str]:
                  if len(ms) == whole and max(ms.values()) < float("inf")}
         if means:
             best = min(means, key=means.get)
-            yield f"launch options, {part}, d {d}: best with {best}"
+            today = next((named(*o) for width, o in now.get(part, []) if d <= width), None)
+            line = f"launch options, {part}, d {d}: best with {best}"
+            if today in means:
+                line += f"; today's {today}: {means[today] / means[best]:.2f}x its time"
+            yield line
             for n, ms in ring.items():
-                yield f"  one read in a ring, n {n}: {ms / options[best][n]:.2f}x its time"
+                if ms < float("inf"):
+                    ratio = ms / options[best][n]
+                    yield f"  one read in a ring, n {n}: {ratio:.2f}x its time"
 
 
 def phases(record: dict) -> Iterator[str]:
@@ -138,7 +158,8 @@ def phases(record: dict) -> Iterator[str]:
         if "ms" in row:
             share = row["gb_per_s"] / record["copy_gb_per_s"]
             yield (f"{row['part']}, {row['by']}: T {row['T']}, d {row['d']}, n {row['n']}, "
-                   f"S {row['S']}: {row['ms'][1]:.4f} ms, {share:.0%} of copy")
+                   f"S {row['S']}: {row['ms'][1]:.4f} ms, {share:.0%} of copy, "
+                   f"differs from PyTorch's by {row['differs_by']:.0e}")
 
 
 def models(record: dict) -> Iterator[str]:
@@ -146,8 +167,9 @@ def models(record: dict) -> Iterator[str]:
         if "ms" in row:
             peak = row["peak_bytes"]
             memory = "" if peak is None else f", peak {peak / 1e9:.1f} GB"
+            pieces = f", in {row['graphs']} pieces" if row["graphs"] > 1 else ""
             yield (f"whole model, {row['kind']}, {row['case']}: {row['ms'][1]:.1f} ms, "
-                   f"{row['ratio_to_prenorm']:.3f}x PreNorm{memory}")
+                   f"{row['ratio_to_prenorm']:.3f}x PreNorm{memory}{pieces}")
 
 
 def decoding(record: dict) -> Iterator[str]:
@@ -162,15 +184,19 @@ def decoding(record: dict) -> Iterator[str]:
 
 
 def training(record: dict) -> Iterator[str]:
-    for stage, content in record["stages"].items():
-        if stage.startswith("train_") and content["rows"]:
-            last = content["rows"][-1]
-            yield (f"training, {stage.removeprefix('train_')}: validation loss "
-                   f"{last['val_loss']:.4f} after {last['step']} steps")
+    """Validation losses after as many steps as all of them have made."""
+    runs = {stage.removeprefix("train_"): content["rows"]
+            for stage, content in record["stages"].items()
+            if stage.startswith("train_") and content["rows"]}
+    steps = min((rows[-1]["step"] for rows in runs.values()), default=0)
+    for name, rows in runs.items():
+        (loss,) = [row["val_loss"] for row in rows if row["step"] == steps]
+        yield f"training, {name}: validation loss {loss:.4f} after {steps} steps"
 
 
 def not_measured(record: dict) -> Iterator[str]:
-    """Everything that was left out, failed, was cut or ran without a graph, with why."""
+    """Everything that was left out, failed, was cut, ran without a graph or computed wrong
+    gradients, with why."""
     for name, why in record["stages"].get("beside_peers", {}).get("missing", {}).items():
         yield f"not measured: {name}: {why}"
     outcomes = {}
@@ -184,6 +210,9 @@ def not_measured(record: dict) -> Iterator[str]:
             for key in ("left_out", "error", "missing"):
                 if key in row:
                     yield f"not measured: {what}: {row[key]}"
+            for name, error in row.get("gate", {}).items():
+                if not error <= LIMIT:     # nor NaN; a wrong h is left out already
+                    yield f"wrong: {what}: {name} by {error:.2g} of its largest"
             if row.get("graph") is False and not record["dry"]:
                 yield f"without a graph: {what}: {row['why']}"
     for stage, outcome in outcomes.items():

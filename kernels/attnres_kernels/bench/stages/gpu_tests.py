@@ -3,7 +3,8 @@
 import importlib.util
 from pathlib import Path
 
-TESTS = Path(__file__).parents[4] / "tests" / "test_kernels.py"
+ROOT = Path(__file__).parents[4]
+TESTS = [ROOT / "tests" / f"test_kernels{name}.py" for name in ("", "_training")]
 NEEDED = ("pytest", "hypothesis")
 ONE = ["-k", "test_one_source_is_returned"]    # of a dry run: others run in CI anyway
 
@@ -23,18 +24,17 @@ class Rows:
 
 def measure(record, device) -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if not TESTS.exists():
-        missing.append(f"{TESTS.name}, which an installed package does not carry")
+    missing += [f"{path.name}, which an installed package does not carry"
+                for path in TESTS if not path.exists()]
     if missing:
         record.add(missing=f"{', '.join(missing)}; pip install {' '.join(NEEDED)}")
         return
     import pytest  # it is not everywhere that the benchmark runs
 
-    root = str(TESTS.parents[1])
-    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "--rootdir", root]
+    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "--rootdir", str(ROOT)]
     if device.type == "cpu":
         options += ONE
     elif importlib.util.find_spec("xdist"):
         options += ["-n", "5"]             # each compiles what it tests
-    exit_code = pytest.main([*options, str(TESTS)], plugins=[Rows(record)])
+    exit_code = pytest.main([*options, *map(str, TESTS)], plugins=[Rows(record)])
     record.add(exit_code=int(exit_code))

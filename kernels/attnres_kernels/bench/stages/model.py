@@ -1,7 +1,9 @@
-"""A training step of each model against PreNorm's, eager and compiled; time and memory."""
+"""Forward and backward of each model against PreNorm's, eager, compiled: time, memory."""
 
 import time
 from functools import partial
+
+from torch._dynamo.utils import counters
 
 from attnres_kernels.bench import clock
 from attnres_kernels.bench.model import BASE, BATCH, CASES, SIZE, training_step
@@ -33,13 +35,15 @@ def measure(record, device) -> None:
 
 
 def warmed(case: str, kind: str, device) -> tuple:
-    """The case's step after its first few, and what they say: seconds, losses, memory."""
-    began = time.perf_counter()
+    """The case's step after its first few, and what they say: seconds, losses, memory, and
+    into how many graphs torch.compile cut it: of more than one, something runs eagerly."""
+    began, graphs = time.perf_counter(), counters["stats"]["unique_graphs"]
     step = training_step(case, device, compiled=kind == "compiled")
     losses = [step().item() for _ in range(WARM_UP[device.type])]
     first_s = time.perf_counter() - began
     peak = clock.peak_bytes(step, device)
-    return step, dict(first_s=first_s, losses=losses, peak_bytes=peak)
+    graphs = counters["stats"]["unique_graphs"] - graphs
+    return step, dict(first_s=first_s, losses=losses, peak_bytes=peak, graphs=graphs)
 
 
 def against(base, step, device) -> dict:

@@ -2,13 +2,14 @@
 
 n = 9 is what Block reads at L = 32 and S = 4, n = 33 what Full reads there; launch.FORWARD
 and launch.BACKWARD have one choice per width, so it has to serve both. `report` names the
-best. The one-read backward (attnres_kernels.ring) has a row where it would be taken.
+best. The one-read backward (attnres_kernels.ring) has a row where it would be taken, with
+its errors against float64, for no interpreter can run it, so no test has.
 """
 
 from contextlib import contextmanager
 
 from attnres_kernels import launch
-from attnres_kernels.bench import clock, operators, peers
+from attnres_kernels.bench import clock, gate, operators, peers
 
 CELLS = dict(                          # n, T, d
     cuda=[(n, T, d) for d, T in ((4096, 8192), (1024, 8192), (7168, 8192), (384, 8192))
@@ -34,7 +35,7 @@ def measure(record, device) -> None:
         with in_a_ring():
             if launch.in_ring(sets[0][1], gain=None):
                 row = dict(n=n, T=T, d=d, kind="ring", part="backward")
-                record.add(**row, **timed_or_why("backward", sets, device))
+                record.add(**row, **ring_or_why(n, T, d, sets, device))
         clock.free_memory(device)
 
 
@@ -42,6 +43,14 @@ def timed_or_why(part, sets, device) -> dict:
     try:
         return operators.timed(peers.ours, part, sets, device, rounds=5)
     except Exception as error:             # too much shared memory, or registers
+        return dict(error=clock.told(error))
+
+
+def ring_or_why(n, T, d, sets, device) -> dict:
+    try:
+        errors = gate.errors_against_float64(peers.ours, device, size=(n, min(T, 512), d))
+        return dict(gate=errors, **operators.timed(peers.ours, "backward", sets, device))
+    except Exception as error:
         return dict(error=clock.told(error))
 
 
