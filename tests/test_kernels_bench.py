@@ -114,6 +114,8 @@ def test_trainings_are_compared_after_as_many_steps():
 def test_records_of_two_machines_are_not_compared(tmp_path):
     with pytest.raises(ValueError, match=r"differ in device: \['Made-up GPU', 'Other'\]"):
         report.joined([CELLS, BESIDE | dict(device="Other")])
+    edited = [RUN, CELLS | dict(dirty=True)]        # while it was running
+    assert report.joined(edited)["dirty"] and not report.joined([RUN, CELLS])["dirty"]
     with pytest.raises(ValueError, match="holds no record"):
         report.read(tmp_path)
 

@@ -52,7 +52,8 @@ def training_step(case: str, device, compiled: bool = False):
     Models of all cases start from the same weights and see the same tokens."""
     residual, attend, seen_as = CASES[case]
     torch.manual_seed(0)
-    net = LM(LMConfig(residual=residual, **SIZE[device.type]), attend).to(device)
+    with device:                           # a CPU takes seconds to draw the weights
+        net = LM(LMConfig(residual=residual, **SIZE[device.type]), attend)
     net = with_parts(net, stream=seen_as(net.stream))
     forward = clock.compiled(net, device) if compiled else net
     shape = BATCH[device.type], net.config.context

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attnres_kernels.bench.gate import LIMIT
 
-SAME = ("device", "dry", "python", "torch", "triton", "commit", "dirty")
+SAME = ("device", "dry", "python", "torch", "triton", "commit")
 
 
 def floor(part: str, n: int) -> int:
@@ -38,8 +38,9 @@ def read(out: Path) -> list[dict]:
 
 
 def joined(records: list[dict]) -> dict:
-    """One record: what all have in common, and the rest by stage. Raises ValueError for
-    records of several machines or versions of the code, which must not be compared."""
+    """One record: what all have in common, and the rest by stage. A stage of code that was
+    not committed makes it dirty. Raises ValueError for records of several machines or
+    versions of the code, which must not be compared."""
     for key in SAME:
         if len(values := {record[key] for record in records}) > 1:
             raise ValueError(
@@ -47,8 +48,10 @@ def joined(records: list[dict]) -> dict:
                 "benchmark with another --out"
             )
     common = {key: records[0][key] for key in SAME}
+    edited = [record["dirty"] for record in records]         # None without a checkout
+    common["dirty"] = any(edited) or edited[0]
     stages = {
-        record["stage"]: {k: v for k, v in record.items() if k not in (*SAME, "stage")}
+        record["stage"]: {k: v for k, v in record.items() if k not in (*common, "stage")}
         for record in records
     }
     copies = [row["copy_gb_per_s"] for row in rows_of(dict(stages=stages), "environment")

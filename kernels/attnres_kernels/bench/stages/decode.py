@@ -48,7 +48,8 @@ def measure(record, device) -> None:
 def cached_model(case: str, device) -> LM:
     residual, attend, schedule = CASES[case]
     torch.manual_seed(0)
-    net = LM(LMConfig(residual=residual, **SIZE[device.type]), attend).to(device)
+    with device:                           # a CPU takes seconds to draw the weights
+        net = LM(LMConfig(residual=residual, **SIZE[device.type]), attend)
     for parameter in net.stream.parameters():      # zeros would read a plain mean
         parameter.normal_(std=0.1)
     net = net.to(DTYPE[device.type]).eval()
