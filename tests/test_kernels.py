@@ -377,8 +377,7 @@ def test_a_model_learns_under_autocast():
         assert_close(a, b, 5e-2)
 
 
-def test_a_model_compiles_into_one_graph():
-    model = tiny("block", attnres_kernels.depth_attention)
+def assert_compiles_into_one_graph(model):
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     for a, b in zip(loss_and_gradients(compiled), loss_and_gradients(model), strict=True):
         torch.testing.assert_close(a, b)
@@ -386,6 +385,10 @@ def test_a_model_compiles_into_one_graph():
     for without_gradients in (torch.no_grad, torch.inference_mode):
         with without_gradients():
             torch.testing.assert_close(compiled(tokens), model(tokens))
+
+
+def test_a_model_compiles_into_one_graph():
+    assert_compiles_into_one_graph(tiny("block", attnres_kernels.depth_attention))
 
 
 # --- on a GPU -------------------------------------------------------------------------

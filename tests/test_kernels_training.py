@@ -30,6 +30,7 @@ from test_kernels import (
     SIZES,
     TOLERANCE,
     assert_close,
+    assert_compiles_into_one_graph,
     draw,
     loss_and_gradients,
     needs_gpu,
@@ -210,14 +211,7 @@ def test_a_model_learns_under_autocast():
 
 
 def test_a_model_compiles_into_one_graph():
-    model = scheduled(tiny("block"))
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    for a, b in zip(loss_and_gradients(compiled), loss_and_gradients(model), strict=True):
-        torch.testing.assert_close(a, b)
-    tokens = torch.randint(16, (1, 5), device=DEVICE)
-    for without_gradients in (torch.no_grad, torch.inference_mode):
-        with without_gradients():
-            torch.testing.assert_close(compiled(tokens), model(tokens))
+    assert_compiles_into_one_graph(scheduled(tiny("block")))
 
 
 class Checkpointed(TwoPhase):

@@ -36,6 +36,7 @@ from attnres_kernels.depth import depth_attention
 from attnres_kernels.interpret import available, interpreting
 from attnres_kernels.phase_operators import query_tiles
 from attnres_kernels.two_phase import TwoPhase
+from attnres_ref.bench import timing
 from attnres_ref.bench.options import count as whole
 from attnres_ref.bench.options import output_file
 from attnres_ref.chained import Chained
@@ -161,17 +162,15 @@ def streams(L: int, S: int) -> Iterator[tuple[str, nn.Module]]:
             yield f"Full, two phases of {size}", TwoPhase(FullAttnRes(L, D), size)
 
 
-HEAD = "stream", "forward", "backward", "additions", "total", "live"
+COLUMNS = [("stream", "{name:22s}"), *(
+    (title, f"{{{title}:8d}}")
+    for title in ("forward", "backward", "additions", "total", "live")
+)]
 
 
 def table(rows: list[Row]) -> str:
     """The rows as text."""
-    lines = [HEAD, *(tuple(map(str, asdict(row).values())) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in lines
-    )
+    return timing.table({row.stream: asdict(row) for row in rows}, COLUMNS)
 
 
 def main(arguments: list[str] | None = None) -> None:
