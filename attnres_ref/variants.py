@@ -181,6 +181,18 @@ class ReZero(PreNorm):
     write = LayerScale.write
 
 
+class LoudEmbedding(PreNorm):
+    """PreNorm whose embedding has RMS one at first, not d^-1/2: beside it the first
+    outputs, about as large, are no longer loud. Vaswani et al. multiply it so, too."""
+
+    def __init__(self, n_layers: int, d_model: int):
+        super().__init__(n_layers, d_model)
+        self.factor = d_model**0.5
+
+    def begin(self, embedding):
+        return embedding * self.factor
+
+
 class Highway(PreNorm):
     """h <- (1 - g) h + g f(h) with a gate g per token: a convex mix, whose rows sum to
     one. Gates start at 1 / (layer + 2), which makes h the mean of all sources."""
@@ -270,6 +282,7 @@ VARIANTS = {
     "denseformer": lambda c, attend: DenseFormer(c.n_layers, c.d_model),
     "layerscale": lambda c, attend: LayerScale(c.n_layers, c.d_model),
     "rezero": lambda c, attend: ReZero(c.n_layers, c.d_model),
+    "loud": lambda c, attend: LoudEmbedding(c.n_layers, c.d_model),
     "highway": lambda c, attend: Highway(c.n_layers, c.d_model),
     "mhc": lambda c, attend: HyperConnections(c.n_layers, c.d_model, c.n_streams),
 }

@@ -1,7 +1,7 @@
 """A text as one long row of bytes, and the windows a language model reads from it."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
 
@@ -10,18 +10,27 @@ import torch
 
 VOCAB_SIZE = 256  # a token is a byte
 
+# The validation split's parts, in hundredths of it: recipes are chosen on the tuning half,
+# and what was chosen is compared on the judging half, which no choice has seen.
+PARTS = {"all": (0, 100), "tuning": (0, 50), "judging": (50, 100)}
+
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """A named text. The first 90 % are for training, the last 10 % for validation.
 
-    Raises ValueError for tokens that are not [n_bytes] uint8.
+    Raises ValueError for tokens that are not [n_bytes] uint8 and an unknown part.
     """
 
     name: str  # "python_sources", "tinyshakespeare" or "text_file:<basename>"
     tokens: torch.Tensor  # [n_bytes] uint8, the whole text; batches come from its device
+    validation: str = "all"  # which part of the validation split is used, see PARTS
 
     def __post_init__(self):
+        if self.validation not in PARTS:
+            raise ValueError(
+                f"validation is {self.validation!r}: choose one of {sorted(PARTS)}"
+            )
         kind = getattr(self.tokens, "dtype", type(self.tokens).__name__)
         if kind != torch.uint8 or self.tokens.dim() != 1:
             raise ValueError(f"tokens is {kind}: it must be a row of bytes, [n] uint8")
@@ -45,16 +54,26 @@ class Corpus:
 
     @property
     def val(self) -> torch.Tensor:
-        """[n_val] uint8, a view of `tokens`."""
-        return self.tokens[self._n_train :]
+        """[n_val] uint8, a view of `tokens`: the part of the split that is used."""
+        split = self.tokens[self._n_train :]
+        first, last = (len(split) * part // 100 for part in PARTS[self.validation])
+        return split[first:last]
+
+    def validated_on(self, part: str) -> "Corpus":
+        """The same text with one half of its validation split, "tuning" or "judging".
+        Raises ValueError for others than these and "all"."""
+        return replace(self, validation=part)
 
     @property
     def fingerprint(self) -> dict:
-        """What results are stamped with: {"name", "bytes", "sha256" of the bytes}."""
+        """What results are stamped with: {"name", "bytes", "sha256" of the bytes}, and
+        "validation" where that is not all of its split."""
+        part = {} if self.validation == "all" else {"validation": self.validation}
         return {
             "name": self.name,
             "bytes": len(self.tokens),
             "sha256": self._sha256,
+            **part,
         }
 
     def batch(

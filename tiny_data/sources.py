@@ -1,10 +1,10 @@
-"""Where the texts come from: installed Python code, TinyShakespeare, your own file."""
+"""Where the texts come from: Python code, TinyShakespeare, your own file."""
 
 import hashlib
 import importlib.util
 import os
-import sysconfig
-from collections.abc import Collection, Iterator
+import tarfile
+from collections.abc import Collection
 from pathlib import Path
 
 from tiny_data.corpus import Corpus
@@ -19,6 +19,8 @@ TINYSHAKESPEARE_SHA256 = (
     "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 )
 
+PACKED = Path(__file__).with_name("python_sources.tar.xz")  # made by tiny_data.pack
+
 # fmt: off
 SKIPPED_FOLDERS = {
     "site-packages", "dist-packages",           # other people's packages
@@ -31,10 +33,11 @@ GENERATED_PREFIX = "_sysconfigdata"  # such files hold the machine's build paths
 
 
 def python_sources(packages: Collection[str] = ()) -> Corpus:
-    """The source code of the running interpreter's standard library (about 9 MB).
+    """The source code of Python 3.11's standard library (9 MB), which lies beside this
+    file: the same text on every machine.
 
     `packages` adds installed packages by import name: ("torch", "numpy") makes it
-    more than 50 MB. The text depends on the versions installed, so compare results
+    more than 50 MB. That text depends on the versions installed, so compare results
     by `fingerprint`.
 
     Raises ModuleNotFoundError for a package that is not installed, ValueError for one
@@ -45,30 +48,28 @@ def python_sources(packages: Collection[str] = ()) -> Corpus:
         raise TypeError(
             f"packages is {packages!r}: it must be a tuple of names, as ('numpy',)"
         )
-    files = dict(_python_files(Path(sysconfig.get_path("stdlib")), prefix=""))
+    with tarfile.open(PACKED) as archive:
+        files = {entry.name: archive.extractfile(entry).read() for entry in archive}
     for package in packages:
         files |= _package_files(package)
     return Corpus.from_bytes("python_sources", join_files(files))
 
 
-def join_files(files: dict[str, Path]) -> bytes:
+def join_files(files: dict[str, bytes]) -> bytes:
     """The files, given by relative name, as one text, separated by a newline.
 
     They are ordered by the sha256 of their name: an order that mixes the folders, so
     that the tail is a fair sample, and is the same on every machine. Of files with
     equal contents one is kept, or validation would hold a text that was trained on.
-    Files that cannot be read are left out.
     """
-    texts = []
-    for name in sorted(files, key=lambda n: hashlib.sha256(os.fsencode(n)).digest()):
-        try:
-            texts.append(files[name].read_bytes().replace(b"\r\n", b"\n"))
-        except OSError:
-            continue
-    return b"\n".join(text for text in dict.fromkeys(texts) if text)
+    order = sorted(files, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+    texts = dict.fromkeys(files[name] for name in order)
+    return b"\n".join(text for text in texts if text)
 
 
-def _python_files(root: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+def python_files(root: Path, prefix: str = "") -> dict[str, bytes]:
+    """The Python source below a folder, by name; files that cannot be read are left out."""
+    files = {}
     for folder, subfolders, names in os.walk(root):
         # os.walk descends into what is left in this list.
         subfolders[:] = [name for name in subfolders if name not in SKIPPED_FOLDERS]
@@ -76,10 +77,18 @@ def _python_files(root: Path, prefix: str) -> Iterator[tuple[str, Path]]:
             path = Path(folder, name)
             named = name.endswith(".py") and not name.startswith(GENERATED_PREFIX)
             if named and path.is_file():  # reading a pipe might never end
-                yield prefix + path.relative_to(root).as_posix(), path
+                files |= _source(path, prefix + path.relative_to(root).as_posix())
+    return files
 
 
-def _package_files(package: str) -> dict[str, Path]:
+def _source(path: Path, name: str) -> dict[str, bytes]:
+    try:
+        return {name: path.read_bytes().replace(b"\r\n", b"\n")}
+    except OSError:
+        return {}
+
+
+def _package_files(package: str) -> dict[str, bytes]:
     try:
         spec = importlib.util.find_spec(package)  # looks, does not run the package
     except (ImportError, ValueError):  # a missing parent; a name that is not a name
@@ -91,9 +100,9 @@ def _package_files(package: str) -> dict[str, Path]:
         )
     files = {}
     for folder in spec.submodule_search_locations or ():
-        files |= _python_files(Path(folder), prefix=f"{package}/")
+        files |= python_files(Path(folder), prefix=f"{package}/")
     if not files and spec.origin and spec.origin.endswith(".py"):
-        files = {f"{package}.py": Path(spec.origin)}  # a single module
+        files = _source(Path(spec.origin), f"{package}.py")  # a single module
     if not files:
         raise ValueError(
             f"python_sources: package {package!r} has no Python source files; "

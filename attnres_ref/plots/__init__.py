@@ -33,6 +33,7 @@ STYLES = {                             # residual: label, colour, marker
     "highway": ("Highway", "#56B4E9", "*"),
     "layerscale": ("LayerScale", "#56B4E9", "1"),
     "rezero": ("ReZero", "#56B4E9", "2"),
+    "loud": ("PreNorm, loud embedding", "#56B4E9", "3"),
 }
 GREY = "#595959"
 
