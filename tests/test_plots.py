@@ -10,7 +10,7 @@ from attnres_ref.study.compare import Difference
 from attnres_ref.study.puzzles import gains, intervals
 from attnres_ref.study.scaling import PowerLaw
 
-T_2 = 12.706                           # Student's t for two seeds
+T_2 = 4.302653                                # Student's t, three seeds, 95 %
 DEPTHS = {
     "L = 4": dict(prenorm=[[0.9, 0.2], [1.0, 0.3]], full=[[1.0, 0.5], [1.1, 0.7]]),
     "L = 8": dict(prenorm=[[1.0, 0.4], [1.0, 0.4]], full=[[1.0, 0.3], [1.0, 0.6]]),
@@ -76,9 +76,12 @@ def test_rate_curves_ring_the_best_mean_not_the_best_seed():
     assert ax.collections[-1].get_offsets().tolist() == [[2e-3, 2]]
 
 
+SD = 0.01 * 3**0.5 / 4.302653            # of three pairs: an interval of +/- 0.01
+
+
 def test_forest_is_hollow_where_zero_lies_inside_and_has_the_papers_in_a_panel():
-    rows = [study.ForestRow("a", Difference(-0.02, 0.01, 3), "full", paper=-0.029),
-            study.ForestRow("b", Difference(0.01, 0.02, 3), "block")]
+    rows = [study.ForestRow("a", Difference(-0.02, SD, 3, 2), "full", paper=-0.029),
+            study.ForestRow("b", Difference(0.01, 2 * SD, 3, 2), "block")]
     ours, theirs = study.forest(rows, "t").axes
     assert markers_with_bars(ours, axis=0) == [
         [-0.02, 0, pytest.approx(0.01), False], [0.01, 1, pytest.approx(0.02), True],
@@ -89,7 +92,7 @@ def test_forest_is_hollow_where_zero_lies_inside_and_has_the_papers_in_a_panel()
 
 
 def test_forest_writes_what_is_off_the_scale():
-    rows = [study.ForestRow("a", Difference(mean, 0.01, 3), "full")
+    rows = [study.ForestRow("a", Difference(mean, SD, 3, 2), "full")
             for mean in (0.1, 0.5, -0.5)]
     ax, = study.forest(rows, "t", limit=0.2).axes
     assert len(ax.containers) == 1 and ax.get_xlim() == (-0.2, 0.2)

@@ -1,55 +1,10 @@
-"""Recorded runs compared seed by seed: the difference, and how far to trust it."""
+"""Recorded runs compared seed by seed."""
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from operator import itemgetter
-from statistics import mean, stdev
 
-# Two-sided 95 % quantile of Student's t with n - 1 degrees of freedom, n = 2, 3, ...
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Mean of paired differences with its 95 % interval (Student's t)."""
-
-    mean: float                    # of ours - baseline; negative: ours is better
-    half_width: float              # the interval is mean -/+ half_width
-    n: int                         # number of pairs
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.4f} +/- {self.half_width:.4f} ({self.n} seeds)"
-
-    @property
-    def verdict(self) -> str:
-        if abs(self.mean) <= self.half_width:
-            return "cannot tell"
-        return "better" if self.mean < 0 else "worse"
-
-
-def paired_difference(ours: Sequence[float], baseline: Sequence[float]) -> Difference:
-    """Of losses that share a seed pairwise. Raises ValueError unless both have the
-    same number n of values, 2 <= n <= 10, all finite."""
-    if len(ours) != len(baseline) or not 2 <= len(ours) <= len(T_95) + 1:
-        raise ValueError(
-            f"ours has {len(ours)} values, baseline {len(baseline)}: "
-            f"give both one value per seed, 2 to {len(T_95) + 1} seeds"
-        )
-    check_finite("ours", ours)
-    check_finite("baseline", baseline)
-    gaps = [a - b for a, b in zip(ours, baseline)]
-    error = stdev(gaps) / math.sqrt(len(gaps))
-    return Difference(mean(gaps), T_95[len(gaps) - 2] * error, len(gaps))
-
-
-def check_finite(name: str, numbers: Iterable[float]) -> None:
-    """Raise ValueError that names the argument: nan would pass through means and sorting,
-    and an inf through an interval, without a word."""
-    for number in numbers:
-        if not math.isfinite(number):
-            raise ValueError(f"{name} holds {number}: every number in it must be finite")
+from attnres_ref.study.intervals import Difference, paired_difference
 
 
 def select(records: Sequence[dict], **fields) -> list[dict]:

@@ -12,7 +12,8 @@ from itertools import chain, pairwise
 from operator import itemgetter
 from statistics import linear_regression, mean, quantiles
 
-from attnres_ref.study.compare import check_finite, grouped, residual
+from attnres_ref.study.compare import grouped, residual
+from attnres_ref.study.intervals import check_finite
 
 PFLOP_S_DAY = 1e15 * 24 * 60 * 60      # in FLOPs
 

@@ -20,7 +20,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import plan
-
 from attnres_ref import LM
 from attnres_ref.hybrid.routing import router_statistics
 from attnres_ref.study.probes import depth_weights, dynamics
