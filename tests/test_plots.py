@@ -10,7 +10,7 @@ from attnres_ref.study.compare import Difference
 from attnres_ref.study.puzzles import gains, intervals
 from attnres_ref.study.scaling import PowerLaw
 
-T_2 = 4.302653                                # Student's t, three seeds, 95 %
+T_2 = 12.7062047                       # Student's t for two seeds
 DEPTHS = {
     "L = 4": dict(prenorm=[[0.9, 0.2], [1.0, 0.3]], full=[[1.0, 0.5], [1.1, 0.7]]),
     "L = 8": dict(prenorm=[[1.0, 0.4], [1.0, 0.4]], full=[[1.0, 0.3], [1.0, 0.6]]),
