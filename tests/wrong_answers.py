@@ -202,9 +202,11 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("logits.exp()", "torch.ones_like(logits)", "not exp(logits) any more"),
     ],
     "05.4": [
-        ("2 * (L + 1) * d", "2 * L * d", "for L + 1 reads"),
-        ("2 * (L + 1) * d", "(L + 1) * d", "a query and a key norm"),
-        ('"multihead": vectors', '"multihead": 4 * vectors', "heads slice the same query"),
+        ("(k - rank)", "k", "the next by k - 1"),
+        ("max(least, min(1.0, (k - rank) * p_values[i]))",
+         "min(1.0, (k - rank) * p_values[i])", "must not come out below"),
+        ("min(1.0, (k - rank) * p_values[i])", "(k - rank) * p_values[i]", "stop at 1"),
+        ("adjusted[i] = least", "adjusted[rank] = least", "must not come out below"),
     ],
     "06.1": [
         ("n_layers\n", "n_layers + 256 * d_model\n", "one of the two, embedding or output"),

@@ -1,8 +1,10 @@
 """Checks of notebook 05, ablations."""
 
+import math
+
 import torch
 
-from attnres_ref import LM, LMConfig
+from attnres_ref.study.intervals import holm
 from exercises import exercise
 
 
@@ -91,25 +93,17 @@ def sinkhorns(sinkhorn):
 
 
 @exercise("05.4")
-def parameters_added(added):
-    for L, d in ((2, 8), (6, 16)):
-        size = dict(n_layers=L, d_model=d, n_heads=2, depth_heads=4)
-        plain = count("prenorm", size)
-        for residual in ("prenorm", "full", "multihead", "static", "input_query"):
-            found, expected = added(residual, L, d), count(residual, size) - plain
-            hints = {
-                "full": "a query and a key norm, each of width d, for L + 1 reads",
-                "multihead": "heads slice the same query; they add nothing",
-                "static": "one number per read and source; the table is square",
-                "input_query": "Full's, and a d x d projection for each read",
-                "prenorm": "nothing to learn",
-            }
-            assert found == expected, (
-                f"{residual} with L = {L}, d = {d} adds {expected}, you say {found}: "
-                f"{hints[residual]}"
-            )
-
-
-def count(residual, size):
-    model = LM(LMConfig(residual=residual, **size))
-    return sum(p.numel() for p in model.parameters())
+def adjusted_p_values(holm_adjusted):
+    for p_values in ([0.01, 0.04, 0.03, 0.005], [0.5, 0.4, 0.9], [0.002]):
+        found, expected = holm_adjusted(list(p_values)), holm(p_values)
+        by_size = sorted(zip(p_values, found))
+        assert len(found) == len(p_values), "one adjusted value for each p-value"
+        assert max(found) <= 1, f"{max(found):g} is no chance: stop at 1"
+        assert by_size == sorted(by_size, key=lambda pair: pair[1]), (
+            f"of {p_values} you make {found}: a larger p-value must not come out below "
+            "a smaller one; go from the smallest up and keep the largest so far"
+        )
+        assert all(math.isclose(q, r) for q, r in zip(found, expected)), (
+            f"of {p_values} you make {found}, not {expected}: the smallest is multiplied "
+            "by k, the next by k - 1, and they return in the order in which they came"
+        )
