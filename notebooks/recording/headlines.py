@@ -46,19 +46,28 @@ def gains() -> Iterator[str]:
         yield "| " + " | ".join([CORPORA[corpus], *means, *gaps]) + " |"
 
 
-def study() -> Iterator[str]:
-    plain, scaled = (losses("prenorm", scaled_init=start) for start in (False, True))
-    yield f"against PreNorm ({mean(plain):.3f})"
-    yield f"against PreNorm, both from a scaled start ({mean(scaled):.3f})"
-    for residual, name in (("block", "Block S=4"), ("full", "Full")):
-        ours = losses(residual, sweep="start", scaled_init=True)
-        yield f"| {name} | {gap(losses(residual), plain)} | {name} | {gap(ours, scaled)} |"
-    for names, others in (
-        ("LayerScale, ReZero", ("layerscale", "rezero")),
-        ("DenseFormer, Highway", ("denseformer", "highway")),
-        ("mHC (4 streams)", ("mhc",)),
-    ):
-        yield f"| {names} | {', '.join(gap(losses(other), plain) for other in others)} |"
+def whodunnit() -> Iterator[str]:
+    """The primary tests, and what the three sentences above them say."""
+    runs = grouped(recorded("whodunnit")[plan.CORPUS], residual)
+    size = runs["prenorm"][0]
+    yield (
+        f"after {size['step']} steps of a {size['parameters'] / 1e6:.1f}M-parameter model "
+        f"(d={size['model']['d_model']}, L={size['model']['n_layers']}, "
+        f"T={size['model']['context']}), {len(runs['prenorm'])} paired seeds"
+    )
+    gaps = [loss_difference(runs[test.ours], runs[test.baseline])
+            for test in plan.WHODUNNIT]
+    for test, gap, p in zip(plan.WHODUNNIT, gaps, holm([gap.p for gap in gaps])):
+        tested = f"{NAMES[test.ours]} - {NAMES[test.baseline]}"
+        theirs = paper.delta(test.ours, test.baseline)
+        yield (
+            f"| {tested} | {gap.mean:+.3f} +/- {gap.half_width:.3f} | {small(p)} | "
+            f"{'' if theirs is None else f'{theirs:+.3f}'} |"
+        )
+
+
+def small(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def laws() -> Iterator[str]:
