@@ -18,7 +18,7 @@ def horizons(found: Mapping, within: Mapping[str, Sequence], title: str):
     residual -> [[step, gap], ...] inside of one run, drawn as a thin line.
     """
     figure, ax = axes(title, "steps", "loss - PreNorm's (nats per byte)", width=7.0)
-    ax.axhline(0, color=STYLES["prenorm"][1], linewidth=1)
+    ax.axhline(0, color=STYLES["prenorm"][1], linewidth=1, label=STYLES["prenorm"][0])
     for i, (name, gaps) in enumerate(within.items()):
         label, colour, marker = STYLES[name]
         ax.plot(*zip(*gaps), color=colour, linewidth=1)

@@ -76,7 +76,7 @@ def interval_of_pairs(paired_interval):
         return any(math.isclose(half_width, t * spread, rel_tol=1e-6) for t in factors)
 
     assert not is_width(error, factors=(1.96, NormalDist().inv_cdf(0.975))), (
-        "1.96 is for many values; for three the factor is 4.303"
+        "1.96 is for many values; for three the factor is 4.3027"
     )
     wrong = {
         unpaired: "the two spreads are added as if the runs were no pairs: "
@@ -90,7 +90,8 @@ def interval_of_pairs(paired_interval):
     for spread, message in wrong.items():
         assert not is_width(spread), message
     assert is_width(error), (
-        f"half_width is {half_width:.5f}, not 4.303 standard errors, {4.303 * error:.5f}"
+        f"half_width is {half_width:.5f}, not 4.3027 standard errors, "
+        f"{4.3027 * error:.5f}"
     )
 
 
