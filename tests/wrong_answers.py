@@ -143,7 +143,8 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
     "04.2": [
         ("stdev(gaps)", "math.hypot(stdev(ours), stdev(baseline))",
          "as if the runs were no pairs"),
-        ("4.303", "1.96", "1.96 is for many values"),
+        ("4.3027", "1.96", "1.96 is for many values"),
+        ("4.3027", "intervals.t_quantile(0.95, 3)", "not 4.3027 standard errors"),
         (" / math.sqrt(len(gaps))", "", "sqrt(n) times more certain"),
         ("stdev(gaps) / math.sqrt(len(gaps))", "math.dist(gaps, 3 * [mean(gaps)]) / 3",
          "divide by n - 1"),

@@ -24,6 +24,19 @@ def select(records: Sequence[dict], **fields) -> list[dict]:
     return runs
 
 
+def complete(records: Sequence[dict], names: Sequence[str]) -> dict[str, list[dict]]:
+    """The records of each of these residuals, of the seeds that all of them have, in the
+    order of the seeds: what can be compared while runs are still to come."""
+    runs = {
+        name: [r for r in sorted(records, key=seed) if residual(r) == name]
+        for name in names
+    }
+    shared = set.intersection(*({*map(seed, of_one)} for of_one in runs.values()))
+    return {
+        name: [r for r in of_one if seed(r) in shared] for name, of_one in runs.items()
+    }
+
+
 def loss_difference(ours: Sequence[dict], baseline: Sequence[dict]) -> Difference:
     """`paired_difference` of the final losses of two results of `select`. Raises
     ValueError unless both have the same seeds."""
