@@ -6,7 +6,7 @@ import math
 import pytest
 
 import claims_hybrid
-from judging import FAILS, HOLDS, NO_VERDICT, OPEN
+from judging import FAILS, HOLDS, NONE, OPEN
 from sweeps import LR
 
 LOSSES = {"prenorm": (2.0, 2.1, 2.2), "block": (1.9, 2.02, 2.08)}     # by seed
@@ -16,7 +16,8 @@ LOSSES = {"prenorm": (2.0, 2.1, 2.2), "block": (1.9, 2.02, 2.08)}     # by seed
 def run(residual, lr, seed, begun, trained):
     observed = [[step, dict(input_rms=rms)] for step, rms in ((0, begun), (400, trained))]
     return dict(
-        model=dict(residual=residual), train=dict(lr=lr, seed=seed),
+        name=f"{residual}-{seed}", model=dict(residual=residual),
+        train=dict(lr=lr, seed=seed, steps=400),
         val_loss=LOSSES[residual][seed], observed=observed,
     )
 
@@ -86,7 +87,15 @@ def test_a_difference_that_training_made_has_a_verdict(records):
 def test_an_untrained_model_that_passes_leaves_no_verdict(records):
     for record in records:
         record["observed"][0] = [0, record["observed"][-1][1]]
-    assert all(row.verdict.startswith(NO_VERDICT) for row in growth())
+    assert all(row.verdict.startswith(NONE) for row in growth())
+
+
+def test_what_training_turns_round_fails_although_an_untrained_model_passes(records):
+    for record in records:
+        (_, begun), (_, trained) = record["observed"]
+        if record["model"]["residual"] == "block":
+            begun["input_rms"], trained["input_rms"] = reads(1.0, 0), reads(4.0, 0)
+    assert [row.verdict for row in growth()] == [FAILS] * 3
 
 
 def test_puzzles_are_judged_where_some_seeds_learn_them():

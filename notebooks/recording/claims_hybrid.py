@@ -11,7 +11,7 @@ from attnres_ref.notebook import recorded
 from attnres_ref.study import compare, paper, puzzles
 from attnres_ref.study.intervals import holm, paired_difference, pooled
 from claims import gradient_spread, growth, loss
-from judging import FAILS, HOLDS, NO_VERDICT, OPEN, Claim, between
+from judging import FAILS, HOLDS, NONE, OPEN, Claim, between
 from sweeps import LR
 
 RECIPES = (
@@ -40,13 +40,26 @@ def hybrids() -> Iterator[Claim]:
 
 
 def dynamics(claim: str, theirs: str, what: str, number: Callable) -> Iterator[Claim]:
-    """by_recipe, without a verdict where an untrained model would get the same one."""
-    trained = by_recipe(claim, theirs, what, number)
-    begun = by_recipe(claim, theirs, what, lambda run: number(untrained(run)))
-    for row, control in zip(trained, begun):
-        if control.verdict == HOLDS:
-            row = row._replace(verdict=f"{NO_VERDICT}: an untrained model passes")
-        yield row
+    """by_recipe of the trained models, with the untrained ones as their control."""
+    def begun(run):
+        return number(run, trained=False)
+
+    for row, control, change in zip(
+        by_recipe(claim, theirs, what, number), by_recipe(claim, theirs, what, begun),
+        by_recipe(claim, theirs, what, lambda run: number(run) - begun(run)),
+    ):
+        verdicts = row.verdict, control.verdict, change.verdict
+        yield row._replace(verdict=verdict_by_training(*verdicts))
+
+
+def verdict_by_training(plain: str, control: str, change: str) -> str:
+    """From three verdicts on one claim: of the trained models, of the untrained ones, and
+    of the change that training made."""
+    if plain == FAILS:
+        return FAILS
+    if plain == change == HOLDS:
+        return HOLDS
+    return f"{NONE}: an untrained model passes" if control == HOLDS else OPEN
 
 
 def by_recipe(claim: str, theirs: str, what: str, number: Callable) -> Iterator[Claim]:
@@ -69,11 +82,6 @@ def by_recipe(claim: str, theirs: str, what: str, number: Callable) -> Iterator[
         )
 
 
-def untrained(run: dict) -> dict:
-    """The run as it began: what was observed at step 0, and no more."""
-    return run | dict(observed=run["observed"][:1])
-
-
 def reasoning() -> Iterator[Claim]:
     """Notebook 11: puzzles of one step are at the ceiling, those of three and more close
     to a guess, and in between seeds differ too much for five of them to decide."""
@@ -90,7 +98,7 @@ def reasoning() -> Iterator[Claim]:
             f"{STEPS} steps: seeds answer {min(levels):.2f} to {max(levels):.2f}, mean "
             f"gains {min(gained):+.2f} to {max(gained):+.2f}",
             f"five seeds see gains from {visible:.2f} on",
-            f"{NO_VERDICT}: no power",
+            f"{NONE}: no power",
         )
 
 

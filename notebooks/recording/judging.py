@@ -8,7 +8,7 @@ from typing import NamedTuple
 from attnres_ref.study.compare import paired_difference
 
 HOLDS, FAILS, OPEN = "holds", "does not at this scale", "cannot tell"
-NO_VERDICT = "no verdict"              # what was run cannot decide; a reason follows
+NONE = "no verdict"                    # it ran, but says nothing about the claim
 
 
 class Claim(NamedTuple):
