@@ -7,7 +7,6 @@ import pytest
 
 import cells
 import claims
-import claims_hybrid
 import headlines
 import judging
 import ledger
@@ -78,10 +77,3 @@ def test_runs_are_paired_by_seed():
     assert judging.between(claims.loss, runs(0, 1), runs(0, 1)) == [0.0, 0.0]
     with pytest.raises(ValueError, match="no pairs"):
         judging.between(claims.loss, runs(0, 1), runs(0, 2))
-
-
-def test_gains_of_reasoning_are_by_seed_and_above_zero_is_better():
-    baseline = [[0.9, 0.2, 0.1], [1.0, 0.4, 0.2]]
-    ours = [[1.0, 0.5, 0.2], [1.0, 0.6, 0.2]]
-    one, more = claims_hybrid.by_steps(ours, baseline)
-    assert one == pytest.approx([0.1, 0.0]) and more == pytest.approx([0.2, 0.1])

@@ -20,15 +20,15 @@ from sweeps import LR
 loss = itemgetter("val_loss")
 
 
-def growth(run: dict) -> float:
-    """How much larger what late layers read is than what early ones do, when trained."""
-    read = run["observed"][-1][1]["input_rms"]
+def growth(run: dict, trained: bool = True) -> float:
+    """How much larger what late layers read is than what early ones do."""
+    read = run["observed"][-1 if trained else 0][1]["input_rms"]
     return mean(read[-4:]) / mean(read[2:6])
 
 
-def gradient_spread(run: dict) -> float:
-    """Coefficient of variation of the layers' gradient norms, when trained."""
-    return unevenness(run["observed"][-1][1]["gradient_norm"])[1]
+def gradient_spread(run: dict, trained: bool = True) -> float:
+    """Coefficient of variation of the layers' gradient norms."""
+    return unevenness(run["observed"][-1 if trained else 0][1]["gradient_norm"])[1]
 
 
 def gains() -> Iterator[Claim]:

@@ -8,12 +8,14 @@ from typing import NamedTuple
 from attnres_ref.study.compare import paired_difference
 
 HOLDS, FAILS, OPEN = "holds", "does not at this scale", "cannot tell"
+NONE = "no verdict"                    # it ran, but says nothing about the claim
 
 
 class Claim(NamedTuple):
     """A row of the ledger; a cell each."""
 
     claim: str                     # of the paper, with its section, table or figure
+    paper: str
     ours: str
     spread: str
     verdict: str
