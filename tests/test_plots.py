@@ -93,10 +93,11 @@ def test_forest_is_hollow_where_zero_lies_inside_and_has_the_papers_in_a_panel()
 
 
 def test_forest_has_headings_and_every_marker_can_be_hollow():
-    rows = [study.ForestRow("Group"), study.ForestRow("a", Difference(0.0, SD, 3, 2), "loud")]
-    ax, = study.forest(rows, "t").axes
-    labels = [(label.get_text(), label.get_fontweight()) for label in ax.get_yticklabels()]
-    assert labels == [("Group", "bold"), ("a", "normal")]
+    row = study.ForestRow("a", Difference(0.0, SD, 3, 2), "loud")
+    ax, = study.forest([study.ForestRow("Group"), row], "t").axes
+    labels = ax.get_yticklabels()
+    assert [label.get_text() for label in labels] == ["Group", "a"]
+    assert [label.get_fontweight() for label in labels] == ["bold", "normal"]
     (*_, is_hollow), = markers_with_bars(ax, axis=0)
     assert is_hollow and ax.containers[0].lines[0].get_marker() in Line2D.filled_markers
 

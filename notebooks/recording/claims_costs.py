@@ -30,14 +30,15 @@ def word(true: bool) -> str:
 
 def costs() -> Iterator[Claim]:
     yield from traffic()
+    yield from identities()
     yield from memory()
     yield from pipelines()
     yield from times()
 
 
 def model_of(residual: str, **size) -> LM:
-    size = dict(vocab_size=8, d_model=D, n_layers=L, n_heads=1, context=4) | size
-    return LM(LMConfig(residual=residual, block_size=S, **size)).double()
+    usual = dict(vocab_size=8, d_model=D, n_layers=L, n_heads=1, context=4, block_size=S)
+    return LM(LMConfig(residual=residual, **usual | size)).double()
 
 
 def traffic() -> Iterator[Claim]:
@@ -57,14 +58,30 @@ def traffic() -> Iterator[Claim]:
         )
     yield not_tested("mHC moves 8m + 2 vectors per layer (Table 1)",
                      f"{paper.TABLE_1['mhc']} d")
+
+
+@torch.no_grad()
+def identities() -> Iterator[Claim]:
+    """What must be equal: logits in float64, of models with the same layers."""
     torch.manual_seed(0)
-    model, tokens = model_of("block", d_model=8, n_layers=48), torch.tensor([[1, 2, 3]])
-    for name, parameter in model.named_parameters():
-        if "quer" in name:                 # off zero, where every read is the plain mean
-            torch.nn.init.normal_(parameter)
-    apart = (two_phase_forward(model, tokens) - model(tokens)).abs().max().item()
-    yield Claim("Algorithm 1 is exact (sec. 4.2)", "exact", f"logits differ by {apart:.0e}",
-                "float64, random queries", word(apart < 1e-10))
+    tokens, size = torch.tensor([[1, 2, 3]]), dict(d_model=8, n_layers=48)
+    prenorm, block, full = (model_of(name, **size) for name in ("prenorm", "block", "full"))
+    single = model_of("block", **size, block_size=1)
+    for model in (block, full):
+        model.load_state_dict(prenorm.state_dict(), strict=False)
+    at_start = [model(tokens) - prenorm(tokens) for model in (block, full)]
+    for model in (block, full):
+        model.stream.queries.normal_()     # at zero, every read is the plain mean
+    single.load_state_dict(full.state_dict())
+    for claim, gaps in (
+        ("Zero queries: AttnRes starts as PreNorm's function (sec. 3)", at_start),
+        ("Block with S = 1 is Full (sec. 3)", [single(tokens) - full(tokens)]),
+        ("Algorithm 1 is exact (sec. 4.2)",
+         [two_phase_forward(block, tokens) - block(tokens)]),
+    ):
+        most = max(gap.abs().max().item() for gap in gaps)
+        yield Claim(claim, "exact", f"logits differ by {most:.0e}", "float64",
+                    word(most < 1e-10))
 
 
 def memory() -> Iterator[Claim]:
@@ -106,6 +123,17 @@ def pipelines() -> Iterator[Claim]:
             "exact, but for b_0, which it leaves out" if found == {-1} else "not exact",
             f"{len(sizes)} aligned cuts", word(found == {-1}),
         )
+    def peak(P, V, mode):
+        layout = Layout(P, V, P * V, 1, mode)
+        return max(map(layout.n_tensors, layout.transitions))
+
+    modes = "naive", "received"
+    naive, cached = ([peak(4, V, mode) for V in (2, 4, 8)] for mode in modes)
+    yield Claim(
+        "A cache takes the peak of a transition from O(C) to O(P) (sec. 4.1)", "P, not C",
+        f"{', '.join(map(str, cached))} for {', '.join(map(str, naive))} tensors",
+        "counted: P = 4, C = 8, 16, 32", word(len({*cached}) == 1 < len({*naive})),
+    )
     slower = JOB.overhead(6, "received")
     theirs = f"< {100 * paper.OVERHEADS['pipelines']:.0f} %"
     yield Claim(
