@@ -120,6 +120,17 @@ def test_the_figure_has_every_difference_of_the_ledger_and_primary_tests_first()
     assert {gap.claim: gap.row().ours for gap in gaps}.items() <= told.items()
 
 
+def test_the_page_explains_every_verdict():
+    text = ledger.README.read_text(encoding="utf-8").partition(ledger.LEDGER[0])[0]
+    explained = re.findall(r"^\| (\S+) ([a-z ]+) \|", text, re.MULTILINE)
+    assert {word: mark for mark, word in explained if mark in judging.MARKS.values()} == (
+        judging.MARKS
+    )
+    told = " ".join(text.split())
+    assert f"margin of ±{plan.MARGIN:g} nats" in told
+    assert f"those below {plan.ALPHA:g} are called" in told
+
+
 def test_only_the_part_between_the_markers_changes():
     begin, end = ledger.LEDGER
     text = f"before\n{begin}\nold\n{end}\nafter\n"

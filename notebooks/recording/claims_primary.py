@@ -42,14 +42,11 @@ class Primary(NamedTuple):
             theirs = "none given" if self.paper is None else f"{self.paper:+.3f}"
             return f"{self.name}: {self.test.question}", *[""] * 6, theirs, self.verdict
         low, high = ends(self.gap)
-        inside = "none given" if self.paper is None else (
-            f"{self.paper:+.3f}, {'in' if self.gap.contains(self.paper) else 'out'}side"
-        )
         p = f"{self.p:.3f}" if self.p >= 0.001 else "< 0.001"
         return (
             f"{self.name}: {self.test.question}", f"{self.gap.n}", f"{self.gap.mean:+.4f}",
             f"{low:+.4f} to {high:+.4f}", f"{self.gap.sd:.4f}", p, f"{self.gap.seen():.4f}",
-            inside, self.verdict,
+            judging.beside(self.paper, self.gap) or "none given", self.verdict,
         )
 
 
@@ -103,8 +100,7 @@ def progress() -> Iterator[str]:
 
 # ---- Side remarks ------------------------------------------------------------------------
 
-# ours, baseline; whether ours should be below if depth attention is what helps. None: if
-# it is a silent start that helps, both are equal.
+# ours, baseline, and whether the claim has ours below it; None: both are equal.
 SIDE = (
     ("rezero", "prenorm", True), ("loud", "prenorm", True), ("static", "prenorm", True),
     ("full", "block", True), ("block", "rezero", True), ("full", "rezero", None),
@@ -121,9 +117,9 @@ def side_gaps() -> Iterator[Gap]:
     runs = of_whodunnit()
     if len(runs["prenorm"]) >= 2:
         for ours, baseline, below in SIDE:
-            word = " are equal" if below is None else ""
+            ours_is = f"{STYLES[ours][0]} is {'below' if below else 'equal to'}"
             yield Gap(
-                f"{STYLES[ours][0]} - {STYLES[baseline][0]}{word}", ours,
+                f"{ours_is} {STYLES[baseline][0]}", ours,
                 loss_difference(runs[ours], runs[baseline]),
                 paper.delta(ours, baseline), below,
             )
@@ -132,7 +128,7 @@ def side_gaps() -> Iterator[Gap]:
         runs = of_horizon(records, steps)
         for test in plan.LASTING if len(runs["prenorm"]) >= 2 else ():
             yield Gap(
-                f"{STYLES[test.ours][0]} - PreNorm, {steps} steps", test.ours,
+                f"{STYLES[test.ours][0]} is below PreNorm, {steps} steps", test.ours,
                 loss_difference(runs[test.ours], runs[test.baseline]),
                 paper.largest_delta(test.ours, test.baseline),
             )

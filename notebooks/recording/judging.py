@@ -77,6 +77,13 @@ def spread(gap: Difference) -> str:
     return f"+/- {gap.half_width:.3f} ({gap.n} seeds)"
 
 
+def beside(paper: float | None, gap: Difference) -> str:
+    """The paper's value, and whether it lies in our interval; "" where it has none."""
+    if paper is None:
+        return ""
+    return f"{paper:+.3f}, {'inside' if gap.contains(paper) else 'outside'}"
+
+
 @dataclass(frozen=True)
 class Gap:
     """A claim about a difference of losses: a row of the ledger, and of the figure."""
@@ -89,11 +96,9 @@ class Gap:
     why: str = ""                      # no verdict is due, because ...
 
     def row(self) -> Claim:
-        inside = "inside" if self.gap.contains(self.paper or 0.0) else "outside"
-        paper = "" if self.paper is None else f"{self.paper:+.3f}, {inside}"
         found = verdict_of_losses(self.gap, self.below)
-        return Claim(self.claim, paper, f"{self.gap.mean:+.3f}", spread(self.gap),
-                     f"{NONE}: {self.why}" if self.why else found)
+        return Claim(self.claim, beside(self.paper, self.gap), f"{self.gap.mean:+.3f}",
+                     spread(self.gap), f"{NONE}: {self.why}" if self.why else found)
 
 
 def gaps(ours: Iterable[float], baseline: Iterable[float]) -> list[float]:
