@@ -1,22 +1,28 @@
-"""The ledger is fresh, and its verdicts follow the intervals."""
+"""The ledger is fresh and whole, with all runs of the plan or with none."""
 
 import inspect
 import re
+from functools import cache
 
 import pytest
 
 import cells
 import claims
+import claims_ablations
+import claims_primary
+import figures
 import headlines
 import judging
 import ledger
-from attnres_ref.study import compare, paper
+import plan
+import replications
+from attnres_ref.study import compare, intervals, paper
+from judging import NONE, UNTESTED
 
 
 def test_the_ledger_is_fresh():
     text = ledger.README.read_text(encoding="utf-8")
-    fresh = ledger.rewritten(text, ledger.table())
-    assert fresh == text, "stale: run python notebooks/recording/ledger.py"
+    assert ledger.fresh(text) == text, "stale: run python notebooks/recording/ledger.py"
 
 
 def test_what_the_readme_says_we_measured_is_what_the_records_say():
@@ -35,36 +41,104 @@ def test_losses_in_prose_are_printed_or_the_papers(path):
     page = cells.ROOT / "notebooks" / "guide" / f"{path.name[:2]}.md"
     told = cells.prose(notebook) + page.read_text(encoding="utf-8")
     losses = re.findall(r"(?<![\d.])\d\.\d{3}(?!\d)", told)
-    known = inspect.getsource(paper) + inspect.getsource(compare)
+    known = "".join(map(inspect.getsource, (paper, compare, intervals)))
     rate = "0.001"                                         # in notebook 04
     assert not [loss for loss in losses if loss not in printed + known + rate]
 
 
-@pytest.mark.parametrize("low, high, below, expected", [
-    (-0.2, -0.1, True, judging.HOLDS),
-    (-0.2, -0.1, False, judging.FAILS),
-    (0.1, 0.2, True, judging.FAILS),
-    (0.1, 0.2, False, judging.HOLDS),
-    (-0.1, 0.2, True, judging.OPEN),
-    (-0.1, 0.0, True, judging.OPEN),
-])
-def test_a_verdict_needs_the_whole_interval(low, high, below, expected):
-    assert judging.verdict(low, high, below) == expected
+@cache
+def all_rows():
+    return [row for parts in ledger.SUBJECTS.values() for row in ledger.rows(parts)]
 
 
-def test_a_row_shows_mean_and_spread():
-    row = judging.judged("growth", "ratio", [1.5, 1.6, 1.7], below=False, limit=1.0)
-    assert row == ("growth", "ratio 1.600", "+/- 0.248 (3 seeds)", judging.HOLDS)
+def test_every_row_fits_the_table_and_its_verdict_is_a_word_with_a_mark():
+    for row in all_rows():
+        assert not any("|" in cell or "\n" in cell for cell in row), row
+        word, _, why = row.verdict.partition(": ")
+        assert word in judging.MARKS and bool(why) == (word == NONE), row
+        assert (word == UNTESTED) == (row.spread == ""), row
+    assert judging.marked(f"{NONE}: it diverges") == f"🟪 {NONE}: it diverges"
+    assert len({*judging.MARKS.values()}) == len(judging.MARKS)
+    with pytest.raises(KeyError):
+        judging.marked("maybe")
+
+
+@pytest.mark.parametrize("seeds, tested", [(0, 0), (1, 0), (4, 5)])
+def test_with_some_runs_or_none_the_ledger_says_how_many_and_how_it_goes_on(
+    seeds, tested, monkeypatch
+):
+    runs = recorded_form(seeds)
+    for module in (claims_primary, replications):
+        monkeypatch.setattr(
+            module, "planned", lambda sweep: runs if sweep == "whodunnit" else []
+        )
+    text, record = ledger.primary_tests(), "python notebooks/recording/record.py"
+    assert f"{len(runs)} of 162 runs are there; `{record} tuning` then" in text
+    assert "not tested yet: 0 of 60 runs are there" in text
+    assert f"`{record} horizon_rates` then `{record} horizon` goes on" in text
+    assert text.count(judging.marked(UNTESTED)) == 7 - tested
+    remarks = [*claims_primary.side_gaps()]
+    assert len(remarks) == (len(claims_primary.SIDE) if tested else 0)
+    assert {row.verdict for row in claims_primary.horizon_changes([])} == {UNTESTED}
+    others = [*replications.replications()][len(replications.PUBLISHED):]
+    assert len(others) == (1 if tested else 0)
+
+
+def recorded_form(seeds):
+    """Made-up runs of all arms at the size that plan.py has."""
+    return [
+        dict(
+            name=f"{arm}-seed{seed}", parameters=4e5, val_loss=1.8 + 0.01 * seed * i,
+            model=dict(residual=arm, context=128),
+            train=dict(seed=seed, steps=400, batch_size=8),
+        )
+        for i, arm in enumerate(plan.ARMS) for seed in range(seeds)
+    ]
+
+
+def test_the_ledgers_rows_of_the_study_share_one_sd():
+    pool = claims_ablations.pool()
+    rows = [*claims_ablations.table_4(), *claims_ablations.recipe()]
+    shared = [row for row in rows if row.gap.df == pool.df]
+    assert {row.gap.sd for row in shared} == {pool.sd}
+    others = [row.claim for row in rows if row not in shared]
+    known = ("window", "input-dependent query", "d=128")
+    assert others and all(any(word in claim for word in known) for claim in others)
+    for arm in pool.apart:
+        assert f"`{arm}`" in claims_ablations.spreads()
+
+
+def test_the_figure_has_every_difference_of_the_ledger_and_primary_tests_first():
+    rows = figures.differences()
+    assert rows[0].gap is None and rows[0].label.startswith("Primary tests. Question 1")
+    drawn = {row.label: f"{row.gap.mean:+.3f}" for row in rows if row.gap}
+    gaps = [*claims_primary.side_gaps(), *claims_ablations.table_2(),
+            *claims_ablations.table_4(), *claims_ablations.recipe()]
+    assert {gap.claim: gap.row().ours for gap in gaps}.items() <= drawn.items()
+    told = {row.claim: row.ours for row in all_rows()}
+    assert {gap.claim: gap.row().ours for gap in gaps}.items() <= told.items()
+
+
+def test_the_page_explains_every_verdict():
+    text = ledger.README.read_text(encoding="utf-8").partition(ledger.LEDGER[0])[0]
+    explained = re.findall(r"^\| (\S+) ([a-z ]+) \|", text, re.MULTILINE)
+    assert {word: mark for mark, word in explained if mark in judging.MARKS.values()} == (
+        judging.MARKS
+    )
+    told = " ".join(text.split())
+    assert f"margin of ±{plan.MARGIN:g} nats" in told
+    assert f"those below {plan.ALPHA:g} are called" in told
 
 
 def test_only_the_part_between_the_markers_changes():
-    text = f"before\n{ledger.BEGIN}\nold\n{ledger.END}\nafter\n"
+    begin, end = ledger.LEDGER
+    text = f"before\n{begin}\nold\n{end}\nafter\n"
     once = ledger.rewritten(text, "| new |")
-    assert once == f"before\n{ledger.BEGIN}\n\n| new |\n\n{ledger.END}\nafter\n"
+    assert once == f"before\n{begin}\n\n| new |\n\n{end}\nafter\n"
     assert ledger.rewritten(once, "| new |") == once
 
 
-@pytest.mark.parametrize("text", ["nothing", f"{ledger.BEGIN} no end"])
+@pytest.mark.parametrize("text", ["nothing", f"{ledger.LEDGER[0]} no end"])
 def test_a_lost_marker_is_an_error(text):
     with pytest.raises(ValueError):
         ledger.rewritten(text, "| new |")

@@ -20,8 +20,19 @@ def test_losses():
                   "multihead window prenorm denseformer")
     assert sorted(paper.TABLE_4, key=paper.TABLE_4.get) == best_first.split()
     assert sum(paper.TABLE_4.values()) == approx(20.993)
+    pairs = ("block", "prenorm"), ("rezero", "full"), ("full", "rezero")
+    assert [paper.delta(*pair) for pair in pairs] == [-0.020, None, None]
+    assert paper.largest_delta("block", "prenorm") == -0.026
+    assert paper.largest_delta("full", "prenorm") == -0.027
     for name in ("prenorm", "block", "full", "mhc"):       # its 436M models are Table 2's
         assert paper.TABLE_4[name] == paper.TABLE_2[name][3]
+
+
+def test_costs():
+    L, N, S, m = 128, 8, 16, 4
+    assert paper.TABLE_1 == dict(prenorm=2 + 1, block=N / S + 5, full=S + N, mhc=8 * m + 2)
+    assert L == N * S and sum(paper.OVERHEADS.values()) == approx(0.06)
+    assert sum(paper.PREFILL) == approx(17.2)
 
 
 def test_scores():

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from matplotlib.lines import Line2D
 
 from attnres_ref import plots
 from attnres_ref.plots import mixing, study
@@ -89,6 +90,16 @@ def test_forest_is_hollow_where_zero_lies_inside_and_has_the_papers_in_a_panel()
     points = [line for line in theirs.lines if line.get_marker() == "^"]
     assert [point.get_xydata().tolist() for point in points] == [[[-0.029, 0]]]
     assert len(study.forest(rows[1:], "t").axes) == 1
+
+
+def test_forest_has_headings_and_every_marker_can_be_hollow():
+    row = study.ForestRow("a", Difference(0.0, SD, 3, 2), "loud")
+    ax, = study.forest([study.ForestRow("Group"), row], "t").axes
+    labels = ax.get_yticklabels()
+    assert [label.get_text() for label in labels] == ["Group", "a"]
+    assert [label.get_fontweight() for label in labels] == ["bold", "normal"]
+    (*_, is_hollow), = markers_with_bars(ax, axis=0)
+    assert is_hollow and ax.containers[0].lines[0].get_marker() in Line2D.filled_markers
 
 
 def test_forest_writes_what_is_off_the_scale():

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from attnres_ref.plots import GREY, STYLES, axes, in_a_row, plain, sheet
@@ -126,29 +127,34 @@ def shapes(sweep: Mapping[str, Losses], title: str):
 
 @dataclass(frozen=True)
 class ForestRow:
-    """A line of a forest plot."""
+    """A line of a forest plot; without a gap it is a heading of those below."""
 
     label: str
-    gap: Difference                # ours, with its interval
-    style: str                     # a name in plots.STYLES
+    gap: Difference | None = None  # ours, with its interval
+    style: str = "prenorm"         # a name in plots.STYLES
     paper: float | None = None     # the paper's difference, where it has one
 
 
-def forest(rows: Sequence[ForestRow], title: str, limit: float | None = None):
+def forest(
+    rows: Sequence[ForestRow], title: str, limit: float | None = None, width: float = 7.6
+):
     """Differences of loss with their intervals, hollow where zero lies inside.
 
     A mean beyond +/- `limit` is written, not drawn, so that it does not squeeze the
     others. Where a row has the paper's difference, a second panel shows it, to its own
     scale.
     """
-    figure = sheet(7.6, 0.3 * len(rows) + 1.5, title)
+    figure = sheet(width, 0.3 * len(rows) + 1.5, title)
     widths = [2, 1] if any(row.paper is not None for row in rows) else [1]
     grid = figure.subplots(
         1, len(widths), sharey=True, squeeze=False, width_ratios=widths
     )[0]
     for y, row in enumerate(rows):
         gap = row.gap
-        if limit and abs(gap.mean) > limit:
+        if gap is None:
+            for ax in grid:
+                ax.axhline(y - 0.5, color=GREY, linewidth=0.8)
+        elif limit and abs(gap.mean) > limit:
             at, side = math.copysign(limit, gap.mean), "right" if gap.mean > 0 else "left"
             look = dict(color=STYLES[row.style][1], ha=side, va="center")
             grid[0].text(at, y, f" off the scale: {gap.mean:+.2f} ", **look)
@@ -161,9 +167,12 @@ def forest(rows: Sequence[ForestRow], title: str, limit: float | None = None):
         ax.axvline(0, color="black", linewidth=0.8)
         ax.locator_params(axis="x", nbins=5 if ax is grid[0] else 3)
         plain(ax)
+    grid[-1].margins(x=0.1)
     grid[-1].set_xlabel("the paper's, nats per token")
     grid[0].set_xlabel("ours, nats per byte, with 95 % intervals")
     grid[0].set_yticks(range(len(rows)), [row.label for row in rows])
+    for label, row in zip(grid[0].get_yticklabels(), rows):
+        label.set_fontweight("bold" if row.gap is None else "normal")
     grid[0].set_ylim(len(rows) - 0.5, -0.5)
     if limit:
         grid[0].set_xlim(-limit, limit)
@@ -173,6 +182,7 @@ def forest(rows: Sequence[ForestRow], title: str, limit: float | None = None):
 def draw_difference(ax, x, y, difference, name, **look):
     """A marker with its interval, hollow where zero lies inside."""
     _, colour, marker = STYLES[name]
+    marker = marker if marker in Line2D.filled_markers else "o"        # can be hollow
     fill = "white" if difference.verdict == "cannot tell" else colour
     look |= dict(color=colour, marker=marker, markerfacecolor=fill, capsize=3)
     ax.errorbar(x, y, **look)

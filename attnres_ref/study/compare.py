@@ -24,17 +24,24 @@ def select(records: Sequence[dict], **fields) -> list[dict]:
     return runs
 
 
-def complete(records: Sequence[dict], names: Sequence[str]) -> dict[str, list[dict]]:
-    """The records of each of these residuals, of the seeds that all of them have, in the
-    order of the seeds: what can be compared while runs are still to come."""
-    runs = {
-        name: [r for r in sorted(records, key=seed) if residual(r) == name]
-        for name in names
-    }
-    shared = set.intersection(*({*map(seed, of_one)} for of_one in runs.values()))
-    return {
-        name: [r for r in of_one if seed(r) in shared] for name, of_one in runs.items()
-    }
+def complete(records: Sequence[dict], names: Sequence[str], **fields) -> dict[str, list]:
+    """The records of each of these residuals, with these fields of LMConfig or TrainConfig,
+    of the seeds that all of them have, in their order: what can be compared while runs are
+    still to come. Raises ValueError for two of one residual and seed."""
+    found = {name: {} for name in names}
+    for record in records:
+        asked = fields.items() <= (record["model"] | record["train"]).items()
+        if residual(record) not in found or not asked:
+            continue
+        runs = found[residual(record)]
+        if seed(record) in runs:
+            raise ValueError(
+                f"{residual(record)} has two runs of seed {seed(record)} with {fields}: add "
+                "a field, so that each seed is there once"
+            )
+        runs[seed(record)] = record
+    shared = sorted(set.intersection(*map(set, found.values())))
+    return {name: [runs[s] for s in shared] for name, runs in found.items()}
 
 
 def loss_difference(ours: Sequence[dict], baseline: Sequence[dict]) -> Difference:

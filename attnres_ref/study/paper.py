@@ -38,6 +38,14 @@ TABLE_4 = {
     "block_raw_keys": 1.750,
 }
 
+# Table 1: what a layer moves per token, in units of d, with L = 128, N = 8 and S = 16.
+TABLE_1 = {"prenorm": 3, "block": 5.5, "full": 24, "mhc": 34}
+# Sec. 4.1 and 4.2: at most so much longer, by fraction.
+OVERHEADS = {"pipelines": 0.04, "inference": 0.02}
+# Sec. 4.2, GB of block representations for 128K tokens: whole; over 8 devices; in chunks
+# of 16K tokens too.
+PREFILL = (15, 1.9, 0.3)
+
 # Kimi Linear, 48B parameters of which 3B are active: scores with PreNorm and with Block
 # (S = 6) on the benchmarks that the paper reports.
 DOWNSTREAM = {
@@ -60,7 +68,12 @@ DOWNSTREAM = {
 
 
 def delta(residual: str, baseline: str) -> float | None:
-    """Table 4's loss of `residual` minus that of `baseline`; None for one not in it."""
-    if residual not in TABLE_4:
+    """Table 4's loss of `residual` minus that of `baseline`; None if one is not in it."""
+    if not {residual, baseline} <= TABLE_4.keys():
         return None
     return round(TABLE_4[residual] - TABLE_4[baseline], 3)
+
+
+def largest_delta(residual: str, baseline: str) -> float:
+    """The same of Table 2's largest models, which has PreNorm, Block, Full and mHC."""
+    return round(TABLE_2[residual][-1] - TABLE_2[baseline][-1], 3)

@@ -11,6 +11,7 @@ from attnres_ref.notebook import recorded
 from attnres_ref.study import compare, paper, puzzles
 from attnres_ref.study.intervals import holm, paired_difference, pooled
 from claims import gradient_spread, growth, loss
+from claims_dynamics import verdict_by_training
 from judging import FAILS, HOLDS, NONE, OPEN, Claim, between
 from sweeps import LR
 
@@ -50,16 +51,6 @@ def dynamics(claim: str, theirs: str, what: str, number: Callable) -> Iterator[C
     ):
         verdicts = row.verdict, control.verdict, change.verdict
         yield row._replace(verdict=verdict_by_training(*verdicts))
-
-
-def verdict_by_training(plain: str, control: str, change: str) -> str:
-    """From three verdicts on one claim: of the trained models, of the untrained ones, and
-    of the change that training made."""
-    if plain == FAILS:
-        return FAILS
-    if plain == change == HOLDS:
-        return HOLDS
-    return f"{NONE}: an untrained model passes" if control == HOLDS else OPEN
 
 
 def by_recipe(claim: str, theirs: str, what: str, number: Callable) -> Iterator[Claim]:

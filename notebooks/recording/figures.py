@@ -7,20 +7,75 @@ their depth weights in recorded/depth_weights.json.
 """
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
+import claims_ablations
+import claims_hybrid
+import claims_primary
+import plan
 from attnres_ref import plots
 from attnres_ref.notebook import recorded
+from attnres_ref.plots.study import ForestRow, forest
 from attnres_ref.study import compare
+from judging import Gap
+
+LIMIT = 0.16                           # nats: beyond it a mean is written, not drawn
+
+
+def differences() -> list[ForestRow]:
+    """Every difference of losses in the ledger, under its heading; the primary tests come
+    first."""
+    whodunnit, lasting = claims_primary.progress()
+    return [
+        ForestRow(f"Primary tests. {short(whodunnit)}"),
+        *primary(claims_primary.whodunnit()),
+        ForestRow(f"Primary tests. {short(lasting)}"),
+        *primary(claims_primary.lasting()),
+        *group("Side remarks from the same runs", claims_primary.side_gaps()),
+        *group("Table 2, three seeds at one recipe", claims_ablations.table_2()),
+        *group("Table 4 and Fig. 6, three seeds at one recipe", claims_ablations.table_4()),
+        *group("The recipe, three seeds", claims_ablations.recipe()),
+        *group("The hybrid, three seeds", hybrids()),
+    ]
+
+
+def short(progress: str) -> str:
+    """Without the commands."""
+    return progress.partition(";")[0].rstrip(".")
+
+
+def primary(tests: Iterable[claims_primary.Primary]) -> list[ForestRow]:
+    """The tests that have runs."""
+    return [
+        ForestRow(test.name, test.gap, test.test.ours, test.paper)
+        for test in tests if test.gap
+    ]
+
+
+def group(heading: str, gaps: Iterable[Gap]) -> list[ForestRow]:
+    rows = [ForestRow(gap.claim, gap.gap, gap.style, gap.paper) for gap in gaps]
+    return [ForestRow(heading), *rows] if rows else []
+
+
+def hybrids() -> Iterable[Gap]:
+    for sweep, lr, recipe in claims_hybrid.RECIPES:
+        runs = recorded(sweep)[plan.CORPUS]
+        block, prenorm = (
+            compare.select(runs, residual=name, lr=lr) for name in ("block", "prenorm")
+        )
+        yield Gap(f"Block AttnRes - PreNorm, {recipe}", "block",
+                  compare.loss_difference(block, prenorm))
 
 
 def main(arguments: list[str] | None = None) -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
     weights = recorded("depth_weights")["full"]
-    losses = compare.final_losses(recorded("residuals")["python_sources"])
+    losses = compare.final_losses(recorded("residuals")[plan.CORPUS])
     figures = {
         "full_weights": plots.depth_heat_map(weights, "Full AttnRes, trained"),
         "final_losses": plots.final_losses(losses, "Python sources, three seeds"),
+        "differences": forest(differences(), "Differences of loss", LIMIT, width=10.5),
     }
     for name, figure in figures.items():
         path = Path(__file__).parents[1] / "figures" / f"{name}.png"

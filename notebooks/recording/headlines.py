@@ -6,6 +6,7 @@ from statistics import mean, median
 
 import claims
 import claims_hybrid
+import claims_primary
 from attnres_ref.notebook import recorded
 from attnres_ref.pipeline.plan import Job
 from attnres_ref.study import paper
@@ -46,27 +47,21 @@ def gains() -> Iterator[str]:
 
 
 def whodunnit() -> Iterator[str]:
-    """The primary tests, and what the three sentences above them say."""
-    runs = grouped(recorded("whodunnit")[plan.CORPUS], residual)
+    """The primary tests of question 1, and what they were made on."""
+    runs = claims_primary.of_whodunnit()
     size = runs["prenorm"][0]
     yield (
         f"after {size['step']} steps of a {size['parameters'] / 1e6:.1f}M-parameter model "
         f"(d={size['model']['d_model']}, L={size['model']['n_layers']}, "
         f"T={size['model']['context']}), {len(runs['prenorm'])} paired seeds"
     )
-    gaps = [loss_difference(runs[test.ours], runs[test.baseline])
-            for test in plan.WHODUNNIT]
-    for test, gap, p in zip(plan.WHODUNNIT, gaps, holm([gap.p for gap in gaps])):
-        tested = f"{NAMES[test.ours]} - {NAMES[test.baseline]}"
-        theirs = paper.delta(test.ours, test.baseline)
+    for test in claims_primary.whodunnit():
+        theirs = "" if test.paper is None else f"{test.paper:+.3f}"
+        p = "< 0.001" if test.p < 0.001 else f"{test.p:.3f}"
         yield (
-            f"| {tested} | {gap.mean:+.3f} +/- {gap.half_width:.3f} | {small(p)} | "
-            f"{'' if theirs is None else f'{theirs:+.3f}'} |"
+            f"| {test.name} | {test.gap.mean:+.3f} +/- {test.gap.half_width:.3f} | {p} | "
+            f"{test.verdict} | {theirs} |"
         )
-
-
-def small(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def laws() -> Iterator[str]:
@@ -174,5 +169,5 @@ def puzzles() -> Iterator[str]:
 
 
 def lines() -> list[str]:
-    parts = (gains, study, laws, costs, traffic, pipelines, hybrids, puzzles)
+    parts = (whodunnit, gains, laws, costs, traffic, pipelines, hybrids, puzzles)
     return [line for part in parts for line in part()]
