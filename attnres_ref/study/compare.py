@@ -25,8 +25,8 @@ def select(records: Sequence[dict], **fields) -> list[dict]:
 
 
 def complete(records: Sequence[dict], names: Sequence[str], **fields) -> dict[str, list]:
-    """The records of each of these residuals, with these fields of LMConfig or TrainConfig,
-    of the seeds that all of them have, in their order: what can be compared while runs are
+    """Of each residual the records with these fields of LMConfig or TrainConfig, of the
+    seeds that all residuals have, in their order: what can be compared while runs are
     still to come. Raises ValueError for two of one residual and seed."""
     found = {name: {} for name in names}
     for record in records:
@@ -36,8 +36,8 @@ def complete(records: Sequence[dict], names: Sequence[str], **fields) -> dict[st
         runs = found[residual(record)]
         if seed(record) in runs:
             raise ValueError(
-                f"{residual(record)} has two runs of seed {seed(record)} with {fields}: add "
-                "a field, so that each seed is there once"
+                f"{residual(record)} has two runs of seed {seed(record)} with {fields}: "
+                "add a field, so that each seed is there once"
             )
         runs[seed(record)] = record
     shared = sorted(set.intersection(*map(set, found.values())))
