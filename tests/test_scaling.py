@@ -180,7 +180,7 @@ def as_products(query, sources, norm_weight):
     values = torch.stack(sources)                                 # [n, B, T, d]
     keys = F.rms_norm(values, query.shape, norm_weight)
     weights = (keys @ query.unsqueeze(-1)).softmax(0)             # [n, B, T, 1]
-    return torch.einsum("nbtk,nbtd->btkd", weights, values).squeeze(2)
+    return (values.permute(1, 2, 3, 0) @ weights.permute(1, 2, 0, 3)).squeeze(-1)
 
 
 @pytest.mark.parametrize(
