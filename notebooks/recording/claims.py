@@ -1,6 +1,5 @@
 """The rows of the ledger: claims of the paper, each judged by recorded runs."""
 
-import math
 from collections.abc import Iterator
 from operator import itemgetter
 from statistics import mean
@@ -11,10 +10,10 @@ from attnres_ref import LM, LMConfig
 from attnres_ref.inference import io_counts
 from attnres_ref.notebook import recorded
 from attnres_ref.plots import STYLES
-from attnres_ref.study import mixing, paper, scaling
+from attnres_ref.study import mixing, paper
 from attnres_ref.study.compare import final_losses, select
 from attnres_ref.study.probes import unevenness
-from judging import FAILS, HOLDS, OPEN, Claim, between, gaps, judged, verdict
+from judging import FAILS, HOLDS, Claim, between, gaps, judged
 from sweeps import LR
 
 loss = itemgetter("val_loss")
@@ -95,58 +94,6 @@ def ablations() -> Iterator[Claim]:
     yield judged(
         "one block (S = L) is worse than S = 4 (Fig. 6)", "difference",
         between(loss, study("block", block_size=16), study("block")), below=False,
-    )
-
-
-def laws() -> Iterator[Claim]:
-    """Notebook 06."""
-    sweep = scaling.sweep(recorded("scaling")["python_sources"], scaling.compute)
-    largest, fit = max(sweep["prenorm"]), scaling.fit
-    for residual in ("block", "full"):
-        def worth(s):
-            return scaling.multiplier(fit(s[residual]), fit(s["prenorm"]), largest)
-
-        def gap(s):
-            return fit(s[residual]).exponent - fit(s["prenorm"]).exponent
-
-        low, high = scaling.bootstrap(sweep, worth)
-        theirs = f", {paper.MULTIPLIER}x" if residual == "block" else ""
-        yield Claim(
-            f"{STYLES[residual][0]} is worth more compute (Table 2{theirs})",
-            f"{worth(sweep):.2f}x at our largest", f"{low:.2f} to {high:.2f} (2 seeds)",
-            verdict(low - 1, high - 1, below=False),
-        )
-        low, high = scaling.bootstrap(sweep, gap)
-        yield Claim(
-            f"the exponent of {STYLES[residual][0]} is PreNorm's, to 0.001 (Table 2)",
-            f"difference {gap(sweep):+.4f}", f"{low:+.4f} to {high:+.4f} (2 seeds)",
-            HOLDS if -0.001 <= low and high <= 0.001 else
-            FAILS if low > 0.001 or high < -0.001 else OPEN,
-        )
-
-
-def shapes() -> Iterator[Claim]:
-    sweep = scaling.sweep(recorded("shape")["python_sources"], scaling.shape)
-
-    def move(s):
-        return math.log(scaling.lowest(s["full"]) / scaling.lowest(s["prenorm"]))
-
-    def largest_gap(s):
-        return max(mean(s["full"][x]) - mean(s["prenorm"][x]) for x in s["full"])
-
-    low, high = scaling.bootstrap(sweep, move)
-    best = {name: scaling.lowest(losses) for name, losses in sweep.items()}
-    yield Claim(
-        "the best shape is deeper and narrower with AttnRes: d/L_b 45 for 60 (Fig. 7)",
-        f"{best['full']:.3g} for {best['prenorm']:.3g}",
-        f"ratio {math.exp(low):.2f} to {math.exp(high):.2f} (2 seeds)",
-        verdict(low, high, below=True),
-    )
-    low, high = scaling.bootstrap(sweep, largest_gap)
-    yield Claim(
-        "AttnRes is lower at every shape (Fig. 7)",
-        f"smallest gain {-largest_gap(sweep):+.3f} of {len(sweep['full'])} shapes",
-        f"{-high:+.3f} to {-low:+.3f} (2 seeds)", verdict(low, high, True),
     )
 
 
@@ -234,4 +181,4 @@ def costs() -> Iterator[Claim]:
         )
 
 
-PARTS = (gains, dynamics, ablations, laws, shapes, matrices, costs)
+PARTS = (gains, dynamics, ablations, matrices, costs)

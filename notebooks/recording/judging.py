@@ -8,6 +8,7 @@ from typing import NamedTuple
 from attnres_ref.study.compare import paired_difference
 
 HOLDS, FAILS, OPEN = "holds", "does not at this scale", "cannot tell"
+UNTESTED = "not tested"                # the runs that would be needed are not there
 
 
 class Claim(NamedTuple):
@@ -17,6 +18,7 @@ class Claim(NamedTuple):
     ours: str
     spread: str
     verdict: str
+    paper: str = ""                # its value, where it gives one
 
 
 def judged(claim: str, what: str, values, below: bool = True, limit: float = 0.0) -> Claim:
