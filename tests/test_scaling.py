@@ -1,27 +1,35 @@
-"""Fits recover laws that are known; intervals cover; recorded runs are read right."""
+"""Fits recover laws that are known; intervals cover; FLOPs are PyTorch's; recorded runs
+are read right."""
 
 import math
 import random
+from dataclasses import asdict
 
 import pytest
+import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
+from attnres_ref.model import LM, LMConfig
 from attnres_ref.streams import STREAMS
 from attnres_ref.study import paper
 from attnres_ref.study.scaling import (
+    PFLOP_S_DAY,
     PowerLaw,
-    bootstrap,
+    advantage,
     compute,
     fit,
+    flops,
     local_exponents,
     lowest,
     multiplier,
-    resampled,
+    parameters,
     shape,
     sweep,
     tokens,
-    widened,
 )
 
 SIZES = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -84,56 +92,73 @@ def test_multiplier_is_the_papers():
     assert multiplier(laws["full"], laws["full"], 3.0) == pytest.approx(1.0)
 
 
-def test_the_interval_covers():
-    """Of 60 made-up sweeps, not quite 95 %: two seeds know little of their own spread."""
-    law, inside = PowerLaw(2.0, 0.06), 0
-    for seed in range(60):
-        runs = {"full": made_up(law, noise=0.01, seed=seed)}
-        low, high = bootstrap(runs, lambda s: fit(s["full"]).exponent, 120, seed)
-        inside += low <= law.exponent <= high
-    assert 44 <= inside <= 59
+def runs_of_pairs(seed, worth=1.0, pairs=0.014):
+    """Two seeds at five sizes: ours is worth so much compute, and takes 3 % more; what two
+    runs of a pair share is larger than what they do not."""
+    draw, law = random.Random(seed), PowerLaw(2.0, 0.13)
+    ours, baseline = {}, {}
+    for size in SIZES:
+        both = [draw.gauss(0, 0.02) for _ in range(2)]
+        for losses, spent, gain in ((ours, 1.03 * size, worth), (baseline, size, 1.0)):
+            noise = [x + draw.gauss(0, pairs / math.sqrt(2)) for x in both]
+            losses[spent] = [law(gain * spent) * math.exp(x) for x in noise]
+    return ours, baseline
 
 
-def test_resampled_seeds_stay_paired():
-    """Two residuals that differ by a factor in every run differ by it in every resample."""
-    runs = made_up(PowerLaw(2.0, 0.06), noise=0.05)
-    better = {size: [0.9 * loss for loss in losses] for size, losses in runs.items()}
-    low, high = bootstrap(
-        {"full": better, "prenorm": runs},
-        lambda s: fit(s["full"]).scale / fit(s["prenorm"]).scale,
+def test_the_intervals_cover():
+    """Of 1,000 made-up sweeps; two seeds at each of five sizes."""
+    found = [advantage(*runs_of_pairs(seed, 1.25)) for seed in range(1000)]
+    assert 900 <= sum(gain.contains(math.log(1.25)) for gain, _ in found) <= 970
+    assert 900 <= sum(exponents.contains(0) for _, exponents in found) <= 970
+
+
+@pytest.mark.parametrize("exponent", [0.06, 0.07])
+def test_the_advantage_is_that_of_the_laws(exponent):
+    ours, baseline = PowerLaw(1.9, exponent), PowerLaw(2.0, 0.06)
+    gain, exponents = advantage(
+        {1.1 * size: [ours(1.1 * size)] * 2 for size in reversed(SIZES)},
+        {size: [baseline(size)] * 2 for size in SIZES},
     )
-    assert low == pytest.approx(0.9) and high == pytest.approx(0.9)
-    low, high = bootstrap({"prenorm": runs}, lambda s: fit(s["prenorm"]).scale)
-    assert high - low > 0.01
-    again = next(resampled({"full": better}, 1, seed=0))["full"]
-    assert {size: len(losses) for size, losses in again.items()} == dict.fromkeys(SIZES, 2)
-    assert again != next(resampled({"full": better}, 1, seed=1))["full"]
+    assert math.exp(gain.mean) == pytest.approx(multiplier(ours, baseline, 110.0))
+    assert exponents.mean == pytest.approx(exponent - 0.06)
+    assert (gain.n, gain.df, exponents.df) == (2, 5, 5)
+    assert gain.half_width == pytest.approx(0) == exponents.half_width
 
 
-def test_widened_seeds_have_the_spread_that_their_mean_should_have():
-    """Drawn with replacement, n seeds have variance sum of squares / n, not / (n - 1)."""
-    assert widened([1.0, 3.0]) == pytest.approx([2 - math.sqrt(2), 2 + math.sqrt(2)])
-    assert sum(x * x for x in widened([-1.0, 0.0, 1.0])) / 3 == pytest.approx(1.0)
-
-
-def test_the_interval_leaves_out_a_fortieth_at_each_end():
-    numbers, runs = iter(range(1, 1000)), {"full": made_up(PowerLaw(2.0, 0.06))}
-    assert bootstrap(runs, lambda s: next(numbers), 999) == (25, 975)
+def test_what_a_pair_shares_is_no_spread():
+    _, runs = runs_of_pairs(0)
+    better = {size: [0.9 * loss for loss in losses] for size, losses in runs.items()}
+    gain, exponents = advantage(better, runs)
+    assert gain.mean == pytest.approx(-math.log(0.9) / fit(runs).exponent)
+    assert gain.half_width == pytest.approx(0) == exponents.half_width
+    torn = {size: losses[::-1] for size, losses in better.items()}
+    assert advantage(torn, runs)[0].half_width > 0.1
 
 
 @pytest.mark.parametrize(
-    "sweep, statistic, message",
+    "ours, message",
     [
-        ({"full": {1.0: [1, 2]}, "prenorm": {2.0: [1, 2]}}, len, "every residual the same"),
-        ({"full": {1.0: [1, 2], 2.0: [1]}}, len, "two or more"),
-        ({}, len, "seeds by size are {}"),
-        ({"full": {1.0: [1, math.nan]}}, len, "sweep holds nan"),
-        ({"full": {1.0: [1, 2]}}, lambda s: math.inf, "statistic holds inf"),
+        ({1.0: [1.9, 1.8], 2.0: [1.7]}, "seeds by size, baseline"),
+        ({1.0: [1.9, 1.8]}, "seeds by size, baseline"),
+        ({1.0: [1.9, 1.8], 2.0: [1.7, math.nan]}, "ours holds nan"),
     ],
 )
-def test_bootstrap_refuses(sweep, statistic, message):
+def test_advantage_refuses(ours, message):
     with pytest.raises(ValueError, match=message):
-        bootstrap(sweep, statistic)
+        advantage(ours, {1.0: [2.0, 2.1], 2.0: [1.8, 1.9]})
+
+
+@pytest.mark.parametrize(
+    "runs, message",
+    [
+        ({1.0: [1.9, 1.8], 2.0: [1.7]}, "seeds by size, baseline"),
+        ({1.0: [1.9], 2.0: [1.7]}, "two seeds or more"),
+        ({1.0: [1.9, 1.8]}, "has 1 sizes"),
+    ],
+)
+def test_advantage_needs_two_sizes_and_as_many_seeds_at_each(runs, message):
+    with pytest.raises(ValueError, match=message):
+        advantage(runs, runs)
 
 
 def test_the_lowest_size_goes_by_its_mean():
@@ -142,17 +167,53 @@ def test_the_lowest_size_goes_by_its_mean():
         lowest({1.0: [math.nan], 2.0: [1.0]})
 
 
-def record(residual, seed, loss, d_model=24, n_layers=6):
+def record(residual, seed, loss=2.0, d_model=24, n_layers=6, **model):
+    size = dict(d_model=d_model, n_layers=n_layers, n_heads=2, context=128)
     return dict(
-        model=dict(residual=residual, d_model=d_model, n_layers=n_layers, context=128),
+        model=asdict(LMConfig(residual=residual, **size | model)),
         train=dict(seed=seed, steps=81, batch_size=8), val_loss=loss,
     )
+
+
+def as_products(query, sources, norm_weight):
+    """A read whose scores and mix are matrix products: others PyTorch does not count."""
+    values = torch.stack(sources)                                 # [n, B, T, d]
+    keys = F.rms_norm(values, query.shape, norm_weight)
+    weights = (keys @ query.unsqueeze(-1)).softmax(0)             # [n, B, T, 1]
+    return (values.permute(1, 2, 3, 0) @ weights.permute(1, 2, 0, 3)).squeeze(-1)
+
+
+@pytest.mark.parametrize(
+    "residual, changes",
+    [
+        ("prenorm", {}),
+        ("prenorm", dict(tied_head=True, layers="attention,mlp,mlp")),
+        ("block", dict(n_layers=7, block_size=3)),
+        ("block", dict(n_layers=6, block_size=2, vocab_size=80)),
+        ("full", dict(n_layers=5)),
+    ],
+)
+def test_flops_are_those_that_pytorch_counts(residual, changes):
+    run = record(residual, 0, d_model=20, context=16, **changes)
+    model = LM(LMConfig(**run["model"]), attend=as_products)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(8, 16, dtype=torch.long)).sum().backward()
+    assert flops(run) == 81 * counter.get_total_flops()
+
+
+@pytest.mark.parametrize("model", [
+    dict(residual="static"), dict(residual="block", layers="kda,moe"),
+])
+def test_flops_refuses_what_it_cannot_count(model):
+    with pytest.raises(ValueError, match=model.get("layers", "static")):
+        flops(record(**{"seed": 0} | model))
 
 
 def test_recorded_runs_are_read():
     smallest = record("full", 0, 2.5)
     assert tokens(smallest) == 81 * 8 * 128
-    assert compute(smallest) * 8.64e19 == 6 * (6 * 24**2 * 6) * 81 * 1024
+    assert parameters(smallest) == 6 * 24**2 * 6
+    assert compute(smallest) == flops(smallest) / PFLOP_S_DAY
     assert shape(smallest) == 8
     runs = [record("full", 1, 2.1), record("prenorm", 0, 2.4), record("full", 0, 2.0),
             record("full", 2, 2.7, d_model=16)]

@@ -92,9 +92,9 @@ def draw_runs(ax, losses, name, **look):
 
 
 def gaps(sweep: Mapping[str, Losses], title: str):
-    """Losses less PreNorm's of the same seed by compute: a marker per seed, lines are
+    """Losses less PreNorm's of the same seed by size: a marker per seed, lines are
     their means."""
-    figure, ax = axes(title, "compute $C$ (PFLOP/s-days)", "loss - PreNorm's")
+    figure, ax = axes(title, "parameters of the layers $N$", "loss - PreNorm's")
     ax.axhline(0, color=STYLES["prenorm"][1], linewidth=1)
     for name, losses in sweep.items():
         if name == "prenorm":

@@ -1,19 +1,19 @@
-"""Scaling laws from recorded runs: a power law, how far to trust it, what a gain is worth.
+"""Scaling laws from recorded runs: what a run cost, a power law, what a gain is worth.
 
 A sweep is a mapping: residual -> size -> losses, one per seed. "Size" is whatever the
 sweep varies, here the compute C in PFLOP/s-days or the shape d / L_b.
 """
 
 import math
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from operator import itemgetter
-from statistics import linear_regression, mean, quantiles
+from statistics import linear_regression, mean
 
+from attnres_ref.model import LMConfig
 from attnres_ref.study.compare import grouped, residual
-from attnres_ref.study.intervals import check_finite
+from attnres_ref.study.intervals import Difference, check_finite, paired_difference, pooled
 
 PFLOP_S_DAY = 1e15 * 24 * 60 * 60      # in FLOPs
 
@@ -63,51 +63,40 @@ def multiplier(ours: PowerLaw, baseline: PowerLaw, compute: float) -> float:
     return baseline.compute(ours(compute)) / compute
 
 
-def bootstrap(
-    sweep: Mapping[str, Losses], statistic: Callable, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of `statistic(sweep)`, a number, over resampled seeds.
+def advantage(ours: Losses, baseline: Losses) -> tuple[Difference, Difference]:
+    """Log of the multiplier at our largest size; our exponent less the baseline's.
 
-    Every size draws its seeds anew, with replacement, and all residuals draw the same
-    ones: runs of one seed stay paired. Deviations from the mean of n seeds are first
-    widened by sqrt(n / (n - 1)), or the spread of the resampled means would be too
-    small, by a factor of 1.4 for two seeds. The interval knows of seeds only, not of
-    the form of the law, and few seeds make it short: with two at five sizes it held
-    the exponent of made-up runs 86 times in 100. Raises ValueError unless all residuals
-    have the same sizes, with two or more seeds each, and all numbers are finite.
+    Every pair of runs has a multiplier of its own, (L_b / L_o)^(1/a) C_b / C_o: the compute
+    that the baseline, by its law of exponent a, needs for our loss, over what we took. A
+    straight line through the logarithms of all pairs gives the first result at its end, the
+    second as a times its slope; their sd is that of one seed at every size. Pairs are taken
+    to spread alike about the mean of their size, so that the sizes share one sd. The
+    intervals know of seeds only, not of the form of the law, and take a as known: of
+    made-up sweeps like ours they hold the truth in 94 of 100. Raises ValueError unless both
+    have as many sizes and all of these as many seeds, two or more.
     """
-    counts = {name: {size: len(seeds) for size, seeds in losses.items()}
-              for name, losses in sweep.items()}
-    first = next(iter(counts.values()), {})
-    alike = all(count == first for count in counts.values())
-    if not alike or min(first.values(), default=0) < 2:
+    counts = [[len(seeds) for seeds in losses.values()] for losses in (ours, baseline)]
+    if counts[0] != counts[1] or len({*counts[0]}) != 1:
         raise ValueError(
-            f"seeds by size are {counts}: give every residual the same, two or more"
+            f"ours has {counts[0]} seeds by size, baseline {counts[1]}: give all the same"
         )
-    for losses in sweep.values():
-        check_finite("sweep", chain.from_iterable(points(losses)))
-    values = [statistic(again) for again in resampled(sweep, resamples, seed)]
-    check_finite("statistic", values)
-    cuts = quantiles(values, n=40)                 # 2.5 %, 5 %, ..., 97.5 %
-    return cuts[0], cuts[-1]
+    law = fit(baseline)
 
+    def excess(losses):                # log of the compute that the law needs, over C
+        return [[math.log(law.compute(loss) / size) for loss in seeds]
+                for size, seeds in sorted(losses.items())]
 
-def resampled(sweep: Mapping[str, Losses], n: int, seed: int) -> Iterator[dict[str, dict]]:
-    """The sweep n times, widened, with a draw of seeds for every size, the same for all
-    residuals."""
-    wide = {name: {size: widened(seeds) for size, seeds in losses.items()}
-            for name, losses in sweep.items()}
-    first, draw = next(iter(wide.values())), random.Random(seed)
-    for _ in range(n):
-        drawn = {size: draw.choices(range(len(seeds)), k=len(seeds))
-                 for size, seeds in first.items()}
-        yield {name: {size: [losses[size][i] for i in drawn[size]] for size in drawn}
-               for name, losses in wide.items()}
-
-
-def widened(seeds: Sequence[float]) -> list[float]:
-    centre, n = mean(seeds), len(seeds)
-    return [centre + (loss - centre) * math.sqrt(n / (n - 1)) for loss in seeds]
+    gains = pooled([*map(paired_difference, excess(ours), excess(baseline))])
+    x = [math.log(size) for size in sorted(ours)]
+    slope, start = linear_regression(x, [gain.mean for gain in gains])
+    square = sum((place - mean(x)) ** 2 for place in x)
+    of_end = math.sqrt(1 / len(x) + (x[-1] - mean(x)) ** 2 / square)
+    of_exponent = law.exponent / math.sqrt(square)
+    gain = gains[0]
+    return (
+        replace(gain, mean=start + slope * x[-1], sd=gain.sd * of_end),
+        replace(gain, mean=law.exponent * slope, sd=gain.sd * of_exponent),
+    )
 
 
 def lowest(losses: Losses) -> float:
@@ -141,9 +130,34 @@ def tokens(record: dict) -> int:
     return train["steps"] * train["batch_size"] * record["model"]["context"]
 
 
+def flops(record: dict) -> int:
+    """Of a run's training: multiplications and additions of the matrix products in layers,
+    head and sequence attention, and of the reads over depth, which score and mix n sources
+    (2 n d each for a token). Backward takes twice as many as forward.
+
+    The sequence attention counts as the whole T x T square, as by torch's FlopCounterMode;
+    a causal kernel may skip half of it. Not counted: norms, softmax, rotations, sums,
+    activations, the embedding's look-up, the loss, the optimiser, validation. Raises
+    ValueError for streams and layers that are not those of attnres_ref.model.
+    """
+    config = LMConfig(**record["model"])
+    d, T, reads = config.d_model, config.context, range(config.n_layers + 1)
+    layers = dict(attention=8 * d * d + 4 * T * d, mlp=6 * d * config.d_hidden)
+    sizes = dict(prenorm=None, full=1, block=config.block_size)
+    if config.residual not in sizes or not layers.keys() >= {*config.layer_names}:
+        raise ValueError(
+            f"residual is {config.residual!r}, layers is {config.layers!r}: flops counts "
+            f"{', '.join(sizes)} of {', '.join(layers)}"
+        )
+    forward = sum(layers[name] for name in config.layer_names) + 2 * d * config.vocab_size
+    if size := sizes[config.residual]:         # the embedding, blocks and a partial sum
+        forward += sum(4 * d * (1 + math.ceil(layer / size)) for layer in reads)
+    return 3 * forward * tokens(record)
+
+
 def compute(record: dict) -> float:
-    """C = 6 N D in PFLOP/s-days."""
-    return 6 * parameters(record) * tokens(record) / PFLOP_S_DAY
+    """C, the run's `flops`, in PFLOP/s-days."""
+    return flops(record) / PFLOP_S_DAY
 
 
 def shape(record: dict) -> float:

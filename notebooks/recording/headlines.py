@@ -7,10 +7,12 @@ from statistics import mean, median
 import claims
 import claims_hybrid
 import claims_primary
+import claims_scaling
 from attnres_ref.notebook import recorded
 from attnres_ref.pipeline.plan import Job
 from attnres_ref.study import paper
 from attnres_ref.study.compare import final_losses, paired_difference, select
+from attnres_ref.study.scaling import parameters
 from sweeps import LR
 
 CORPORA = {"tinyshakespeare": "TinyShakespeare", "python_sources": "Python sources"}
@@ -65,13 +67,13 @@ def whodunnit() -> Iterator[str]:
 
 
 def laws() -> Iterator[str]:
-    runs = [run["model"] for run in recorded("scaling")["python_sources"]]
-    sizes = sorted({6 * run["d_model"] ** 2 * run["n_layers"] for run in runs})
-    _, worth, spread, _ = next(claims.laws())
+    sizes = sorted({*map(parameters, recorded("scaling")["python_sources"])})
+    row = next(claims_scaling.laws())
     yield (
         f"Over {WORDS[len(sizes)]} sizes ({sizes[0] / 1e3:.0f} to {sizes[-1] / 1e3:.0f} "
-        f"thousand parameters, two seeds) Block is worth {worth.split()[0]} PreNorm's "
-        f"compute ({spread.partition(' (')[0]}; the paper: {paper.MULTIPLIER}x)"
+        f"thousand parameters, two seeds) Block is worth {row.ours.split()[0]} PreNorm's "
+        f"compute (95 % interval {row.spread.partition(' (')[0]}; the paper: "
+        f"{paper.MULTIPLIER}x)"
     )
 
 

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import claims
 import claims_ablations
 import claims_costs
 import claims_dynamics
 import claims_hybrid
 import claims_open
 import claims_primary
+import claims_scaling
 import claims_weights
 import replications
 from judging import Claim, marked
@@ -36,7 +36,7 @@ SUBJECTS = {
     "Dynamics": (claims_dynamics.dynamics,),
     "Tables 2 and 4 and Fig. 6, at one recipe": (claims_ablations.table_rows,),
     "The recipe": (claims_ablations.recipe_rows,),
-    "Scaling and shape": (claims.laws, claims.shapes),
+    "Scaling and shape": claims_scaling.PARTS,
     "Depth mixing and weights": (claims_weights.matrices, claims_weights.patterns),
     "Costs": (claims_costs.costs,),
     "The hybrid, and reasoning": (*claims_hybrid.PARTS, claims_open.scores),
