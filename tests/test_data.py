@@ -179,9 +179,8 @@ def test_the_default_text_is_the_one_of_every_recorded_run():
 def test_the_runs_that_judge_read_all_of_their_half_and_no_byte_twice():
     half, (context,) = python_sources().validated_on("judging"), contexts()
     targets = half.validation_windows(plan.JUDGING_WINDOWS, context)[1]
-    assert targets.numel() < len(half.val) <= (plan.JUDGING_WINDOWS + 1) * context
-    gaps = torch.arange(plan.JUDGING_WINDOWS) * (len(half.val) - context - 1)
-    assert (gaps // (plan.JUDGING_WINDOWS - 1)).diff().min() >= context
+    # With one window more some byte would be a target twice, see validation_windows.
+    assert targets.numel() < len(half.val) <= targets.numel() + context
 
 
 def contexts() -> set[int]:
