@@ -72,7 +72,7 @@ PLANTED = [
     (lambda r: r.update(dirty=True), "dirty is True"),
     (lambda r: r.update(dirty=None), "dirty is None"),
     (lambda r: r["model"].update(scaled_init=True), "output_rms at step 0"),
-    (lambda r: r.update(parameters=1), "parameters is 1, and its model has 435"),
+    (lambda r: r.update(parameters=1), "parameters is 1, and its model has 437440"),
 ]
 
 
