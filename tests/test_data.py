@@ -1,12 +1,12 @@
 """tiny_data: corpora, their windows, and a download that never leaves a wrong file."""
 
-import encodings
 import hashlib
 import http.server
 import itertools
 import json
 import os
 import socket
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 import torch
 
+import plan
 import tiny_data
 from attnres_ref import notebook
 from tiny_data import Corpus, PointerChasing, download, files, python_sources, sources
+from tiny_data.pack import pack
 
 GOOD = b"First Citizen:\nBefore we proceed any further, hear me speak.\n" * 4000
 WRONG = b"<html>Please log in</html>"
@@ -49,6 +51,23 @@ def test_fingerprint_is_the_checksum_of_the_bytes():
     expected = {"name": "mine", "bytes": len(GOOD), "sha256": GOOD_SHA256}
     assert json.loads(json.dumps(corpus.fingerprint)) == expected
     assert corpus.tokens.dtype == torch.uint8 and text_of(corpus) == GOOD
+
+
+@pytest.mark.parametrize("length", [40, 999, 1011])
+def test_halves_of_the_validation_split_follow_each_other_and_are_all_of_it(length):
+    whole = numbered(length)
+    tuning, judging = (whole.validated_on(part) for part in ("tuning", "judging"))
+    assert torch.equal(torch.cat([tuning.val, judging.val]), whole.val)
+    assert 0 <= len(judging.val) - len(tuning.val) <= 1
+    for half in (tuning, judging):
+        assert torch.equal(half.train, whole.train)
+        assert half.val.data_ptr() - whole.val.data_ptr() in (0, len(tuning.val))
+        named = {**whole.fingerprint, "validation": half.validation}
+        assert half.fingerprint == named and half.validated_on("all").fingerprint != named
+        windows = half.validation_windows(1, context=len(half.val) - 1)
+        assert [*windows[0][0], windows[1][0, -1]] == half.val.tolist()
+    with pytest.raises(ValueError, match="'half': choose one of .'all', 'judging', 'tun"):
+        whole.validated_on("half")
 
 
 def test_a_batch_holds_windows_and_the_next_bytes_and_draws_nothing_from_torch():
@@ -139,22 +158,51 @@ def test_a_corpus_is_a_row_of_bytes(tokens):
 # --- sources: installed code, a file of one's own -------------------------------------
 
 
-def source_of(module) -> bytes:
-    with open(module.__file__, "rb") as file:
-        return file.read().replace(b"\r\n", b"\n").strip()
+RECORDED = Path(__file__).resolve().parents[1] / "notebooks" / "recorded"
+THE_TEXT = {
+    "name": "python_sources",
+    "bytes": 8_794_440,
+    "sha256": "c40025974e27677c3356292aa1302a087d974d14c7e7b40203c069c45275b501",
+}
 
 
-def test_the_standard_library_every_time_and_packages_on_request():
-    corpus = python_sources()
-    assert python_sources().fingerprint == corpus.fingerprint
+def test_the_default_text_is_the_one_of_every_recorded_run():
     for name in ("python_sources", Path("python_sources")):
-        assert tiny_data.load(name).fingerprint == corpus.fingerprint
-    text = text_of(corpus)
-    assert corpus.name == "python_sources" and len(text) > 4_000_000
-    for module in (json, http.server):
-        assert source_of(module) in text
-    assert not any(source_of(module) in text for module in (pytest, torch, encodings))
-    assert source_of(pytest) in text_of(python_sources(packages=("pytest",)))
+        assert tiny_data.load(name).fingerprint == python_sources().fingerprint == THE_TEXT
+    contents = [json.loads(file.read_text("utf-8")) for file in RECORDED.glob("*.json")]
+    records = [r for content in contents for r in content.get("python_sources", [])]
+    assert len(records) > 200
+    for record in records:
+        assert THE_TEXT.items() <= record["data"].items(), record["name"]
+
+
+def test_the_runs_that_judge_read_all_of_their_half_and_no_byte_twice():
+    half, (context,) = python_sources().validated_on("judging"), contexts()
+    targets = half.validation_windows(plan.JUDGING_WINDOWS, context)[1]
+    # With one window more some byte would be a target twice, see validation_windows.
+    assert targets.numel() < len(half.val) <= targets.numel() + context
+
+
+def contexts() -> set[int]:
+    """Of the models that are judged."""
+    return {size.model["context"] for size in (plan.STUDY, plan.SIZE)}
+
+
+def test_packages_are_added_on_request():
+    text = Path(pytest.__file__).read_bytes().strip()
+    assert text not in text_of(python_sources())
+    more = python_sources(packages=("pytest",))
+    assert text in text_of(more) and more.fingerprint != THE_TEXT
+
+
+def test_what_was_packed_comes_back_and_packs_to_the_same_bytes(tmp_path):
+    given = {"b.py": b"b\n", "a/deep.py": b"", "caf\xe9.py": b"\x00\xff\r\n"}
+    one, other = tmp_path / "one", tmp_path / "other"
+    pack(given, one)
+    pack(dict(reversed(given.items())), other)
+    assert sources.unpacked(one) == given and one.read_bytes() == other.read_bytes()
+    with tarfile.open(one) as archive:
+        assert {(entry.mtime, entry.uid, entry.uname) for entry in archive} == {(0, 0, "")}
 
 
 def write_files(root, files: dict[str, bytes]):
@@ -169,8 +217,12 @@ def test_files_are_ordered_by_their_names_hash_and_equal_ones_kept_once(tmp_path
     assert by_hash != list(files)
     files |= {"twin.py": b"x = 1\n", "twins.py": b"x = 1\r\n", "empty.py": b""}
     write_files(tmp_path, files)
-    paths = {name: tmp_path / name for name in (*files, "gone.py")}
-    lines = sources.join_files(paths).split(b"\n")
+    (tmp_path / "gone.py").symlink_to("nowhere")
+    (tmp_path / "_sysconfigdata_linux.py").write_bytes(b"the machine's paths")
+    found = sources.python_files(tmp_path, "sample/")
+    assert found.keys() == {f"sample/{name}" for name in files}
+    found = {name.removeprefix("sample/"): text for name, text in found.items()}
+    lines = sources.join_files(found).split(b"\n")
     assert sorted(lines) == sorted([b"", b"x = 1", *(files[name] for name in by_hash)])
     assert [line for line in lines if b"text of" in line] == [files[n] for n in by_hash]
 

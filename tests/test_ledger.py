@@ -68,10 +68,7 @@ def test_with_some_runs_or_none_the_ledger_says_how_many_and_how_it_goes_on(
     seeds, tested, monkeypatch
 ):
     runs = recorded_form(seeds)
-    for module in (claims_primary, replications):
-        monkeypatch.setattr(
-            module, "planned", lambda sweep: runs if sweep == "whodunnit" else []
-        )
+    monkeypatch.setattr(plan, "runs", lambda sweep: runs if sweep == "whodunnit" else [])
     text, record = ledger.primary_tests(), "python notebooks/recording/record.py"
     assert f"{len(runs)} of 162 runs are there; `{record} tuning` then" in text
     assert "not tested yet: 0 of 60 runs are there" in text

@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from tiny_data.sources import PACKED
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SET_UP = ["pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".ci/run"]
@@ -71,7 +73,8 @@ def test_text_is_read_and_written_as_utf_8_on_windows_too():
     for call in [node for node in nodes if isinstance(node, ast.Call)]:
         words = ast.unparse(call.func).rpartition(".")
         binary = {"rb", "wb", "ab", "xb"} & {getattr(a, "value", a) for a in call.args}
-        if words[2] in ("read_text", "write_text", "open") and words[0] != "os":
+        of_text = words[2] in ("read_text", "write_text", "open")
+        if of_text and words[0] not in ("os", "tarfile"):
             names = [keyword.arg for keyword in call.keywords]
             assert binary or "encoding" in names, ast.unparse(call)
 
@@ -149,3 +152,18 @@ def test_clean_leaves_the_unfinished_recordings(tmp_path):
         (tmp_path / "build" / name).mkdir(parents=True)
     assert make(tmp_path, "clean")[0] == 0
     assert os.listdir(tmp_path / "build") == ["recorded"]
+
+
+def test_the_text_and_its_licence_are_installed_with_tiny_data(monkeypatch):
+    """As a wheel's build collects them."""
+    pytest.importorskip("setuptools", minversion="77", reason="reads pyproject.toml")
+    from setuptools.dist import Distribution
+
+    monkeypatch.chdir(ROOT)
+    distribution = Distribution()
+    distribution.parse_config_files()
+    build = distribution.get_command_obj("build_py")
+    build.ensure_finalized()
+    build.manifest_files = {}                  # what git knows is not asked for
+    found = build.find_data_files("tiny_data", "tiny_data")
+    assert {*map(os.path.basename, found)} == {"PYTHON_LICENSE.txt", PACKED.name}

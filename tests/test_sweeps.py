@@ -1,17 +1,21 @@
 """The recorded sweeps: names tell runs apart, and every promised row is there."""
 
-from dataclasses import asdict
+import json
+import shutil
+from dataclasses import asdict, replace
 
 import pytest
 
 import mixing
+import plan
 import record
 import sweeps
-from attnres_ref.model import LMConfig
+from attnres_ref.model import LM, LMConfig
 from attnres_ref.notebook import recorded
 from attnres_ref.streams import STREAMS
-from attnres_ref.study.sweep import Trial
+from attnres_ref.study.sweep import Trial, run_trial
 from attnres_ref.training import TrainConfig, provenance
+from tiny_data import Corpus
 
 
 @pytest.mark.parametrize("name", sweeps.SWEEPS)
@@ -49,7 +53,8 @@ def test_what_is_recorded_are_the_runs_of_the_sweep(name):
 
 
 def test_ablations_and_puzzles_leave_none_out():
-    assert {trial.model.residual for trial in sweeps.ablations()} == set(STREAMS)
+    ablated = {trial.model.residual for trial in sweeps.ablations()}
+    assert ablated == set(STREAMS) - {"loud"}              # a control, see plan.py
     for name, task in sweeps.PUZZLES.items():
         assert all(run["data"] == task.fingerprint for run in recorded("puzzles")[name])
 
@@ -66,25 +71,123 @@ def test_a_dirty_tree_is_refused_before_anything_is_made(recorder, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_clean_tree_is_recorded_when_all_runs_are_there(tmp_path, monkeypatch):
-    tiny = dict(d_model=8, n_layers=2, n_heads=1, context=16, block_size=1)
-    trials = [
-        Trial(f"{name}-seed0", LMConfig(residual=name, **tiny),
-              TrainConfig(steps=2, batch_size=2, eval_every=1, eval_windows=2))
-        for name in ("prenorm", "full")
-    ]
+TINY = dict(d_model=8, n_layers=2, n_heads=1, context=16, block_size=1)
+RECIPE = TrainConfig(steps=2, batch_size=2, eval_every=1, eval_windows=2)
+TWO = [
+    Trial(f"{name}-seed0", LMConfig(residual=name, **TINY), RECIPE)
+    for name in ("prenorm", "full")
+]
+
+
+@pytest.fixture
+def recording(tmp_path, monkeypatch):
+    """Runs the recorder on TWO as the named sweep; what its JSON then holds, and the names
+    of what was trained for it. Training is made up, unless `of.really` is set."""
     monkeypatch.setattr(provenance, "uncommitted", lambda: [])
-    monkeypatch.setattr(record, "FOLDER", tmp_path)
-    monkeypatch.setattr(record, "SWEEPS", {"ablations": {"python_sources": lambda: trials}})
+    monkeypatch.setattr(record, "FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(record, "RECORDED", tmp_path)
     monkeypatch.setattr(record, "STUDIES", [])
-    written = {}
-    monkeypatch.setattr(record, "write", written.__setitem__)
+    text = Corpus.from_bytes("python_sources", bytes(range(256)) * 80)
+    monkeypatch.setattr(record, "corpus", lambda name: text)
+
+    def run_trial_or_not(trial, data, folder, observe=None):
+        if not (folder / "result.json").exists():
+            of.trained.append(trial.name)
+        if of.really:
+            return run_trial(trial, data, folder, observe)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").touch()
+        made = dict(name=trial.name, model=asdict(trial.model), train=asdict(trial.train))
+        seen = dict(observed=[[0, observe(LM(trial.model))]]) if observe else {}
+        return dict(made, data=data.fingerprint, train_curve=[1.0], **seen)
+
+    monkeypatch.setattr(record, "run_trial", run_trial_or_not)
+
+    def of(name, *options, trials=TWO):
+        of.trained = []
+        monkeypatch.setitem(record.SWEEPS, name, {"python_sources": lambda: trials})
+        record.main([name, *options])
+        return json.loads((tmp_path / f"{name}.json").read_text()), of.trained
+
+    of.folder, of.trained, of.really = tmp_path, [], False
+    return of
+
+
+def test_a_clean_tree_is_recorded_when_all_runs_are_there(recording):
+    recording.really = True
     with pytest.raises(SystemExit, match="1 are still to come, prenorm-seed0 first"):
-        record.main(["ablations", "--part", "1/2"])
-    assert written == {}
-    record.main(["ablations", "--part", "0/2"])
-    runs = written["ablations"]["python_sources"]
-    assert [run["name"] for run in runs] == ["prenorm-seed0", "full-seed0"]
+        recording("ablations", "--part", "1/2")
+    assert not (recording.folder / "ablations.json").exists()
+    content, trained = recording("ablations", "--part", "0/2")
+    names = [run["name"] for run in content["python_sources"]]
+    assert names == ["prenorm-seed0", "full-seed0"] and trained == ["prenorm-seed0"]
+    for run in content["python_sources"]:
+        assert run["step"] == 2 and "train_curve" not in run
+        assert [step for step, _ in run["observed"]] == [0, 1, 2]
+
+
+def test_what_the_json_holds_of_a_sweep_is_not_trained_again(recording):
+    content, _ = recording("tuning")
+    shutil.rmtree(recording.folder / "runs")
+    assert recording("tuning") == (content, [])
+    changes = [
+        dict(name="renamed"), dict(train=replace(RECIPE, lr=1.0)),
+        dict(model=replace(TWO[1].model, scaled_init=True)),
+    ]
+    for change in changes:
+        other = replace(TWO[1], **change)
+        assert recording("tuning", trials=[TWO[0], other])[1] == [other.name]
+        shutil.rmtree(recording.folder / "runs")
+    plan.HALVES["tuning"], kept = "judging", plan.HALVES["tuning"]
+    try:
+        assert len(recording("tuning")[1]) == 2            # on the other half
+    finally:
+        plan.HALVES["tuning"] = kept
+
+
+def test_so_far_trains_nothing_and_writes_what_is_finished(recording, capsys):
+    assert recording("whodunnit", "--so-far") == ({"python_sources": []}, [])
+    with pytest.raises(SystemExit):
+        recording("whodunnit", "--part", "1/2")
+    content, trained = recording("whodunnit", "--so-far")
+    assert [run["name"] for run in content["python_sources"]] == ["full-seed0"]
+    assert trained == [] and capsys.readouterr().out.endswith("1 of 2 runs\n")
+    content, trained = recording("whodunnit")
+    assert len(content["python_sources"]) == 2 and trained == ["prenorm-seed0"]
+
+
+@pytest.mark.parametrize("name", plan.SWEEPS)
+def test_a_planned_record_names_its_half_and_keeps_no_curve_of_training(recording, name):
+    (run, _), = recording(name)[0].values()
+    assert run["data"]["validation"] == plan.HALVES[name] and "train_curve" not in run
+    assert ("observed" in run) == (plan.HALVES[name] == "judging")
+
+
+def test_a_sweep_that_cannot_choose_yet_is_refused(recording):
+    with pytest.raises(SystemExit, match="horizon chooses from sweeps that are not compl"):
+        recording("horizon", trials=[])
+    assert not (recording.folder / "horizon.json").exists()
+
+
+def test_depth_weights_come_with_their_runs_which_are_trained_if_missing(
+    recording, monkeypatch
+):
+    trials = [replace(trial, name=f"{residual}-seed{seed}") for seed in (0, 1)
+              for trial, residual in zip(TWO, ("block", "full"))]
+    trials[0] = replace(trials[0], model=replace(TWO[0].model, residual="block"))
+    monkeypatch.setattr(record, "residuals", lambda: trials)
+    recording.really = True
+    for trained in (["block-seed0", "full-seed0"], []):
+        recording.trained = []
+        record.main(["depth_weights"])
+        assert recording.trained == trained
+    content = json.loads((recording.folder / "depth_weights.json").read_text())
+    runs = content["python_sources"]
+    assert [run["model"]["residual"] for run in runs] == ["block", "full"]
+    assert [run["train"]["seed"] for run in runs] == [0, 0] and runs[0]["commit"]
+    assert [len(row) for row in content["full"]] == [1, 2, 3]
+    for row in content["full"] + content["block"]:
+        assert sum(row) == pytest.approx(1, abs=2e-4)
 
 
 def test_only_some_records_keep_what_was_observed():

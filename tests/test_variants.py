@@ -14,7 +14,8 @@ SIZE = dict(
     vocab_size=17, d_model=16, n_layers=8, n_heads=2, context=8, window=3, n_streams=3
 )
 TOKENS = torch.randint(17, (2, 6), generator=torch.Generator().manual_seed(1))
-LIKE_PRENORM = sorted(set(STREAMS) - {"prenorm", "window", "layerscale", "rezero"})
+OTHER_STARTS = {"window", "layerscale", "rezero", "loud"}
+LIKE_PRENORM = sorted(set(STREAMS) - {"prenorm"} - OTHER_STARTS)
 
 
 def build(residual, noise=0.0, **changes):
@@ -128,6 +129,15 @@ def test_denseformer_weighs_each_output_by_one_plus_its_number():
 def test_rezero_starts_as_the_embedding():
     model = build("rezero")
     assert torch.equal(trace(model, TOKENS).inputs[-1], model.embedding(TOKENS))
+
+
+def test_a_loud_embedding_is_prenorm_of_an_embedding_whose_rms_is_one():
+    loud, prenorm = build("loud", d_model=64), build("prenorm", d_model=64)
+    square = loud.stream.begin(loud.embedding.weight).square().mean().item()
+    assert square == pytest.approx(1, abs=0.2)
+    prenorm.embedding.weight.data *= 64**0.5
+    torch.testing.assert_close(loud(TOKENS), prenorm(TOKENS))
+    assert (loud(TOKENS) - build("prenorm", d_model=64)(TOKENS)).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("residual", ["layerscale", "rezero"])

@@ -24,7 +24,7 @@ class Corpus:
 
     name: str  # "python_sources", "tinyshakespeare" or "text_file:<basename>"
     tokens: torch.Tensor  # [n_bytes] uint8, the whole text; batches come from its device
-    validation: str = "all"  # which part of the validation split is used, see PARTS
+    validation: str = "all"  # one of PARTS: the part of the validation split that `val` is
 
     def __post_init__(self):
         if self.validation not in PARTS:
@@ -60,21 +60,17 @@ class Corpus:
         return split[first:last]
 
     def validated_on(self, part: str) -> "Corpus":
-        """The same text with one half of its validation split, "tuning" or "judging".
-        Raises ValueError for others than these and "all"."""
+        """The same text with one half of its validation split, "tuning" or "judging", or
+        with "all" of it. Raises ValueError for another part."""
         return replace(self, validation=part)
 
     @property
     def fingerprint(self) -> dict:
         """What results are stamped with: {"name", "bytes", "sha256" of the bytes}, and
-        "validation" where that is not all of its split."""
-        part = {} if self.validation == "all" else {"validation": self.validation}
-        return {
-            "name": self.name,
-            "bytes": len(self.tokens),
-            "sha256": self._sha256,
-            **part,
-        }
+        "validation" where that is one half."""
+        text = dict(name=self.name, bytes=len(self.tokens), sha256=self._sha256)
+        half = {} if self.validation == "all" else {"validation": self.validation}
+        return text | half
 
     def batch(
         self, seed: int, step: int, batch_size: int, context: int

@@ -1,7 +1,8 @@
 """How the course's text was made: `python -m tiny_data.pack`, by CPython 3.11.7.
 
-Packs the running interpreter's standard library into python_sources.tar.xz beside this
-file, so that everybody trains on the same text. Its licence is PYTHON_LICENSE.txt.
+It packs the standard library of the Python that runs it into python_sources.tar.xz, which
+lies beside this file so that everybody trains on the same text. Its licence is
+PYTHON_LICENSE.txt. Another version of Python packs another text.
 """
 
 import io
@@ -13,8 +14,8 @@ from tiny_data.sources import PACKED, python_files
 
 
 def pack(files: dict[str, bytes], target: Path) -> None:
-    """The files by relative name, in an archive that depends on nothing else: it holds no
-    dates, owners or permissions."""
+    """Write the files, given by relative name, into an archive that depends on nothing
+    else: it holds no dates, owners or permissions. `sources.unpacked` reads it."""
     with tarfile.open(target, "w:xz", preset=9, format=tarfile.PAX_FORMAT) as archive:
         for name, text in sorted(files.items()):
             entry = tarfile.TarInfo(name)

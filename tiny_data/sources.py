@@ -24,8 +24,8 @@ PACKED = Path(__file__).with_name("python_sources.tar.xz")  # made by tiny_data.
 # fmt: off
 SKIPPED_FOLDERS = {
     "site-packages", "dist-packages",           # other people's packages
-    "test", "tests", "_tests", "idle_test",     # half of the volume, often missing
-    "idlelib", "lib2to3", "turtledemo",         # programs, split off by distributions
+    "test", "tests", "_tests", "idle_test",     # half of the volume
+    "idlelib", "lib2to3", "turtledemo",         # programs rather than libraries
     "encodings", "pydoc_data",                  # tables and prose rather than code
 }
 # fmt: on
@@ -33,8 +33,8 @@ GENERATED_PREFIX = "_sysconfigdata"  # such files hold the machine's build paths
 
 
 def python_sources(packages: Collection[str] = ()) -> Corpus:
-    """The source code of Python 3.11's standard library (9 MB), which lies beside this
-    file: the same text on every machine.
+    """The source code of Python 3.11's standard library, which comes with the course: 9 MB,
+    the same on every machine.
 
     `packages` adds installed packages by import name: ("torch", "numpy") makes it
     more than 50 MB. That text depends on the versions installed, so compare results
@@ -48,11 +48,16 @@ def python_sources(packages: Collection[str] = ()) -> Corpus:
         raise TypeError(
             f"packages is {packages!r}: it must be a tuple of names, as ('numpy',)"
         )
-    with tarfile.open(PACKED) as archive:
-        files = {entry.name: archive.extractfile(entry).read() for entry in archive}
+    files = unpacked(PACKED)
     for package in packages:
         files |= _package_files(package)
     return Corpus.from_bytes("python_sources", join_files(files))
+
+
+def unpacked(path: Path) -> dict[str, bytes]:
+    """The files of an archive by name, as `tiny_data.pack.pack` got them."""
+    with tarfile.open(path) as archive:
+        return {entry.name: archive.extractfile(entry).read() for entry in archive}
 
 
 def join_files(files: dict[str, bytes]) -> bytes:

@@ -12,14 +12,6 @@ from attnres_ref.study.probes import unevenness
 loss = itemgetter("val_loss")
 
 
-def planned(sweep: str) -> list[dict]:
-    """The runs of a sweep of plan.py that are there: none, some or all of them."""
-    try:
-        return recorded(sweep).get(plan.CORPUS, [])
-    except FileNotFoundError:              # not one has been written yet
-        return []
-
-
 def moment(run: dict, trained: bool = True) -> dict:
     """What was observed of the trained model, or of the one before its first step. Raises
     ValueError where the record does not hold that moment, so that no untrained model can

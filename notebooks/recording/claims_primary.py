@@ -10,7 +10,7 @@ from attnres_ref.plots import STYLES
 from attnres_ref.study import paper
 from attnres_ref.study.compare import complete, loss_difference
 from attnres_ref.study.intervals import Difference, holm, paired_difference
-from claims import loss, planned
+from claims import loss
 from judging import Claim, Gap, between, ends, gaps, judged, not_tested
 from sweeps import MAIN
 
@@ -69,12 +69,12 @@ def whodunnit() -> list[Primary]:
 
 
 def lasting() -> list[Primary]:
-    runs = of_horizon(planned("horizon"), plan.HORIZONS[-1])
+    runs = of_horizon(plan.runs("horizon"), plan.HORIZONS[-1])
     return primary(plan.LASTING, runs, paper.largest_delta)
 
 
 def of_whodunnit() -> dict[str, list]:
-    return complete(planned("whodunnit"), [*plan.ARMS])
+    return complete(plan.runs("whodunnit"), [*plan.ARMS])
 
 
 def of_horizon(records: Sequence[dict], steps: int) -> dict[str, list]:
@@ -90,7 +90,7 @@ def progress() -> Iterator[str]:
         ("Question 2", "horizon", len(plan.HORIZONS) * len(plan.HORIZON_SEEDS) * len(MAIN),
          (f"{record} horizon_rates", f"{record} horizon")),
     ):
-        there = len(planned(sweep))
+        there = len(plan.runs(sweep))
         more = "" if there == n else (
             f"; {' then '.join(f'`{command}`' for command in commands)} goes on"
         )
@@ -110,7 +110,7 @@ SIDE = (
 
 def side_remarks() -> Iterator[Claim]:
     yield from (gap.row() for gap in side_gaps())
-    yield from horizon_changes(planned("horizon"))
+    yield from horizon_changes(plan.runs("horizon"))
 
 
 def side_gaps() -> Iterator[Gap]:
@@ -123,7 +123,7 @@ def side_gaps() -> Iterator[Gap]:
                 loss_difference(runs[ours], runs[baseline]),
                 paper.delta(ours, baseline), below,
             )
-    records = planned("horizon")
+    records = plan.runs("horizon")
     for steps in plan.HORIZONS[:-1]:
         runs = of_horizon(records, steps)
         for test in plan.LASTING if len(runs["prenorm"]) >= 2 else ():

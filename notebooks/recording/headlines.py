@@ -122,7 +122,8 @@ def traffic() -> Iterator[str]:
 
 
 def pipelines() -> Iterator[str]:
-    """The second is notebook 10's job."""
+    """The second is notebook 10's job, computed here by the simulator: its two overheads
+    are in no record because they need none."""
     apart = [
         f"{median(row['seconds']) / row['simulated'] - 1:.1%}".replace("%", " %")
         for row in recorded("pipeline_paced")["rows"].values()

@@ -13,7 +13,7 @@ tests below are the ones that count; whatever else the records show is a side re
 Each goes on from what notebooks/recorded holds, and `--so-far` writes what is there.
 """
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 from attnres_ref.notebook import recorded
@@ -105,14 +105,15 @@ def tuning() -> list[Trial]:
 
 def finalists() -> list[Trial]:
     """Each arm's best recipes on the second seed. Where the best has an outer rate of the
-    grid, the rate beyond it joins them, on both seeds."""
+    grid, the rate beyond it joins them, on both seeds. None before all of `tuning`."""
+    if not complete("tuning", tuning()):
+        return []
     trials = []
     for arm in ARMS:
         ranked = sorted(tuned(arm, ["tuning"]).items(), key=lambda item: mean(item[1]))
         best = [recipe for recipe, _ in ranked[:N_FINALISTS]]
-        lr, *rest = astuple(best[0])
-        outside = {RATES[1]: RATES[0], RATES[-2]: RATES[-1]}
-        further = [Recipe(outside[lr], *rest)] if lr in outside else []
+        beyond = {RATES[1]: RATES[0], RATES[-2]: RATES[-1]}.get(best[0].lr)
+        further = [replace(best[0], lr=beyond)] if beyond else []
         pairs = [(recipe, TUNING_SEEDS[1]) for recipe in best]
         pairs += [(recipe, seed) for recipe in further for seed in TUNING_SEEDS]
         trials += [run(STUDY, arm, seed, r, TUNING_WINDOWS) for r, seed in pairs]
@@ -121,24 +122,31 @@ def finalists() -> list[Trial]:
 
 def whodunnit() -> list[Trial]:
     """Each arm at its own recipe, on fresh seeds and the judging half. Seeds are complete
-    one after the other; arms change places so that two halves take equally long."""
-    chosen = {arm: choice(tuned(arm, ["tuning", "finalists"])) for arm in ARMS}
+    one after the other; arms change places so that two halves take equally long. None
+    before all of `finalists`."""
+    chosen = recipes()
     return [
         run(STUDY, arm, seed, chosen[arm], JUDGING_WINDOWS)
-        for seed in SEEDS for arm in (list(ARMS) if seed % 2 else reversed(ARMS))
+        for seed in SEEDS for arm in (list(chosen) if seed % 2 else reversed(chosen))
     ]
+
+
+def recipes() -> dict[str, Recipe]:
+    """Each arm's own, from `tuning` and `finalists`; none before both are complete."""
+    if not complete("finalists", finalists()):
+        return {}
+    return {arm: choice(tuned(arm, ["tuning", "finalists"])) for arm in ARMS}
 
 
 def tuned(residual: str, sweeps: list[str], **fields) -> dict[Recipe, list[float]]:
     """Losses on the tuning half by recipe, one for each seed; fields of TrainConfig."""
     found = {}
-    for sweep in sweeps:
-        for record in recorded(sweep)[CORPUS]:
-            model, train = record["model"], record["train"]
-            if model["residual"] == residual and fields.items() <= train.items():
-                warmup = round(train["warmup_steps"] / train["steps"], 3)
-                recipe = Recipe(train["lr"], model["scaled_init"], warmup)
-                found.setdefault(recipe, []).append(record["val_loss"])
+    for record in [record for sweep in sweeps for record in runs(sweep)]:
+        model, train = record["model"], record["train"]
+        if model["residual"] == residual and fields.items() <= train.items():
+            warmup = round(train["warmup_steps"] / train["steps"], 3)
+            recipe = Recipe(train["lr"], model["scaled_init"], warmup)
+            found.setdefault(recipe, []).append(record["val_loss"])
     return found
 
 
@@ -147,6 +155,21 @@ def choice(losses: dict[Recipe, list[float]]) -> Recipe:
     most = max(map(len, losses.values()))
     means = {recipe: mean(seeds) for recipe, seeds in losses.items() if len(seeds) == most}
     return min(means, key=means.get)
+
+
+def runs(sweep: str) -> list[dict]:
+    """The sweep's records; none if nothing is recorded yet."""
+    try:
+        return recorded(sweep).get(CORPUS, [])
+    except FileNotFoundError:
+        return []
+
+
+def complete(sweep: str, trials: list[Trial]) -> bool:
+    """Whether the sweep's JSON has all of these trials, of which there are some. From less
+    nothing is chosen, because the choice would change when the rest comes."""
+    there = {record["name"] for record in runs(sweep)}
+    return bool(trials) and there >= {trial.name for trial in trials}
 
 
 # ---- Question 2, does it last? The gap against the number of steps -----------------------
@@ -161,27 +184,29 @@ LASTING = (                            # both at the longest horizon
 
 
 def horizon_rates() -> list[Trial]:
-    """The rate anew for each arm and horizon; start and warm-up are the whodunnit's."""
-    trials = []
-    for steps in HORIZONS:
-        for lr in HORIZON_RATES:
-            for arm in MAIN:
-                _, *rest = astuple(choice(tuned(arm, ["tuning", "finalists"])))
-                recipe = Recipe(lr, *rest)
-                trials.append(
-                    run(SIZE, arm, TUNING_SEEDS[0], recipe, TUNING_WINDOWS, steps)
-                )
-    return trials
+    """The rate anew for each arm and horizon; start and warm-up are the whodunnit's. None
+    before all of `finalists`."""
+    chosen = recipes()
+    return [
+        run(SIZE, arm, TUNING_SEEDS[0], replace(chosen[arm], lr=lr), TUNING_WINDOWS, steps)
+        for steps in HORIZONS for lr in HORIZON_RATES for arm in MAIN if chosen
+    ]
 
 
 def horizon() -> list[Trial]:
-    """Each arm at its own rate for each horizon."""
-    return [
-        run(SIZE, arm, seed, choice(tuned(arm, ["horizon_rates"], steps=steps)),
-            JUDGING_WINDOWS, steps)
-        for steps in HORIZONS for seed in HORIZON_SEEDS
-        for arm in (MAIN if seed % 2 else reversed(MAIN))
-    ]
+    """Each arm at its own rate for each horizon; a horizon is there once all its rates are.
+    """
+    trials, tried = [], horizon_rates()
+    for steps in HORIZONS:
+        if complete("horizon_rates", [t for t in tried if t.train.steps == steps]):
+            best = {
+                arm: choice(tuned(arm, ["horizon_rates"], steps=steps)) for arm in MAIN
+            }
+            trials += [
+                run(SIZE, arm, seed, best[arm], JUDGING_WINDOWS, steps)
+                for seed in HORIZON_SEEDS for arm in (MAIN if seed % 2 else reversed(MAIN))
+            ]
+    return trials
 
 
 # The half of the validation split that each sweep is measured on, and its runs.

@@ -3,7 +3,7 @@
     python notebooks/recording/record.py ablations
     python notebooks/recording/record.py ablations --part 0/2  # half of the runs
     python notebooks/recording/record.py ablations --so-far    # write what is there
-    python notebooks/recording/record.py depth_weights         # of the runs of residuals
+    python notebooks/recording/record.py depth_weights         # of two runs of residuals
 
 sweeps.py and plan.py say what each sweep is for. A sweep goes on where it stopped: what its
 JSON holds, or build/recorded, is not run again. The JSON is written once all its runs are
@@ -15,8 +15,7 @@ import json
 import math
 import re
 import sys
-from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import plan
@@ -27,31 +26,98 @@ from attnres_ref.study.puzzles import accuracy_observer
 from attnres_ref.study.sweep import Trial, run_trial
 from attnres_ref.training.provenance import require_clean
 from attnres_ref.training.run_directory import load_checkpoint
-from sweeps import PUZZLES, SIZE, STUDIES, corpus
+from plan import CORPUS
+from sweeps import PUZZLES, STUDIES, corpus, residuals
 from sweeps import SWEEPS as STUDIED
+from tiny_data import Corpus
+from tiny_data.puzzles import Puzzles
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "recorded"   # of the runs
 RECORDED = ROOT / "notebooks" / "recorded"
-PLANNED = {name: {plan.CORPUS: sweep} for name, sweep in plan.SWEEPS.items()}
+PLANNED = {name: {CORPUS: sweep} for name, sweep in plan.SWEEPS.items()}
 SWEEPS = STUDIED | PLANNED
 KEEP_OBSERVED = (
     "ablations", "hybrid", "hybrid_start", "puzzles", "whodunnit", "horizon"
 )
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run of a sweep: in the sweep's JSON, in its folder, or still to be trained."""
+
+    sweep: str
+    corpus: str
+    trial: Trial
+    data: Corpus | Puzzles
+    known: dict | None                 # its record in the JSON
+
+    @property
+    def folder(self) -> Path:
+        """Studies have one, because they share runs."""
+        shared = "study" if self.is_study else self.sweep
+        return FOLDER / shared / self.corpus / self.trial.name
+
+    @property
+    def is_study(self) -> bool:
+        return {*SWEEPS[self.sweep].values()} <= {*STUDIES}
+
+    def is_there(self) -> bool:
+        return self.known is not None or (self.folder / "result.json").exists()
+
+    def record(self) -> dict:
+        """What the JSON says of it. Trains what is not there."""
+        if self.known is not None:
+            return self.known
+        keep, observe = self.sweep in KEEP_OBSERVED, None
+        if self.corpus in PUZZLES:
+            observe = accuracy_observer(self.data)
+        elif keep or self.is_study:
+            observe = observer(self.data)
+        record = run_trial(self.trial, self.data, self.folder, observe)
+        return slim(record, keep) if observe or self.sweep in PLANNED else record
+
+
+def runs_of(sweep: str) -> list[Run]:
+    """All runs of a sweep, with the half of the validation split that the plan says."""
+    path, runs = RECORDED / f"{sweep}.json", []
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, trials in SWEEPS[sweep].items():
+        data = corpus(name)
+        if sweep in plan.HALVES:
+            data = data.validated_on(plan.HALVES[sweep])
+        for trial in trials():
+            known = found(content.get(name, []), trial, data)
+            runs.append(Run(sweep, name, trial, data, known))
+    return runs
+
+
+def found(records: list[dict], trial: Trial, data: Corpus | Puzzles) -> dict | None:
+    """The record of exactly this trial. An old one may lack fields that came later."""
+    asked = dict(model=asdict(trial.model), train=asdict(trial.train))
+    for record in records:
+        same = all(record[part].items() <= asked[part].items() for part in asked)
+        if record["name"] == trial.name and same and record["data"] == data.fingerprint:
+            return record
+    return None
+
+
 def record_depth_weights() -> None:
-    """Depth weights of the trained seed 0 models, from the checkpoints of `residuals`."""
-    sources = corpus("python_sources")
-    inputs, _ = sources.validation_windows(SIZE.train.eval_windows, SIZE.model["context"])
-    weights = dict(data=sources.fingerprint)
-    for residual in ("block", "full"):
-        model = LM(SIZE.lm(residual))
-        run = FOLDER / "residuals" / "python_sources" / f"{residual}-seed0"
-        model.load_state_dict(load_checkpoint(run / "checkpoint.pt")["model"])
-        rows = depth_weights(model, inputs)
-        weights[residual] = [[round(w, 4) for w in row.tolist()] for row in rows]
-    write("depth_weights", weights)
+    """Depth weights of the seed 0 models of `residuals`, which are trained if they are not
+    there any more. The records lie beside the weights alone, which the notebooks draw."""
+    data, content = corpus(CORPUS), {CORPUS: []}
+    for trial in residuals():
+        if trial.name not in ("block-seed0", "full-seed0"):
+            continue
+        folder = Run("residuals", CORPUS, trial, data, None).folder
+        record = run_trial(trial, data, folder)
+        model = LM(trial.model)
+        model.load_state_dict(load_checkpoint(folder / "checkpoint.pt")["model"])
+        inputs, _ = data.validation_windows(trial.train.eval_windows, trial.model.context)
+        rows = [[round(w, 4) for w in row.tolist()] for row in depth_weights(model, inputs)]
+        content[trial.model.residual] = rows
+        content[CORPUS].append(slim(record, False))
+    write("depth_weights", content)
 
 
 def write(name: str, content: dict) -> None:
@@ -60,12 +126,26 @@ def write(name: str, content: dict) -> None:
     print(f"wrote {target.name}")
 
 
+def write_those_there(sweep: str, runs: list[Run]) -> None:
+    there = [run for run in runs if run.is_there()]
+    write(sweep, {
+        name: [run.record() for run in there if run.corpus == name]
+        for name in SWEEPS[sweep]
+    })
+    print(f"{len(there)} of {len(runs)} runs")
+
+
 def part(text: str) -> slice:
     """ "K/N" as a slice: every N-th from the K-th, counted from 0."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or int(match[1]) >= int(match[2]):
         raise argparse.ArgumentTypeError(f"{text!r} is not K/N with K from 0 to N - 1")
     return slice(int(match[1]), None, int(match[2]))
+
+
+def stop_if_any(missing: list[str]) -> None:
+    if missing:
+        sys.exit(f"{len(missing)} are still to come, {missing[0]} first: nothing written")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,73 +158,21 @@ def main(arguments: list[str] | None = None) -> None:
         "--so-far", action="store_true", help="train nothing, write the runs that are there"
     )
     options = parser.parse_args(arguments)
-    if options.sweep == "depth_weights" and options.part != part("0/1"):
-        parser.error("depth_weights has no parts")
-    require_clean()
     if options.sweep == "depth_weights":
+        if options.part != part("0/1") or options.so_far:
+            parser.error("depth_weights has no parts")
+        require_clean()
         return record_depth_weights()
 
-    sweep = SWEEPS[options.sweep]
-    is_study = {*sweep.values()} <= {*STUDIES}
-    corpora = {name: corpus(name) for name in sweep}
-    if half := plan.HALVES.get(options.sweep):
-        corpora = {name: data.validated_on(half) for name, data in corpora.items()}
-    trials = [(name, trial) for name in sweep for trial in sweep[name]()]
-    folder = FOLDER / ("study" if is_study else options.sweep)
-    known = {
-        (name, trial.name): record
-        for name, trial in trials
-        if (record := found(options.sweep, name, trial, corpora[name]))
-    }
-
-    def run(name, trial):
-        data, observe = corpora[name], None
-        if name in PUZZLES:
-            observe = accuracy_observer(data)
-        elif is_study or options.sweep in KEEP_OBSERVED:
-            observe = observer(data)       # all studies, since they share runs
-        record = run_trial(trial, data, folder / name / trial.name, observe)
-        if options.sweep in PLANNED or "observed" in record:
-            return slim(record, options.sweep in KEEP_OBSERVED)
-        return record
-
-    def finished(name, trial):
-        return (folder / name / trial.name / "result.json").exists()
-
+    require_clean()
+    runs = runs_of(options.sweep)
+    if not runs:
+        sys.exit(f"{options.sweep} chooses from sweeps that are not complete: record these")
     if not options.so_far:
-        for name, trial in trials[options.part]:
-            if (name, trial.name) not in known:
-                run(name, trial)
-    missing = [
-        trial.name for name, trial in trials
-        if (name, trial.name) not in known and not finished(name, trial)
-    ]
-    if not options.so_far:
-        stop_if_any(missing)
-    records = defaultdict(list)
-    for name, trial in trials:
-        if trial.name not in missing:
-            records[name].append(known.get((name, trial.name)) or run(name, trial))
-    write(options.sweep, records)
-    if missing:
-        print(f"{len(missing)} are still to come, {missing[0]} first")
-
-
-def found(sweep: str, name: str, trial: Trial, data) -> dict | None:
-    """The record of exactly this trial in the sweep's JSON, if it is there."""
-    path = RECORDED / f"{sweep}.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    fields = [("model", asdict(trial.model)), ("train", asdict(trial.train))]
-    for record in content.get(name, []):
-        same = all(record[part].items() <= asked.items() for part, asked in fields)
-        if record["name"] == trial.name and same and record["data"] == data.fingerprint:
-            return record
-    return None
-
-
-def stop_if_any(missing: list[str]) -> None:
-    if missing:
-        sys.exit(f"{len(missing)} are still to come, {missing[0]} first: nothing written")
+        for run in runs[options.part]:
+            run.record()
+        stop_if_any([run.trial.name for run in runs if not run.is_there()])
+    write_those_there(options.sweep, runs)
 
 
 def observer(corpus):

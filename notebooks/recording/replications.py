@@ -7,7 +7,6 @@ from typing import NamedTuple
 import plan
 from attnres_ref.plots import STYLES
 from attnres_ref.study.compare import loss_difference
-from claims import planned
 from claims_primary import of_horizon, of_whodunnit
 from sweeps import MAIN
 
@@ -84,7 +83,7 @@ def replications() -> Iterator[Replication]:
 
 def ours() -> Iterator[Replication]:
     """The runs of plan.py at every size and length where two seeds or more are there."""
-    horizon = planned("horizon")
+    horizon = plan.runs("horizon")
     sets = [(of_whodunnit(), "question 1: each arm tuned alike")] + [
         (of_horizon(horizon, steps), f"question 2, {steps} steps: the rate tuned anew")
         for steps in plan.HORIZONS
