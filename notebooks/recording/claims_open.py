@@ -14,10 +14,6 @@ def at_size() -> Iterator[Claim]:
         below = [ours < other for ours, other in pairs]
         yield not_tested(f"Full is below {STYLES[name][0]} at size (Table 2)",
                          f"in {sum(below)} of {len(below)} sizes")
-    least, most = paper.FIG_7_GAINS
-    yield not_tested("AttnRes gains at every shape of 230M active parameters (Fig. 7)",
-                     f"{-most:+.3f} to {-least:+.3f} in 25 cells")
-    yield not_tested("The best share of heads, H/L_b, is the same (Fig. 7)")
 
 
 def scores() -> Iterator[Claim]:
