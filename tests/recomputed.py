@@ -3,7 +3,6 @@ share nothing with the code that wrote the ledger."""
 
 import json
 import math
-import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 SIX = ("prenorm", "block", "full", "rezero", "static", "loud")       # whodunnit's arms
+PYTHON = "python_sources"
 HOLDS, FAILS, OPEN = "holds", "does not at this scale", "cannot tell"
 SAME, UNDUE, UNTESTED = "no difference", "no verdict", "not tested"
 MARGIN, ALPHA = 0.01, 0.05             # nats; of a question's primary tests together
@@ -88,13 +88,13 @@ def verdict(gap: Gap, side: int, limit: float = 0.0, margin: float = 0.0) -> str
 
 
 @cache
-def records(sweep: str, corpus: str = "python_sources") -> list[dict]:
+def records(sweep: str, corpus: str = PYTHON) -> list[dict]:
     """None where the sweep has not been recorded."""
     path = NOTEBOOKS / "recorded" / f"{sweep}.json"
     return json.loads(path.read_text("utf-8")).get(corpus, []) if path.exists() else []
 
 
-def runs(sweep: str, residual: str, corpus="python_sources", **fields) -> dict[int, dict]:
+def runs(sweep: str, residual: str, corpus=PYTHON, **fields) -> dict[int, dict]:
     """By seed, the runs of a residual with these fields of model or recipe."""
     found = {}
     for run in records(sweep, corpus):
@@ -135,7 +135,8 @@ class Study:
     An arm is a residual and what it varies of the first run's fields.
     """
 
-    def __init__(self, sweeps: tuple[str, ...], corpus: str = "python_sources"):
+    def __init__(self, *sweeps: str, corpus: str = PYTHON):
+        sweeps = sweeps or ("ablations", "start", "recipe", "rates", "gentler")
         found, first = {}, records(sweeps[0], corpus)[0]
         self.usual = {key: (first["model"] | first["train"]).get(key) for key in VARIED}
         for sweep in sweeps:
@@ -175,77 +176,4 @@ class Study:
         return own if apart else own._replace(sd=self.sd, df=self.df)
 
 
-@cache
-def study(*sweeps: str, corpus: str = "python_sources") -> Study:
-    return Study(sweeps or ("ablations", "start", "recipe", "rates", "gentler"), corpus)
-
-
-# ---- Rows and their recomputations ------------------------------------------------------
-
-ARMS = {
-    "PreNorm": "prenorm", "Block AttnRes": "block", "Full AttnRes": "full",
-    "ReZero": "rezero", "PreNorm, loud embedding": "loud", "mHC": "mhc",
-    "input-independent mixing": "static", "DenseFormer": "denseformer",
-    "input-dependent query": "input_query", "sigmoid": "sigmoid",
-    "keys without RMSNorm": "raw_keys", "multihead": "multihead",
-    "Block, keys without RMSNorm": "block_raw_keys", "sliding window": "window",
-    "LayerScale": "layerscale", "Highway": "highway", "Full": "full", "Block": "block",
-}
-# The paper's losses, from its Tables 2 (largest models) and 4.
-TABLE_2 = dict(prenorm=1.719, block=1.693, full=1.692, mhc=1.694)
-TABLE_4 = dict(
-    prenorm=1.766, denseformer=1.767, mhc=1.747, full=1.737, input_query=1.731,
-    static=1.749, sigmoid=1.741, raw_keys=1.743, window=1.764, block=1.746,
-    multihead=1.752, block_raw_keys=1.750,
-)
-
-
-def registering(rows: list):
-    """A decorator that adds (subject, pattern, function) to `rows`: the function recomputes
-    the rows under that subject whose claim is the whole pattern, from the pattern's groups.
-    It returns what the cells say, by column: a text, or the numbers in it, in order."""
-    def row(subject: str, pattern: str):
-        def register(function):
-            rows.append((subject, pattern, function))
-            return function
-
-        return register
-
-    return row
-
-
-def the_papers(value: float | None, gap: Gap) -> str:
-    """Its value, and whether our interval holds it."""
-    if value is None:
-        return ""
-    low, high = gap.ends
-    return f"{value:+.3f}, {'in' if low <= value <= high else 'out'}side"
-
-
-def table_4(ours: str, baseline: str) -> float | None:
-    named = {ours, baseline} <= TABLE_4.keys()
-    return round(TABLE_4[ours] - TABLE_4[baseline], 3) if named else None
-
-
-def table_2(ours: str, baseline: str) -> float:
-    return round(TABLE_2[ours] - TABLE_2[baseline], 3)
-
-
-def interval(gap, verdict: str, *before, paper=None, limit: float = 0.0) -> dict:
-    """A row that says its mean last, and its spread as "+/- half (n seeds)"."""
-    return {
-        "the paper": the_papers(paper, gap), "here": [*before, gap.mean],
-        "95 %": [gap.half, gap.n], "verdict": verdict,
-    }
-
-
-def of_losses(gap, side: int = -1, paper=None, *before) -> dict:
-    return interval(gap, verdict(gap, side, 0, MARGIN), *before, paper=paper)
-
-
-def nothing() -> dict:
-    return {"here": [], "95 %": [], "verdict": UNTESTED}
-
-
-NAME = "(" + "|".join(map(re.escape, sorted(ARMS, key=len, reverse=True))) + ")"
-PAIR = f"{NAME} - {NAME}"
+study = cache(Study)

@@ -1,13 +1,14 @@
-"""Rows of the ledger about what is inside of models, about costs, the hybrid and puzzles.
-See test_ledger_recomputed.py."""
+"""Rows of the ledger about what is inside of models, about the hybrid and puzzles. See
+test_ledger_recomputed.py."""
 
 import numpy as np
 
 import recomputed as again
-from recomputed import ARMS, FAILS, HOLDS, NAME, OPEN, SIX, UNDUE, loss, nothing
+from recomputed import FAILS, HOLDS, OPEN, SIX, UNDUE, loss
+from recomputed_rows import ARMS, NAME, nothing, registering
 
 ROWS = []
-row = again.registering(ROWS)
+row = registering(ROWS)
 
 # What training does inside of the network, beside the untrained model.
 
@@ -172,29 +173,6 @@ def jumps(who):
     ]
     return {"here": [*counts, len(weights(who)[0]), 1.5, 4], "95 %": [len(counts)],
             "verdict": HOLDS if min(counts) > 0 else FAILS}
-
-
-# Costs that benchmarks recorded.
-
-
-def bench(name: str) -> dict:
-    path = again.NOTEBOOKS / "recorded" / f"{name}.json"
-    return again.json.loads(path.read_text("utf-8"))
-
-
-@row("Costs", "(Full|Block) keeps no more for the backward, .*")
-def kept(who):
-    ratio = bench("bench")["rows"][dict(Full="Full", Block="Block S=4")[who]]["saved_ratio"]
-    return {"here": [100 * (ratio - 1)], "verdict": HOLDS if ratio < 1.02 else FAILS}
-
-
-@row("Costs", "Block (decode|prefill|train)s as fast.*")
-def slower(what):
-    record = bench("bench" if what == "train" else "bench_inference")
-    case = "Block S=4" if what == "train" else "Block two-phase"
-    ratio = record["rows"][case]["time_ratio" if what == "train" else f"{what}_time_ratio"]
-    return {"here": [100 * (ratio - 1)], "95 %": [record["rounds"]],
-            "verdict": HOLDS if ratio < 1.02 else FAILS}
 
 
 # The hybrid, and reasoning in steps.
