@@ -66,20 +66,23 @@ def lasting(ours, baseline):
     return primary(tests_of(arms, LASTING), pair, table_2(*pair))
 
 
-@row("Side remarks", PAIR + "( are equal)?")
-def side_remark(ours, baseline, equal):
-    pair = ours, baseline = ARMS[ours], ARMS[baseline]
+SIDES = {"below": -1, "equal to": 0, "above": 1}
+
+
+@row("Side remarks", f"{NAME} is (below|equal to|above) {NAME}")
+def side_remark(ours, side, baseline):
+    ours, baseline = ARMS[ours], ARMS[baseline]
     arms = again.whole("whodunnit", SIX)
     gap = again.student(again.paired(loss, arms[ours], arms[baseline]))
-    return of_losses(gap, 0 if equal else -1, table_4(*pair))
+    return of_losses(gap, SIDES[side], table_4(ours, baseline))
 
 
-@row("Side remarks", PAIR + r", (\d+) steps")
-def at_horizon(ours, baseline, steps):
-    pair = ours, baseline = ARMS[ours], ARMS[baseline]
+@row("Side remarks", f"{NAME} is (below|equal to|above) {NAME}, (\\d+) steps")
+def at_horizon(ours, side, baseline, steps):
+    ours, baseline = ARMS[ours], ARMS[baseline]
     arms = again.whole("horizon", SIX[:3], steps=int(steps))
     gap = again.student(again.paired(loss, arms[ours], arms[baseline]))
-    return of_losses(gap, -1, table_2(*pair))
+    return of_losses(gap, SIDES[side], table_2(ours, baseline))
 
 
 @row("Side remarks", NAME + "'s gain does not shrink with more steps")

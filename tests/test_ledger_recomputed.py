@@ -32,8 +32,9 @@ NOT_FROM_RECORDS = {
     ),
     "counted or simulated by the package, not recorded; its own tests hold it": (
         r"(PreNorm|Block AttnRes|Full AttnRes) moves .* vectors per layer \(Table 1\)",
-        r"Algorithm 1 is exact .*", r"8 devices keep .*", r"and in chunks of 16K, .*",
-        r"Eq\. [78] counts .*", r"Cached pipelines cost .*",
+        r"Zero queries: AttnRes starts as PreNorm's .*", r"Block with S = 1 is Full .*",
+        r"A cache takes the peak of .*", r"Algorithm 1 is exact .*", r"8 devices keep .*",
+        r"and in chunks of 16K, .*", r"Eq\. [78] counts .*", r"Cached pipelines cost .*",
     ),
 }
 # Rows that ran otherwise than the paper has it: their numbers count, no verdict is due.
@@ -112,7 +113,7 @@ def test_another_number_in_the_table_is_seen(column, digit):
 @pytest.mark.parametrize("sweep, arms, subjects", [
     ("whodunnit", "prenorm block", ("Primary", "Side", "Dynamics")),
     ("residuals", "prenorm block", ("Tables",)), ("mixing", "prenorm mhc", ("Depth",)),
-    ("scaling", "prenorm block", ("Scaling",)), ("puzzles", "prenorm full", ("The hybrid",)),
+    ("scaling", "prenorm block", ("Scaling",)), ("puzzles", "prenorm full", ("The h",)),
     ("hybrid", "prenorm block", ("The hybrid",)),
 ])
 def test_swapped_labels_are_seen(sweep, arms, subjects, monkeypatch):
