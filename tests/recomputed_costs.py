@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 import recomputed as again
-from recomputed import FAILS, HOLDS, loss
+from recomputed import FAILS, HOLDS, OPEN, UNTESTED, loss
 from recomputed_rows import ARMS, NAME, registering
 
 ROWS = []
@@ -58,18 +58,77 @@ def scaled(ours: str) -> tuple:
     )
 
 
-@row("Scaling", NAME + r" is worth more compute \(Table 2.*\)")
+@row("Scaling", NAME + r" is worth more compute \(Table 2\)")
 def worth(ours):
     gap = scaled(ARMS[ours])[0]
-    return {"here": [np.exp(gap.mean)], "95 %": [*np.exp(gap.ends), gap.n],
-            "verdict": again.verdict(gap, 1)}
+    low, high = np.exp(gap.ends)
+    theirs = "the paper's value " + ("inside" if low <= 1.25 <= high else "outside")
+    return {"here": [np.exp(gap.mean)], "verdict": again.verdict(gap, 1),
+            "95 %": [low, high, gap.n, *([theirs] if ours == "Block AttnRes" else [])]}
 
 
 @row("Scaling", f"the exponent of {NAME} is PreNorm's, to 0.001 .*")
 def exponent(ours):
     gap = scaled(ARMS[ours])[1]
-    return {"here": [gap.mean], "95 %": [*gap.ends, gap.n],
+    return {"here": [gap.mean], "95 %": [gap.half, gap.n],
             "verdict": again.verdict(gap, 0, 0, 0.001)}
+
+
+def shape(run: dict) -> float:
+    """Width over pairs of layers."""
+    return 2 * run["model"]["d_model"] / run["model"]["n_layers"]
+
+
+def of_shapes() -> dict[float, again.Gap]:
+    """Full - PreNorm by shape, one SD for all."""
+    own = {}
+    for width in {run["model"]["d_model"] for run in again.records("shape")}:
+        both = [again.runs("shape", arm, d_model=width) for arm in ("full", "prenorm")]
+        own[shape(both[0][0])] = again.student(again.paired(loss, *both))
+    sd = np.sqrt(np.mean([gap.sd**2 for gap in own.values()]))
+    df = sum(gap.df for gap in own.values())
+    return {x: gap._replace(sd=sd, df=df) for x, gap in sorted(own.items())}
+
+
+@row("Scaling", "the best shape is deeper and narrower with AttnRes .*")
+def best_shape():
+    def lowest(residual):
+        runs = [r for r in again.records("shape") if r["model"]["residual"] == residual]
+        return min(map(shape, runs), key=lambda x: sum(loss(r) for r in runs
+                                                       if shape(r) == x))
+
+    costs = [*map(flops, again.records("shape"))]
+    depths = {run["model"]["n_layers"] for run in again.records("shape")}
+    more = 100 * (max(costs) / min(costs) - 1)
+    return {"here": [lowest("full"), lowest("prenorm")],
+            "95 %": [more, min(depths), max(depths)], "verdict": UNTESTED}
+
+
+@row("Scaling", "AttnRes is lower at every shape .*")
+def every_shape():
+    gaps = [*of_shapes().values()]
+    least = max(gaps, key=lambda gap: gap.mean)
+    below = sum(bool(gap.mean < 0) for gap in gaps)
+    return {"here": [below, len(gaps), least.mean], "95 %": [least.half, least.n],
+            "verdict": again.verdict(least, -1)}
+
+
+@row("Scaling", r"by 0.019 to 0.063 \(Fig. 7, d/L_b 15 to 75\)")
+def on_their_grid():
+    """Each gain's interval inside of theirs, or one outside of it."""
+    gaps = [gap for x, gap in of_shapes().items() if 15 <= x <= 75]
+    ends = [sorted(-end for end in gap.ends) for gap in gaps]
+    inside = all(0.019 < low and high < 0.063 for low, high in ends)
+    outside = any(high < 0.019 or low > 0.063 for low, high in ends)
+    return {"here": [-gap.mean for gap in gaps], "95 %": [gaps[0].half, gaps[0].n],
+            "verdict": HOLDS if inside else FAILS if outside else OPEN}
+
+
+@row("Scaling", "at every number of heads, H/L_b 0.3 to 0.7 .*")
+def heads():
+    models = [run["model"] for run in again.records("shape")]
+    ratios = [2 * model["n_heads"] / model["n_layers"] for model in models]
+    return {"here": [max(ratios), min(ratios)], "95 %": [], "verdict": UNTESTED}
 
 
 # Costs that benchmarks recorded.

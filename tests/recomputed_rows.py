@@ -66,7 +66,8 @@ def shows(printed: str, number: float) -> bool:
 
 
 def faults(row: Row, expected: dict) -> list[str]:
-    """What the row says otherwise. expected: by column a text, or the numbers in it."""
+    """What the row says otherwise. expected: by column a text, or a list of all numbers in
+    it, and of some words."""
     found = []
     for column, value in expected.items():
         cell = row.cells[column]
@@ -75,10 +76,13 @@ def faults(row: Row, expected: dict) -> list[str]:
         if isinstance(value, str):
             same = cell == value
         else:
+            words = [part for part in value if isinstance(part, str)]
+            value = [part for part in value if part not in words]
             printed = numbers(cell)
             same = len(printed) == len(value) and all(map(shows, printed, value))
+            same &= all(word in cell for word in words)
+            value = [*words, *(f"{part:.5g}" for part in value)]
         if not same:
-            value = value if isinstance(value, str) else [f"{x:.5g}" for x in value]
             found.append(f"{row.subject}: {row.claim}: {column} is {cell!r}, not {value}")
     return found
 
