@@ -28,7 +28,6 @@ NOT_FROM_RECORDS = {
         r"Queries must start at zero .*", r"Some layers act as sinks .*",
         r"mHC moves 8m \+ 2 vectors .*", r"\d+ of 15 downstream scores .*",
         r".* at size \(Table 2\)",
-        r"AttnRes gains at every shape of 230M .*", r"The best share of heads, .*",
     ),
     "counted or simulated by the package, not recorded; its own tests hold it": (
         r"(PreNorm|Block AttnRes|Full AttnRes) moves .* vectors per layer \(Table 1\)",
