@@ -167,6 +167,24 @@ def without_source(attend, layer: int, lost: int):
     return attend_to_the_rest
 
 
+def with_mean_weights(model: nn.Module, tokens: Tensor) -> nn.Module:
+    """A view of the model whose reads mix by constants: their weights' means over tokens
+    [B, T]. It mixes over depth as much as before, but no token chooses from what.
+
+    Its loss less the model's is what content dependence is worth to it. Raises ValueError
+    as `depth_weights`.
+    """
+    rows = depth_weights(model, tokens)
+
+    def read(state, layer):
+        def attend(query, sources, norm_weight=None):
+            return mix(rows[layer], sources)
+
+        return with_parts(model.stream, attend=attend).read(state, layer)
+
+    return with_parts(model, stream=with_parts(model.stream, read=read))
+
+
 def reads(model: nn.Module, tokens: Tensor) -> list[dict]:
     """Every depth read of tokens [B, T], L + 1 of them, averaged over tokens:
 
