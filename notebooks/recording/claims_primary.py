@@ -8,7 +8,7 @@ import judging
 import plan
 from attnres_ref.plots import STYLES
 from attnres_ref.study import paper
-from attnres_ref.study.compare import complete, loss_difference
+from attnres_ref.study.compare import complete, grouped, loss_difference, residual
 from attnres_ref.study.intervals import Difference, holm, paired_difference
 from claims import loss
 from judging import Claim, Gap, between, ends, gaps, judged, not_tested
@@ -110,6 +110,7 @@ SIDE = (
 
 def side_remarks() -> Iterator[Claim]:
     yield from (gap.row() for gap in side_gaps())
+    yield from content_dependence()
     yield from horizon_changes(plan.runs("horizon"))
 
 
@@ -132,6 +133,15 @@ def side_gaps() -> Iterator[Gap]:
                 loss_difference(runs[test.ours], runs[test.baseline]),
                 paper.largest_delta(test.ours, test.baseline),
             )
+
+
+def content_dependence() -> Iterator[Claim]:
+    """Trained models whose weights are frozen at their means over tokens: an upper bound of
+    what tokens' choices are worth, because nothing was trained to do without."""
+    for ours, records in grouped(plan.runs("frozen"), residual).items():
+        lost = gaps(*([run[key] for run in records] for key in ("frozen_loss", "loss")))
+        claim = f"{STYLES[ours][0]} needs weights that tokens change: frozen at their means"
+        yield judged(claim, "loss", lost, below=False)
 
 
 def horizon_changes(records: Sequence[dict]) -> Iterator[Claim]:
