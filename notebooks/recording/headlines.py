@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from statistics import mean, median
 
 import claims_ablations
+import claims_costs
 import claims_hybrid
 import claims_primary
 import claims_scaling
 import judging
 from attnres_ref.notebook import recorded
-from attnres_ref.pipeline.plan import Job
 from attnres_ref.study import paper
 from attnres_ref.study.compare import final_losses, select
 from attnres_ref.study.intervals import Difference
@@ -126,10 +126,7 @@ def pipelines() -> Iterator[str]:
         for row in recorded("pipeline_paced")["rows"].values()
     ]
     yield f"real processes with paced links: {', '.join(apart)})"
-    job = Job(
-        n_ranks=8, n_virtual=2, n_layers=48, d_model=2304, parameters=3e9,
-        n_microbatches=32, tokens=8192, flops=400e12, bandwidth=50e9,
-    )
+    job = claims_costs.JOB
     naive, cached = (100 * job.overhead(6, mode) for mode in ("naive", "received"))
     yield (
         f"({job.n_ranks} ranks, {job.bandwidth / 1e9:.0f} GB/s links) simulated "
