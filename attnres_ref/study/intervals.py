@@ -75,7 +75,8 @@ def paired_difference(ours: Sequence[float], baseline: Sequence[float]) -> Diffe
 def pooled(differences: Sequence[Difference]) -> list[Difference]:
     """The same differences with one standard deviation for all: its variance is the mean
     of theirs, weighted by degrees of freedom. For comparisons that may be taken to spread
-    alike, because three seeds say little about their own spread."""
+    alike, because three seeds say little about their own spread; and that share no runs,
+    or there are fewer degrees of freedom than their sum."""
     df = sum(difference.df for difference in differences)
     variance = sum(d.df * d.sd**2 for d in differences) / max(df, 1)
     return [replace(d, sd=math.sqrt(variance), df=df) for d in differences]

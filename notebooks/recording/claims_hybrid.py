@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from attnres_ref.notebook import recorded
 from attnres_ref.study import compare, paper, puzzles
-from attnres_ref.study.intervals import holm, paired_difference, pooled
+from attnres_ref.study.intervals import Difference, holm, paired_difference, pooled
 from claims import gradient_spread, growth, loss
 from claims_dynamics import verdict_by_training
 from judging import FAILS, HOLDS, NONE, OPEN, Claim, between
@@ -55,6 +55,18 @@ def dynamics(claim: str, theirs: str, what: str, number: Callable) -> Iterator[C
 
 def by_recipe(claim: str, theirs: str, what: str, number: Callable) -> Iterator[Claim]:
     """A row for each recipe: Block's `number` lies below PreNorm's."""
+    found = differences(number)
+    for (_, _, recipe), difference, p in zip(RECIPES, found, holm([d.p for d in found])):
+        side = HOLDS if difference.mean < 0 else FAILS
+        yield Claim(
+            f"{claim}; {recipe}", theirs, f"hybrid, {what} {difference.mean:+.3f}",
+            f"+/- {difference.half_width:.3f} ({difference.n} seeds), p = {p:.3f}",
+            side if p < 0.05 else OPEN,
+        )
+
+
+def differences(number: Callable) -> list[Difference]:
+    """Block's `number` less PreNorm's for each recipe, with one spread for all."""
     found = []
     for sweep, lr, _ in RECIPES:
         runs = recorded(sweep)["python_sources"]
@@ -63,14 +75,7 @@ def by_recipe(claim: str, theirs: str, what: str, number: Callable) -> Iterator[
         )
         gained = between(number, block, prenorm)
         found.append(paired_difference(gained, [0.0] * len(gained)))
-    found = pooled(found)
-    for (_, _, recipe), difference, p in zip(RECIPES, found, holm([d.p for d in found])):
-        side = HOLDS if difference.mean < 0 else FAILS
-        yield Claim(
-            f"{claim}; {recipe}", theirs, f"hybrid, {what} {difference.mean:+.3f}",
-            f"+/- {difference.half_width:.3f} ({difference.n} seeds), p = {p:.3f}",
-            side if p < 0.05 else OPEN,
-        )
+    return pooled(found)
 
 
 def reasoning() -> Iterator[Claim]:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from attnres_ref.notebook import recorded
 from attnres_ref.plots import STYLES
 from attnres_ref.study import paper, scaling
-from attnres_ref.study.compare import paired_difference
-from attnres_ref.study.intervals import pooled
-from judging import FAILS, HOLDS, OPEN, UNTESTED, Claim, verdict
+from attnres_ref.study.intervals import paired_difference, pooled
+from judging import FAILS, HOLDS, OPEN, UNTESTED, Claim, ends, verdict
 
-SAME = 0.001                           # exponents: what the paper's three digits can tell
+ALIKE = 0.001                          # exponents: what the paper's three digits can tell
 GRID = (15, 75)                        # Fig. 7's d / L_b
 
 
@@ -22,7 +21,7 @@ def laws() -> Iterator[Claim]:
     for residual in ("block", "full"):
         name = STYLES[residual][0]
         gain, exponents = scaling.advantage(runs[residual], runs["prenorm"])
-        low, high = gain.mean - gain.half_width, gain.mean + gain.half_width
+        low, high = ends(gain)
         theirs = residual == "block"           # for Full the paper gives no multiplier
         yield Claim(
             claim=f"{name} is worth more compute (Table 2)",
@@ -33,12 +32,12 @@ def laws() -> Iterator[Claim]:
             verdict=verdict(low, high, below=False),
         )
         yield Claim(
-            claim=f"the exponent of {name} is PreNorm's, to {SAME} (Table 2)",
+            claim=f"the exponent of {name} is PreNorm's, to {ALIKE} (Table 2)",
             paper=f"{paper.FITS[residual][1]} and {paper.FITS['prenorm'][1]}",
             ours=f"difference {exponents.mean:+.4f}",
             spread=f"+/- {exponents.half_width:.4f} ({exponents.n} seeds)",
-            verdict=HOLDS if exponents.within(SAME) else
-            FAILS if abs(exponents.mean) - exponents.half_width > SAME else OPEN,
+            verdict=HOLDS if exponents.within(ALIKE) else
+            FAILS if abs(exponents.mean) - exponents.half_width > ALIKE else OPEN,
         )
 
 
@@ -60,14 +59,13 @@ def shapes() -> Iterator[Claim]:
     pairs = zip(runs["full"].values(), runs["prenorm"].values(), strict=True)
     gaps = dict(zip(runs["full"], pooled([paired_difference(*pair) for pair in pairs])))
     least = max(gaps.values(), key=lambda gap: gap.mean)
-    low, high = least.mean - least.half_width, least.mean + least.half_width
     yield Claim(
         claim="AttnRes is lower at every shape (Fig. 7)",
         paper="25 of 25",
         ours=f"{sum(gap.mean < 0 for gap in gaps.values())} of {len(gaps)} means, the "
         f"smallest gap {least.mean:+.3f}, after equally many steps",
         spread=f"+/- {least.half_width:.3f} ({least.n} seeds)",
-        verdict=verdict(low, high, below=True),
+        verdict=verdict(*ends(least), below=True),
     )
     small, large = paper.FIG_7_GAINS
     on_grid = [gap for x, gap in gaps.items() if GRID[0] <= x <= GRID[1]]

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from statistics import mean, median
 
 import claims_ablations
-import claims_costs
 import claims_hybrid
 import claims_primary
 import claims_scaling
@@ -16,9 +15,9 @@ from attnres_ref.study import paper
 from attnres_ref.study.compare import final_losses, select
 from attnres_ref.study.intervals import Difference
 from attnres_ref.study.scaling import parameters
+from claims_costs import JOB
 from sweeps import LR
 
-CORPORA = {"tinyshakespeare": "TinyShakespeare", "python_sources": "Python sources"}
 WORDS = {2: "two", 3: "three", 5: "five", "CPU, 2 threads": "two CPU threads"}
 # Numbers of the section that no record holds: repeated runs, targets, the paper's words.
 NOT_RECORDED = (
@@ -43,7 +42,7 @@ def gains() -> Iterator[str]:
         means = [f"{mean(found[name]):.3f}" for name in ("prenorm", "block", "full")]
         pool = claims_ablations.pool(corpus, dict(claims_ablations.LARGER)[corpus])
         gaps = [told(pool.difference(name, "prenorm")) for name in ("block", "full")]
-        yield "| " + " | ".join([CORPORA[corpus], *means, *gaps]) + " |"
+        yield "| " + " | ".join([claims_ablations.CORPORA[corpus], *means, *gaps]) + " |"
 
 
 def whodunnit() -> Iterator[str]:
@@ -126,10 +125,9 @@ def pipelines() -> Iterator[str]:
         for row in recorded("pipeline_paced")["rows"].values()
     ]
     yield f"real processes with paced links: {', '.join(apart)})"
-    job = claims_costs.JOB
-    naive, cached = (100 * job.overhead(6, mode) for mode in ("naive", "received"))
+    naive, cached = (100 * JOB.overhead(6, mode) for mode in ("naive", "received"))
     yield (
-        f"({job.n_ranks} ranks, {job.bandwidth / 1e9:.0f} GB/s links) simulated "
+        f"({JOB.n_ranks} ranks, {JOB.bandwidth / 1e9:.0f} GB/s links) simulated "
         f"communication adds {naive:.1f} % without the cache and {cached:.1f} % with it"
     )
 
@@ -145,8 +143,8 @@ def hybrids() -> Iterator[str]:
     )
     yield (
         f"PreNorm is {found[0]} at the rate chosen for the Transformer; at twice that "
-        f"rate, which suits PreNorm slightly better here, {found[1]}, and from the scaled "
-        f"start {found[2]}. Asked three times, only the first is told from zero."
+        f"rate, the best of three for PreNorm here, {found[1]}, and from the scaled start "
+        f"{found[2]}. Asked three times, only the first is told from zero."
     )
     rows = recorded("bench_hybrid")["rows"]
     yield (
