@@ -1,10 +1,13 @@
 """The plan: what is chosen from records, and that nothing is chosen from a part of them."""
 
+import ast
+import contextlib
 from collections import Counter
 from dataclasses import asdict, replace
 
 import pytest
 
+import cells
 import plan
 from plan import ARMS, GRID, RATES, Recipe
 
@@ -135,3 +138,19 @@ def test_a_rate_is_chosen_anew_at_each_horizon_of_which_all_rates_are_there(json
         assert trial == plan.run(
             plan.SIZE, trial.model.residual, trial.train.seed, expected, 3435, steps
         )
+
+
+def test_the_notebooks_ask_what_the_plan_asks():
+    """They say it in their own cells, so that a reader sees what is tested."""
+    chosen = [path for path in cells.notebooks() if path.name[:2] in ("04", "05")]
+    code = [cell.source for path in chosen for cell in cells.read(path).cells
+            if cell.cell_type == "code"]
+    constants = {}
+    for node in ast.walk(ast.parse("\n".join(code))):
+        if isinstance(node, ast.Assign):
+            with contextlib.suppress(ValueError):
+                constants[ast.unparse(node.targets[0])] = ast.literal_eval(node.value)
+    pairs = [(test.ours, test.baseline) for test in plan.WHODUNNIT]
+    assert constants["TESTS"] == pairs and constants["MARGIN"] == plan.MARGIN
+    assert constants["(HORIZONS, N_SEEDS)"] == (plan.HORIZONS, len(plan.HORIZON_SEEDS))
+    assert constants["ARMS"] == tuple(plan.ARMS)
