@@ -113,7 +113,7 @@ def vectors_visible(config, n_outputs: int) -> int:
     """Vectors per token that later reads still see after `n_outputs` layers have written.
     config: an LMConfig, whose residual says how much a stream forgets."""
     match config.residual:
-        case "prenorm" | "layerscale" | "rezero" | "highway":
+        case "prenorm" | "loud" | "layerscale" | "rezero" | "highway":
             return 1
         case "mhc":
             return config.n_streams
