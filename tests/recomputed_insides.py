@@ -1,10 +1,9 @@
-"""Rows of the ledger about what is inside of models, about the hybrid and puzzles. See
-test_ledger_recomputed.py."""
+"""Rows of the ledger about what is inside of models. See test_ledger_recomputed.py."""
 
 import numpy as np
 
 import recomputed as again
-from recomputed import FAILS, HOLDS, OPEN, SIX, UNDUE, loss
+from recomputed import FAILS, HOLDS, OPEN, SIX, UNDUE
 from recomputed_rows import ARMS, NAME, nothing, registering
 
 ROWS = []
@@ -46,14 +45,19 @@ def controlled(number, ours, baseline, side, limit) -> dict:
 
     trained, control = (again.student(values(last)) for last in (True, False))
     change = again.student(values(True) - values(False))
-    plain = again.verdict(trained, side, limit)
-    passes = again.verdict(control, side, limit) == HOLDS
-    further = again.verdict(change, side) == HOLDS
-    verdict = FAILS if plain == FAILS else HOLDS if plain == HOLDS and further else (
-        UNDUE if passes else OPEN
+    verdict = by_training(
+        *(again.verdict(gap, side, limit) for gap in (trained, control)),
+        again.verdict(change, side),
     )
     return {"here": [trained.mean, control.mean],
             "95 %": [change.mean, change.half, change.n], "verdict": verdict}
+
+
+def by_training(trained: str, untrained: str, change: str) -> str:
+    """Of three verdicts on one claim."""
+    if trained == FAILS or trained == change == HOLDS:
+        return trained
+    return UNDUE if untrained == HOLDS else OPEN
 
 
 @row("Dynamics", "(PreNorm)'s reads grow with depth, late over early .*")
@@ -173,63 +177,3 @@ def jumps(who):
     ]
     return {"here": [*counts, len(weights(who)[0]), 1.5, 4], "95 %": [len(counts)],
             "verdict": HOLDS if min(counts) > 0 else FAILS}
-
-
-# The hybrid, and reasoning in steps.
-
-RECIPE = "; (plain start|twice the rate|scaled start)"
-
-
-def of_hybrids(number, recipe) -> dict:
-    sweep = "hybrid_start" if recipe == "scaled start" else "hybrid"
-    lr = 16e-3 if recipe == "twice the rate" else 8e-3
-    arms = again.whole(sweep, ("block", "prenorm"), lr=lr)
-    return by_seed(again.paired(number, arms["block"], arms["prenorm"]), -1, 0)
-
-
-@row("The hybrid", "Kimi Linear is better with Block: 14 of 15 scores" + RECIPE)
-def better_hybrid(recipe):
-    return of_hybrids(loss, recipe)
-
-
-@row("The hybrid", r"its hidden state stays bounded \(Fig. 5\)" + RECIPE)
-def bounded_hybrid(recipe):
-    return of_hybrids(lambda run: growth(moment(run, True)), recipe)
-
-
-@row("The hybrid", r"its gradients are more even \(Fig. 5\)" + RECIPE)
-def even_hybrid(recipe):
-    return of_hybrids(lambda run: variation(moment(run, True)), recipe)
-
-
-def gained(task: str, ours: str, depth: int) -> dict[int, np.ndarray]:
-    """By seed, the gain in accuracy over PreNorm for 1, 2, ... steps."""
-    both = [again.runs("puzzles", arm, task, n_layers=depth) for arm in (ours, "prenorm")]
-    assert both[0].keys() == both[1].keys()
-    return {
-        seed: np.subtract(*(moment(of[seed], True)["accuracy"] for of in both))
-        for seed in both[0]
-    }
-
-
-STEPS = r" is better at multi-step tasks .*: (pointer chasing|chained addition), L = (\d+)"
-
-
-@row("The hybrid", NAME + STEPS)
-def more_steps(ours, task, depth):
-    gains = gained(task.replace(" ", "_"), ARMS[ours], int(depth))
-    return by_seed([gain[1:].mean() for gain in gains.values()], 1, 0)
-
-
-@row("The hybrid", NAME + r" and gains more there .*: (pointer chasing|chained addition), "
-     r"L = (\d+)(?:, (\d+))?")
-def more_for_more_steps(ours, task, *depths):
-    """Beyond the gain for one step; the mean over depths, seed by seed."""
-    of_depth = [
-        gained(task.replace(" ", "_"), ARMS[ours], int(depth)) for depth in depths if depth
-    ]
-    seeds = set.intersection(*map(set, of_depth))
-    return by_seed([
-        np.mean([gains[seed][1:].mean() - gains[seed][0] for gains in of_depth])
-        for seed in sorted(seeds)
-    ], 1, 0)

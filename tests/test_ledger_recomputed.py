@@ -15,12 +15,16 @@ import pytest
 
 import recomputed as again
 import recomputed_costs
+import recomputed_hybrid
 import recomputed_insides
 import recomputed_losses
 from recomputed import UNDUE, UNTESTED
 from recomputed_rows import TEXT, Row, faults, numbers, rows, shows
 
-ROWS = recomputed_losses.ROWS + recomputed_insides.ROWS + recomputed_costs.ROWS
+ROWS = [
+    *recomputed_losses.ROWS, *recomputed_insides.ROWS, *recomputed_costs.ROWS,
+    *recomputed_hybrid.ROWS,
+]
 # Rows that do not rest on recorded runs, or on none yet.
 NOT_FROM_RECORDS = {
     "nobody ran it": (
@@ -113,7 +117,7 @@ def test_another_number_in_the_table_is_seen(column, digit):
     ("whodunnit", "prenorm block", ("Primary", "Side", "Dynamics")),
     ("residuals", "prenorm block", ("Tables",)), ("mixing", "prenorm mhc", ("Depth",)),
     ("scaling", "prenorm block", ("Scaling",)), ("puzzles", "prenorm full", ("The h",)),
-    ("hybrid", "prenorm block", ("The hybrid",)),
+    ("hybrid", "prenorm block", ("The hybrid",)), ("frozen", "block full", ("Side",)),
 ])
 def test_swapped_labels_are_seen(sweep, arms, subjects, monkeypatch):
     """Two arms exchange what their records say they are."""
@@ -139,7 +143,8 @@ def test_swapped_labels_are_seen(sweep, arms, subjects, monkeypatch):
 
 
 def test_records_are_named_for_what_they_hold():
-    for sweep in ("whodunnit", "horizon", "ablations", "rates", "start", "residuals"):
+    for sweep in ("whodunnit", "frozen", "horizon", "ablations", "rates", "start",
+                  "residuals"):
         for run in again.records(sweep):
             assert run["name"].startswith(run["model"]["residual"] + "-"), run["name"]
 
@@ -166,6 +171,12 @@ def test_the_judged_runs_are_apart_from_those_that_tuned_them():
     assert {run["data"]["validation"] for run in judged} <= {"judging"}
     seeds = ({run["train"]["seed"] for run in runs} for runs in (tried, judged))
     assert not set.intersection(*seeds)
+
+
+def test_frozen_weights_are_those_of_judged_models():
+    judged = {run["name"]: run for run in again.records("whodunnit")}
+    for run in again.records("frozen"):
+        assert all(run[key] == judged[run["name"]][key] for key in ("model", "train"))
 
 
 @pytest.mark.parametrize("df, t", [
