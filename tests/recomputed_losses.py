@@ -26,7 +26,7 @@ CORPORA = {"TinyShakespeare": "tinyshakespeare", "Python sources": "python_sourc
 WHODUNNIT = ("block", "prenorm"), ("full", "prenorm"), ("full", "rezero"), \
     ("full", "loud"), ("full", "static")
 LASTING = ("block", "prenorm"), ("full", "prenorm")
-LONGEST = 2400
+LONGEST, HORIZON_SEEDS = 2400, 5
 
 
 def tests_of(arms: dict, pairs) -> dict:
@@ -62,6 +62,8 @@ def whodunnit(ours, baseline):
 def lasting(ours, baseline):
     pair = ARMS[ours], ARMS[baseline]
     arms = again.whole("horizon", SIX[:3], steps=LONGEST)
+    if len(arms["prenorm"]) < HORIZON_SEEDS:           # judged once, when all are there
+        arms = {arm: {} for arm in arms}
     return primary(tests_of(arms, LASTING), pair, table_2(*pair))
 
 
@@ -84,8 +86,8 @@ def at_horizon(ours, side, baseline, steps):
     return of_losses(gap, SIDES[side], table_2(ours, baseline))
 
 
-@row("Side remarks", NAME + "'s gain does not shrink with more steps")
-def shrinks(ours):
+@row("Side remarks", NAME + "'s gain grows with more steps")
+def grows(ours):
     lengths = sorted({run["train"]["steps"] for run in again.records("horizon")})
     horizons = {
         steps: arms for steps in lengths
@@ -103,7 +105,7 @@ def shrinks(ours):
     return of_losses(again.student(gain(last) - gain(first)), -1, None, late, early)
 
 
-@row("Side remarks", NAME + " needs weights that tokens change: frozen at their means")
+@row("Side remarks", NAME + " loses when its weights are frozen at their means")
 def frozen(ours):
     runs = again.runs("frozen", ARMS[ours]).values()
     lost = again.student([run["frozen_loss"] - run["loss"] for run in runs])
