@@ -18,7 +18,7 @@ import recomputed_costs
 import recomputed_hybrid
 import recomputed_insides
 import recomputed_losses
-from recomputed import UNDUE, UNTESTED
+from recomputed import HOLDS, OPEN, UNDUE, UNTESTED
 from recomputed_rows import TEXT, Row, faults, numbers, rows, shows
 
 ROWS = [
@@ -185,6 +185,13 @@ def test_frozen_weights_are_those_of_judged_models():
 def test_quantiles_are_those_of_printed_tables(df, t):
     assert again.quantile(0.95, df) == pytest.approx(t, abs=5e-4)
     assert again.Gap(t, 1.0, 1, df).p == pytest.approx(0.05, abs=5e-5)
+
+
+@pytest.mark.parametrize("trained, untrained, change, verdict", [
+    (HOLDS, OPEN, HOLDS, HOLDS), (HOLDS, HOLDS, OPEN, UNDUE), (HOLDS, OPEN, OPEN, OPEN),
+])
+def test_it_holds_only_by_training(trained, untrained, change, verdict):
+    assert recomputed_insides.by_training(trained, untrained, change) == verdict
 
 
 def test_nothing_here_calls_what_wrote_the_ledger():

@@ -139,9 +139,10 @@ def content_dependence() -> Iterator[Claim]:
     """Trained models whose weights are frozen at their means over tokens: an upper bound of
     what tokens' choices are worth, because nothing was trained to do without."""
     for ours, records in grouped(plan.runs("frozen"), residual).items():
-        lost = gaps(*([run[key] for run in records] for key in ("frozen_loss", "loss")))
         claim = f"{STYLES[ours][0]} loses when its weights are frozen at their means"
-        yield judged(claim, "loss", lost, below=False)
+        losses = ([run[key] for run in records] for key in ("frozen_loss", "loss"))
+        if len(records) >= 2:
+            yield Gap(claim, ours, paired_difference(*losses), below=False).row()
 
 
 def horizon_changes(records: Sequence[dict]) -> Iterator[Claim]:
