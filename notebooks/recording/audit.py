@@ -144,8 +144,11 @@ def history() -> tuple[str, ...] | None:
 
 
 def unexplained(name: str) -> list[dict]:
-    """The records of a JSON whose commit cannot be looked up: its runs, or the whole."""
+    """The records of a JSON whose commit cannot be looked up: its runs, or the whole. None
+    of a sweep that has no runs yet."""
     content = json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
+    if not any(content.values()):
+        return []
     rows = [row for part in content.values() if isinstance(part, list) for row in part]
     runs = [row for row in rows if isinstance(row, dict) and "model" in row]
     return [run for run in runs or [content] if not in_history(run.get("commit"))]

@@ -55,7 +55,7 @@ def whodunnit() -> Iterator[str]:
         f"T={size['model']['context']}), {len(runs['prenorm'])} paired seeds"
     )
     for test in claims_primary.whodunnit():
-        theirs = "" if test.paper is None else f"{test.paper:+.3f}"
+        theirs = "not given" if test.paper is None else f"{test.paper:+.3f}"
         p = "< 0.001" if test.p < 0.001 else f"{test.p:.3f}"
         yield (
             f"| {test.name} | {told(test.gap)} | {p} | {test.verdict} | {theirs} |"
