@@ -72,11 +72,13 @@ def results(read, query, weight, gain, sources, dtype):
     return [h.detach(), *torch.autograd.grad(h, leaves, dh)]
 
 
-def assert_close(ours, exact, tolerance=TOLERANCE):
-    """Within `tolerance` of the largest entry."""
+def assert_close(ours, exact, tolerance=TOLERANCE, mixed=()):
+    """Within `tolerance` of the largest entry, or of the largest of what was mixed: a mean
+    of large numbers that cancel is small, and is rounded as they are."""
     assert ours.shape == exact.shape
     if exact.numel():
-        gap = (ours.double() - exact).abs().max() / max(exact.abs().max(), 1e-30)
+        largest = max(x.abs().max().item() for x in (exact, *mixed))
+        gap = (ours.double() - exact).abs().max() / max(largest, 1e-30)
         assert gap <= tolerance, f"relative error {gap:.1e}"
 
 
@@ -262,6 +264,7 @@ def test_the_compiled_branches_of_helpers_agree(monkeypatch):
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 9), S=st.integers(1, 9),
        d=SIZES["d"], T=SIZES["T"], n_fresh=st.integers(1, 3))
+@example(1084, 1, 1, 1, 1, 3)          # sources that cancel to a thousandth
 def test_both_phases_equal_the_reference(seed, n, S, d, T, n_fresh):
     _, _, _, sources = draw(seed, n + n_fresh, d, T)
     queries = 2 * d**-0.5 * draw(seed + 1, 1, d, S)[3][0]
@@ -270,10 +273,11 @@ def test_both_phases_equal_the_reference(seed, n, S, d, T, n_fresh):
     exact = two_phase.phase_one(queries.double(), wide[:n])
     assert len(ours) == S
     for a, b in zip(ours, exact, strict=True):
-        assert_close(a.mean, b.mean)
+        assert_close(a.mean, b.mean, mixed=sources)
         torch.testing.assert_close(a.lse.double(), b.lse, rtol=1e-5, atol=1e-5)
     h = attnres_kernels.phase_two(ours[-1], queries[-1:], sources[n:])
-    assert_close(h, two_phase.phase_two(exact[-1], queries[-1:].double(), wide[n:]))
+    expected = two_phase.phase_two(exact[-1], queries[-1:].double(), wide[n:])
+    assert_close(h, expected, mixed=sources)
 
 
 def test_phase_two_updates_the_partial_sum_and_norms_what_it_read():
