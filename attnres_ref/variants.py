@@ -182,8 +182,8 @@ class ReZero(PreNorm):
 
 
 class LoudEmbedding(PreNorm):
-    """PreNorm whose embedding has RMS one at first, not d^-1/2: beside it the first
-    outputs, about as large, are no longer loud. Vaswani et al. multiply it so, too."""
+    """PreNorm whose embedding has RMS one at first, not d^-1/2, so that the outputs of the
+    first layers do not drown it. Vaswani et al. (2017) multiply it so, too."""
 
     def __init__(self, n_layers: int, d_model: int):
         super().__init__(n_layers, d_model)
