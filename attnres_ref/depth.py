@@ -159,7 +159,7 @@ def no_autocast(tensor: Tensor):
     """Autocast would compute the dot products in half precision, however wide we made
     their operands. On the meta device there is none."""
     device = tensor.device.type
-    if not torch.amp.is_autocast_available(device):
+    if device == "meta":               # torch.compile of 2.11 cannot trace the question
         return nullcontext()
     return torch.autocast(device, enabled=False)
 

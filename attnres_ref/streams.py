@@ -63,7 +63,7 @@ def in_layer_dtype(embedding: Tensor) -> Tensor:
     """The embedding in the dtype that layers write. Under autocast that is half precision,
     while the embedding is float32, and all sources of a read must share one dtype."""
     device = embedding.device.type
-    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    on = device != "meta" and torch.is_autocast_enabled(device)
     return embedding.to(torch.get_autocast_dtype(device)) if on else embedding
 
 

@@ -539,7 +539,10 @@ def test_a_pair_whose_interpreter_fails_is_known(triton, numpy, fails, monkeypat
 
 
 def in_a_python_of_its_own(program):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    """One that sees no GPU."""
+    environment = os.environ | dict(
+        PYTHONPATH=os.pathsep.join(sys.path), CUDA_VISIBLE_DEVICES=""
+    )
     environment.pop("TRITON_INTERPRET", None)              # set by this process's import
     return subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True

@@ -351,7 +351,7 @@ def test_the_sweep_takes_the_ring_where_it_fits_and_only_inside(monkeypatch):
     monkeypatch.setattr(launch, "interpreting", lambda: False)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     small, large = ([torch.empty(1, d, dtype=torch.bfloat16)] * 9 for d in (4096, 7168))
-    with sweep.in_a_ring():
+    with sweep.in_a_ring(warps=4):
         assert launch.in_ring(small, None) and not launch.in_ring(large, None)
     assert not launch.in_ring(small, None)
 

@@ -23,6 +23,7 @@ PHASES = {1024: (4, 3), 4096: (8, 3), 8192: (16, 2)}
 # Shared memory that a program of the one-read backward (attnres_kernels.ring) may take.
 # 0: it is never taken, because no GPU has run it yet. Half of an H100's SM: 113 << 10.
 RING_BYTES = 0
+RING_WARPS = {2048: 2, 4096: 4, 8192: 8}               # by BLOCK_D up to ...
 
 AT_ONCE = {}                           # programs that a GPU holds, by kernel and device
 
@@ -55,7 +56,8 @@ def in_ring(sources: Sequence[Tensor], gain: Tensor | None) -> bool:
 
 def ring_options(n: int, d: int) -> dict[str, int]:
     block_d = power_of_two(d)
-    return dict(D=d, N=n, BLOCK_D=block_d, num_warps=max(2, block_d // 1024))
+    warps = next(RING_WARPS[width] for width in RING_WARPS if block_d <= width)
+    return dict(D=d, N=n, BLOCK_D=block_d, num_warps=warps)
 
 
 def padded(sources: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -17,6 +17,7 @@ CELLS = dict(                          # n, T, d
     cpu=[(2, 4, 16)],
 )
 WARPS, STAGES = (1, 2, 4, 8, 16), (2, 3, 4)
+RING_WARPS = 2, 4, 8
 
 
 def measure(record, device) -> None:
@@ -32,11 +33,12 @@ def measure(record, device) -> None:
                 with launched_with(warps, stages):
                     record.add(**row, **timed_or_why(part, sets, device))
                 clock.free_memory(device)
-        with in_a_ring():
-            if launch.in_ring(sets[0][1], gain=None):
-                row = dict(n=n, T=T, d=d, kind="ring", part="backward")
-                record.add(**row, **ring_or_why(n, T, d, sets, device))
-        clock.free_memory(device)
+        for warps in RING_WARPS:
+            with in_a_ring(warps):
+                if launch.in_ring(sets[0][1], gain=None):
+                    row = dict(n=n, T=T, d=d, kind="ring", warps=warps, part="backward")
+                    record.add(**row, **ring_or_why(n, T, d, sets, device))
+            clock.free_memory(device)
 
 
 def timed_or_why(part, sets, device) -> dict:
@@ -75,10 +77,11 @@ def launched_with(warps: int, stages: int):
 
 
 @contextmanager
-def in_a_ring():
+def in_a_ring(warps: int):
     """Backwards whose sources fit into half of an H100's shared memory take the ring."""
-    before, launch.RING_BYTES = launch.RING_BYTES, 113 << 10
+    before = launch.RING_BYTES, launch.RING_WARPS
+    launch.RING_BYTES, launch.RING_WARPS = 113 << 10, {launch.WIDEST: warps}
     try:
         yield
     finally:
-        launch.RING_BYTES = before
+        launch.RING_BYTES, launch.RING_WARPS = before

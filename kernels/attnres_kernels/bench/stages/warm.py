@@ -41,8 +41,8 @@ def jobs(device) -> list[tuple[str, object]]:
          partial(with_options, n, T, d, warps, stages, device))
         for n, T, d in sweep.CELLS[kind] for warps, stages in sweep.options(d, device)
     ]
-    rings = [(f"n {n}, d {d}, ring", partial(with_ring, n, T, d, device))
-             for n, T, d in sweep.CELLS[kind]]
+    rings = [(f"n {n}, d {d}, ring, warps {warps}", partial(with_ring, n, T, d, warps, device))
+             for n, T, d in sweep.CELLS[kind] for warps in sweep.RING_WARPS]
     timed = [(f"n {n}, T {T}, d {d}", partial(one_read, n, T, d, device))
              for n, T, d in cells.CELLS[kind]]
     both = [(f"phases at d {d}", partial(both_phases, T, d, n, S, device))
@@ -59,8 +59,8 @@ def with_options(n, T, d, warps, stages, device) -> None:
         one_read(n, T, d, device)
 
 
-def with_ring(n, T, d, device) -> None:
-    with sweep.in_a_ring():
+def with_ring(n, T, d, warps, device) -> None:
+    with sweep.in_a_ring(warps):
         one_read(n, T, d, device)
 
 
