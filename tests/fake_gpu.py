@@ -62,3 +62,4 @@ def install():
     torch.cuda.get_device_properties = lambda device: facts
     torch.cuda.device_of = device_of
     launch.check_device = lambda tensor: None
+    launch.address = lambda tensor: tensor     # so that `launches` can look at it

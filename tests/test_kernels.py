@@ -214,8 +214,8 @@ def test_what_is_strided_reads_as_if_it_were_not():
 def test_no_more_programs_than_tokens_and_than_the_gpu_holds(monkeypatch):
     """The compiled kernel is asked once. test_kernels_ahead.py asks a real one."""
     class Kernel:
-        n_regs, metadata = 128, SimpleNamespace(shared=0)
-        asked = 0
+        n_regs, metadata, arg_names = 128, SimpleNamespace(shared=0), []
+        asked, grids = 0, []
 
         def warmup(self, *arguments, grid, **options):
             self.asked += 1
@@ -224,13 +224,19 @@ def test_no_more_programs_than_tokens_and_than_the_gpu_holds(monkeypatch):
         def _init_handles(self):
             pass
 
+        def __getitem__(self, grid):
+            self.grids.append(grid)
+            return lambda *arguments: None
+
     kernel = Kernel()
-    monkeypatch.setattr(launch, "AT_ONCE", {})
+    monkeypatch.setattr(launch, "LOADED", {})
     monkeypatch.setattr(launch, "interpreting", lambda: False)
     monkeypatch.setattr(launch, "card_at", lambda device: H100)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    count = lambda T: launch.n_programs(kernel, T, [torch.zeros(1)], dict(num_warps=4))
-    assert [count(T) for T in (3, 10**6)] == [3, 132 * 4] and kernel.asked == 1
+    for T, n_tiles in ((3, 1), (10**6, 1), (3, 2), (10**6, 5)):
+        launch.walk(kernel, T, [torch.zeros(1)], [], [], dict(num_warps=4), n_tiles)
+    assert [grid[0] for grid in kernel.grids] == [3, 132 * 4, 6, 132 * 4 // 5 * 5]
+    assert kernel.asked == 1
 
 
 def test_phase_two_reads_the_partial_sum_as_it_is_stored():
@@ -303,23 +309,6 @@ def test_swapped_into_two_phase_inference(residual):
     assert two_phase.can_schedule(model.stream)
 
 
-@pytest.mark.parametrize(
-    "name", ["mean", "lse", "query", "sources[0]", "output", "out_norm_weight"]
-)
-def test_what_phase_two_fuses_has_no_gradient_and_says_so(name):
-    query, _, gain, (mean, partial, newest) = draw(12, 3, 16, 2)
-    lse = torch.zeros(2, 1, device=DEVICE)
-    named = dict(mean=mean, lse=lse, query=query, output=newest, out_norm_weight=gain)
-    (named | {"sources[0]": partial})[name].requires_grad_()
-    call = lambda: attnres_kernels.phase_two(
-        two_phase.Read(mean, lse), query, [partial], output=newest, out_norm_weight=gain
-    )
-    with pytest.raises(RuntimeError, match=re.escape(f"{name} requires a gradient")):
-        call()
-    with torch.no_grad():
-        assert not any(x.requires_grad for x in call())
-
-
 # --- torch.library and the model ---------------------------------------------------------
 
 
@@ -347,23 +336,26 @@ def test_operators_pass_opcheck(op, arguments):
     assert set(outcome.values()) == {"SUCCESS"}
 
 
-def tiny(residual, attend=attnres_ref.depth_attention):
+def tiny(residual, attend=attnres_ref.depth_attention, n_layers=4, block_size=2):
     torch.manual_seed(0)
-    shape = dict(vocab_size=16, d_model=12, n_layers=4, n_heads=2, context=8, block_size=2)
-    model = LM(LMConfig(residual=residual, **shape), attend).to(DEVICE)
+    shape = dict(vocab_size=16, d_model=12, n_layers=n_layers, n_heads=2, context=8)
+    config = LMConfig(residual=residual, block_size=block_size, **shape)
+    model = LM(config, attend).to(DEVICE)
     with torch.no_grad():
         model.stream.queries.normal_(std=0.3)              # away from the plain mean
     return model
 
 
-def loss_and_gradients(model, dtype=None):
-    """Of next-token prediction on fixed tokens, autocast to `dtype` if given."""
+def loss_and_gradients(model, dtype=None, parameters=None):
+    """Of next-token prediction on fixed tokens, autocast to `dtype` if given; gradients of
+    the model's parameters, or of those of another that shares them."""
     torch.manual_seed(1)
     tokens = torch.randint(16, (1, 6), device=DEVICE)
     with torch.autocast(DEVICE, dtype=dtype, enabled=dtype is not None):
         logits = model(tokens[:, :-1])
     loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-    return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
+    parameters = list(parameters or model.parameters())
+    return [loss.detach(), *torch.autograd.grad(loss, parameters)]
 
 
 @pytest.mark.parametrize("residual", ["block", "full"])
@@ -418,10 +410,11 @@ def test_the_ring_on_a_gpu(n, d, monkeypatch):
         pytest.skip("the ring needs copies that an Ampere makes by itself")
     query, weight, _, sources = draw(17, n, d, 5000, noise=0.1, gain=False)
     halves = query, weight, [v.to(torch.bfloat16) for v in sources]
-    plain = gradients_of_halves(*halves)
-    monkeypatch.setattr(launch, "RING_BYTES", 113 << 10)
+    monkeypatch.setattr(launch, "RING_NARROWEST", 1)
     assert launch.in_ring(halves[-1], None)
     ring, again = gradients_of_halves(*halves), gradients_of_halves(*halves)
+    monkeypatch.setattr(launch, "RING_BYTES", 0)
+    plain = gradients_of_halves(*halves)
     assert all(map(torch.equal, ring, again))
     for a, b in zip(ring, plain, strict=True):             # the same sums in another order
         assert_close(a, b.double(), 8e-3)
@@ -533,7 +526,7 @@ def test_what_does_not_fit_is_named(message):
 def test_a_pair_whose_interpreter_fails_is_known(triton, numpy, fails, monkeypatch):
     assert clash(triton, numpy) == fails
     if fails and attnres_kernels.interpreting():
-        monkeypatch.setattr("attnres_kernels.interpret.clash", lambda *versions: True)
+        monkeypatch.setattr("attnres_kernels.interpret.CLASHES", True)
         with pytest.raises(ImportError, match=re.escape(CLASH)):
             read()
 

@@ -57,7 +57,7 @@ def rows(tmp_path_factory):
 
 
 def test_nothing_spills_and_every_program_fits(rows):
-    assert len(rows) == 10 + 6 + 20
+    assert len(rows) == 10 + 6 + 30
     for row in rows:
         assert row["spilled_bytes"] == 0 and row["registers"] <= 255, row
         assert row["shared_bytes"] <= LARGEST_PROGRAM[row["target"]], row
@@ -67,14 +67,14 @@ def test_nothing_spills_and_every_program_fits(rows):
 def test_loads_are_under_way_while_others_are_used(rows):
     """On GPUs that copy to shared memory by themselves, that is where they lie."""
     pipelined = [row for row in rows if row["target"] != "sm_75" and row["n"] > 3]
-    assert len(pipelined) == 2 + 14
+    assert len(pipelined) == 2 + 15
     for row in pipelined:
         assert row["shared_bytes"] >= (row["stages"] - 1) * row["d"] * 2, row
 
 
 def test_issue_slots_allow_the_speed_of_a_copy(rows):
     reads = [row for row in rows if row["target"] == "sm_90" and row["d"] >= 1024]
-    limits = dict(forward=0.45, backward=0.50)
+    limits = dict(forward=0.50, backward=0.50)
     shares = [(row["issue"], limits[row["kernel"]]) for row in reads
               if row["kernel"] in limits]
     assert len(shares) == 8 and all(0.2 < share <= limit for share, limit in shares), shares
@@ -87,7 +87,7 @@ def test_the_record_is_of_these_kernels():
     options = ("kernel", "target", "n", "d", "warps", "stages")
     planned = [
         (cell.name, f"sm_{target}", cell.n, cell.d, cell.options["num_warps"],
-         cell.options["STAGES"])
+         cell.options.get("STAGES"))
         for target, cell in ahead.plan()
     ]
     assert [tuple(row[x] for x in options) for row in recorded["rows"]] == planned
@@ -187,7 +187,7 @@ query, gain = off(512, dtype=torch.float32), off(512, dtype=torch.float32)
 h = depth_attention(query, sources, out_norm_weight=gain)
 h.backward(off(6000, 512).detach())
 facts["read"] = launched()
-facts["at once"] = list(launch.AT_ONCE.values())[-2:]
+facts["at once"] = [at_once for _, at_once in launch.LOADED.values()][-2:]
 with torch.no_grad():
     first, = phase_one(query[None], sources[:3])
     phase_two(first, query, sources[3:4], output=sources[4], out_norm_weight=gain)
@@ -209,17 +209,17 @@ def backward(n, d):
     _, launched_last = launched()
     return launched_last | dict(needs=fake_gpu.compiled[-1])
 
-facts["without ring"] = backward(9, 4096)
-launch.RING_BYTES = 113 << 10
-facts["ring"] = [backward(9, 4096), backward(2, 1024), backward(5, 72)]
-facts["too much for it"] = [backward(9, 7168), backward(10, 64), backward(9, 100)]
+facts["ring"] = [backward(9, 4096), backward(2, 1024), backward(5, 1032)]
+facts["no ring"] = [backward(9, 7168), backward(10, 1024), backward(9, 1028), backward(9, 384)]
+launch.RING_BYTES = 0
+facts["no ring"].append(backward(9, 4096))
 
-launch.AT_ONCE.clear()
+launch.LOADED.clear()
 for dtype in (torch.float32, torch.bfloat16):
     sources = [torch.zeros(3, 512, dtype=dtype) for _ in range(2)]
     for gain in (None, torch.ones(512), torch.ones(512, dtype=torch.bfloat16)):
         depth_attention(torch.zeros(512), sources, out_norm_weight=gain)
-facts["compiled for"] = len(launch.AT_ONCE)
+facts["compiled for"] = len(launch.LOADED)
 open(sys.argv[1], "w").write(json.dumps(facts))
 """
 
@@ -273,8 +273,7 @@ def test_six_queries_take_two_launches_of_phase_1s_backward(facts):
 
 def test_the_ring_is_launched_where_sources_fit_and_only_if_allowed(facts):
     plain, ring = "backward_kernel", "backward_ring_kernel"
-    assert facts["without ring"]["name"] == plain
-    assert [launched["name"] for launched in facts["too much for it"]] == [plain] * 3
+    assert [launched["name"] for launched in facts["no ring"]] == [plain] * 5
     for launched in facts["ring"]:
         name, registers, spilled = launched["needs"]
         assert launched["name"] == name == ring and launched["aligned"]

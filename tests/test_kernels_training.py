@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
@@ -14,7 +15,7 @@ pytest.importorskip("triton")
 
 import attnres_kernels
 import cells
-from attnres_kernels import TwoPhase, traffic
+from attnres_kernels import TwoPhase, fused, traffic
 from attnres_kernels.phase_operators import (
     phase_one_backward_op,
     phase_one_op,
@@ -23,6 +24,7 @@ from attnres_kernels.phase_operators import (
     query_tiles,
 )
 from attnres_ref.inference import two_phase
+from attnres_ref.inference.generation import with_cache
 from attnres_ref.streams import BlockAttnRes, FullAttnRes, PreNorm
 from attnres_ref.views import with_parts
 from test_kernels import (
@@ -144,6 +146,50 @@ def test_phase_two_joins_a_mean_of_another_dtype():
         assert_close(a, b, 2e-2)
 
 
+def all_that_phase_two_fuses(dtype, phase_two, added, normed, sum_used):
+    """The read, and the gradients of everything that goes into it."""
+    query, _, gain, (mean, partial, newest) = draw(12, 3, 48, 7)
+    inputs = mean, torch.linspace(-1, 1, 7, device=DEVICE)[:, None], query, gain, partial, newest
+    mean, lse, query, gain, partial, newest = leaves = [
+        x.to(dtype).detach().requires_grad_() for x in inputs
+    ]
+    h, grown = phase_two(two_phase.Read(mean, lse), query, partial,
+                         newest if added else None, gain if normed else None)
+    torch.manual_seed(0)
+    weights = torch.randn(2, 7, 48, dtype=torch.float64).to(h)
+    loss = (weights[0] * h).sum()
+    if sum_used:
+        loss = loss + (weights[1] * grown).sum()
+    gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
+    return [h.detach(), *gradients]
+
+
+def in_one_kernel(first, query, partial, newest, gain):
+    made = attnres_kernels.phase_two(
+        first, query, [partial], output=newest, out_norm_weight=gain
+    )
+    return (made, None) if newest is None else made
+
+
+def one_by_one(first, query, partial, newest, gain):
+    grown = partial if newest is None else partial + newest
+    h = two_phase.phase_two(first, query[None], (grown,))
+    return h if gain is None else F.rms_norm(h, h.shape[-1:], gain, 1e-5), grown
+
+
+@pytest.mark.parametrize("added, normed, sum_used", [
+    (True, True, True), (True, True, False), (True, False, True), (False, True, False),
+])
+def test_what_phase_two_fuses_has_its_gradients(added, normed, sum_used):
+    """sum_used: whether a later layer reads the new partial sum."""
+    ours, exact = (
+        all_that_phase_two_fuses(dtype, phase_two, added, normed, sum_used)
+        for dtype, phase_two in ((torch.float32, in_one_kernel), (torch.float64, one_by_one))
+    )
+    for a, b in zip(ours, exact, strict=True):
+        assert_close(a, b)
+
+
 def test_queries_are_shared_out_among_launches():
     assert query_tiles(9, 1024) == [slice(0, 4), slice(4, 8), slice(8, 9)]
     assert query_tiles(4, 2048) == [slice(0, 4)]
@@ -168,8 +214,17 @@ def operators():
             phase_one_backward_op,
             (fresh, torch.stack([lse, lse]), sources, queries, 1e-5),
         ),
+        "two, all that is fused": (
+            phase_two_op, (*two[:2], two[2][:1], leaf(fresh[1]), two[4], leaf(queries[1]),
+                           1e-5, 1e-5),
+        ),
         "two backward": (
-            phase_two_backward_op, (fresh[0], sources[0], lse, fresh, queries[0], 1e-5)
+            phase_two_backward_op, (fresh[0], None, sources[0], lse, fresh, queries[0], None,
+                                    1e-5, 1e-5),
+        ),
+        "two backward, all that is fused": (
+            phase_two_backward_op, (fresh[0], fresh[1], sources[0], lse, fresh[:1],
+                                    *queries, 1e-5, 1e-5),
         ),
     }
 
@@ -212,6 +267,35 @@ def test_a_model_learns_under_autocast():
 
 def test_a_model_compiles_into_one_graph():
     assert_compiles_into_one_graph(scheduled(tiny("block")))
+
+
+@pytest.mark.parametrize("residual, L, S, group_size", [
+    ("block", 8, 4, None), ("block", 7, 3, None), ("block", 8, 4, 2), ("block", 8, 2, 4),
+    ("full", 8, 1, None), ("full", 6, 1, 4),
+])
+def test_norms_in_the_reads_change_neither_losses_nor_gradients(residual, L, S, group_size):
+    model = tiny(residual, n_layers=L, block_size=S)
+    view = fused(model, group_size)
+    assert len([*view.parameters()]) == len([*model.parameters()])
+    found = loss_and_gradients(view, parameters=model.parameters())
+    for ours, exact in zip(found, loss_and_gradients(model), strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-5)
+    tokens = torch.randint(16, (2, 4), device=DEVICE)
+    with torch.no_grad():                  # token by token, from a cache
+        twin = with_cache(view, view.stream)
+        logits = torch.cat([twin(piece) for piece in tokens.split([2, 1, 1], 1)], 1)
+        torch.testing.assert_close(logits, model(tokens), rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_with_norms_in_its_reads_compiles_into_one_graph():
+    assert_compiles_into_one_graph(fused(tiny("block")))
+
+
+def test_layers_whose_norm_nobody_knows_are_named():
+    model = tiny("block")
+    model.layers[1] = torch.nn.Linear(16, 16)
+    with pytest.raises(ValueError, match=r"model.layers\[1\] is a Linear: fused knows"):
+        fused(model)
 
 
 class Checkpointed(TwoPhase):

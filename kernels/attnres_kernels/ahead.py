@@ -33,15 +33,16 @@ import torch
 from attnres_kernels import kernels, launch, phase_backward, phase_kernels
 from attnres_kernels.interpret import available, interpreting, triton
 from attnres_kernels.occupancy import A100, H100, T4, resident
-from attnres_kernels.phase_operators import backward_tiles
+from attnres_kernels.phase_operators import backward_tiles, forward_tiles, register_tiles
 from attnres_kernels.sass import disassembled, registers_and_spills
 from attnres_ref.bench.options import output_file
 from attnres_ref.training.provenance import provenance, require_clean
 
 COPY, CLOCK, SCHEDULERS = 3.0e12, 1.755e9, 4         # of an H100: bytes/s, Hz, per SM
 TARGETS = {75: (T4, "*fp16"), 80: (A100, "*bf16"), 90: (H100, "*bf16")}
-HALF = {"h_ptr", "dh_ptr", "mean_ptr", "output_ptr", "partial_ptr"}
+HALF = {"h_ptr", "dh_ptr", "mean_ptr", "output_ptr", "partial_ptr", "dpartial_ptr"}
 TUPLES = dict(sources="BLOCK_N", dvs="BLOCK_N", means="N_MEANS", dmeans="BLOCK_S")
+EXACT = "N"                            # where it is there, sources and dvs are as many
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,13 @@ def read_cells(sizes: Iterable[tuple[int, int]], gain: bool = False) -> Iterator
 
 
 def phase_cells() -> Iterator[Cell]:
-    """Phase 1 for four queries, as many as one program takes at d = 4096; phase 2, and
-    phase 2 with all that can be fused. Their gradients: phase 1's for as many queries as
+    """Phase 1 for four queries; phase 2, and phase 2 with all that can be fused. Their
+    gradients: phase 1's for as many queries as
     one launch takes, and for further ones, whose launch adds to the sources' gradients."""
     one, two = phase_kernels.phase_one_kernel, phase_kernels.phase_two_kernel
     tiles, plain = launch.tiles, ("output_ptr", "gain_ptr")
-    four = tiles(9, 4096) | dict(BLOCK_S=4, N_MEANS=4)
-    yield Cell("phase 1", one, 9, 4096, 9 + 4, four)
+    for d in (1024, 4096):             # a program takes two of the four
+        yield Cell("phase 1", one, 9, d, 9 + 4, forward_tiles(9, 4, d))
     yield Cell("phase 2", two, 3, 4096, 3 + 2, tiles(3, 4096), plain)
     yield Cell("phase 2 + output + norm", two, 1, 4096, 5, tiles(1, 4096))
     back_one, back_two = (
@@ -89,8 +90,12 @@ def phase_cells() -> Iterator[Cell]:
         name = f"phase 1 backward, S={S}" + ", adds" * add
         options = backward_tiles(9, S, d) | dict(ADD=add)
         yield Cell(name, back_one, 9, d, 2 * 9 + S + 9 * add, options)
-    options = tiles(4, 4096, launch.BACKWARD)              # the mean and three sources
-    yield Cell("phase 2 backward", back_two, 4, 4096, 2 * 4 + 1, options)
+    for d, n in ((1024, 2), (4096, 2), (4096, 4)):         # the mean and n - 1 sources
+        absent = ("dpartial_ptr", "gain_ptr")
+        options = register_tiles(n, d)
+        yield Cell("phase 2 backward", back_two, n, d, 2 * n + 1, options, absent)
+        if n == 2:                         # all that can be fused
+            yield Cell("phase 2 backward + norm", back_two, n, d, 2 * n + 2, options)
 
 
 def plan() -> list[tuple[int, Cell]]:
@@ -110,7 +115,7 @@ class Row:
     n: int
     d: int
     warps: int
-    stages: int
+    stages: int | None                 # None: no loop over sources waits for loads
     registers: int
     spilled_bytes: int
     shared_bytes: int
@@ -130,7 +135,7 @@ def compiled(cell: Cell, capability: int, dtype: str):
         if name in constants:
             signature[name] = "constexpr"
         elif name in TUPLES:
-            length = constants[TUPLES[name]]
+            length = constants.get(EXACT) or constants[TUPLES[name]]
             signature[name] = (dtype,) * length
             attributes |= {(place, i): [["tt.divisibility", 16]] for i in range(length)}
         elif name.endswith("_ptr"):
@@ -156,7 +161,7 @@ def row(capability: int, cell: Cell) -> Row:
     needed = warps * program.per_token(cell.n)
     passing = cell.passes * cell.d * 2 / COPY * H100.n_sm * SCHEDULERS * CLOCK
     return Row(
-        cell.name, f"sm_{capability}", cell.n, cell.d, warps, options["STAGES"],
+        cell.name, f"sm_{capability}", cell.n, cell.d, warps, options.get("STAGES"),
         registers, spilled, shared, resident(card, warps, registers, shared),
         loop=[program.length(loop) for loop in program.innermost()],
         issue=round(needed / passing, 3) if card is H100 else None,

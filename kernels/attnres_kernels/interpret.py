@@ -89,11 +89,14 @@ def kernel(function):
     return triton.jit(function, do_not_specialize=["n", "T", "S"])
 
 
+CLASHES = INTERPRETING and clash(triton.__version__, version("numpy"))
+
+
 def check_device(tensor: Tensor) -> None:
     """Raise ImportError or ValueError unless kernels can run on this tensor's device."""
     if not available():
         raise ImportError(MISSING)
-    if interpreting() and clash(triton.__version__, version("numpy")):
+    if CLASHES:
         raise ImportError(CLASH)
     if tensor.device.type == "cuda" or (interpreting() and tensor.device.type == "cpu"):
         return

@@ -1,6 +1,6 @@
 """How a kernel is launched: block sizes, number of programs, what it is given."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,17 +15,19 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 # BLOCK_D up to ...: warps per program, loads under way. Few warps, since what is done once
 # a source and not once a number (the sums' shuffles, the loop) is done by every warp.
-# Chosen by `python -m attnres_kernels.ahead`, not by timings: nobody has timed them.
-FORWARD = {2048: (1, 4), 4096: (2, 4), 8192: (4, 3)}
-BACKWARD = {1024: (1, 4), 2048: (2, 4), 4096: (4, 4), 8192: (8, 3)}
+# FORWARD and BACKWARD are the best of those that `python -m attnres_kernels.bench sweep`
+# timed on an H200.
+FORWARD = {1024: (1, 3), 2048: (2, 4), 8192: (4, 4)}
+BACKWARD = {1024: (1, 4), 2048: (2, 4), 8192: (4, 4)}
 PHASES = {1024: (4, 3), 4096: (8, 3), 8192: (16, 2)}
 
-# Shared memory that a program of the one-read backward (attnres_kernels.ring) may take.
-# 0: it is never taken, because no GPU has run it yet. Half of an H100's SM: 113 << 10.
-RING_BYTES = 0
-RING_WARPS = {2048: 2, 4096: 4, 8192: 8}               # by BLOCK_D up to ...
+# The one-read backward (attnres_kernels.ring): shared memory that a program may take, half
+# of an H100's SM, 0 to switch it off; the narrowest sources; warps by BLOCK_D up to ...
+# An H200 has measured it: at d = 1024 and 4096 it is faster than two loops, at 384 slower.
+RING_BYTES, RING_NARROWEST = 113 << 10, 1024
+RING_WARPS = {2048: 2, 4096: 4, 8192: 8}
 
-AT_ONCE = {}                           # programs that a GPU holds, by kernel and device
+LOADED = {}                            # kernels by what they were compiled for
 
 
 def power_of_two(x: int) -> int:
@@ -42,13 +44,15 @@ def tiles(n: int, d: int, settings: dict | None = None) -> dict[str, int]:
 
 
 def in_ring(sources: Sequence[Tensor], gain: Tensor | None) -> bool:
-    """Whether the backward takes the ring: no output norm, all sources of a token in
-    RING_BYTES, few enough to unroll, copied in whole 16 bytes by a GPU that does that."""
+    """Whether the backward takes the ring: no output norm, sources that are wide, all of a
+    token's in RING_BYTES, few enough to unroll, copied in whole 16 bytes by a GPU that can.
+    """
     first, n = sources[0], len(sources)
     d = first.shape[-1]
     held = (n + 1) * power_of_two(d) * first.element_size()
     return (
-        held <= RING_BYTES and gain is None and n <= 9 and not interpreting()
+        held <= RING_BYTES and RING_NARROWEST <= d and gain is None and n <= 9
+        and not interpreting()
         and first.element_size() == 2 and d % 8 == 0
         and torch.cuda.get_device_capability(first.device) >= (8, 0)
     )
@@ -81,46 +85,76 @@ def ready(tensor: Tensor | None) -> Tensor | None:
 
 
 def walk(
-    kernel, n_tokens: int, tensors: Sequence[Tensor | None],
+    kernel, n_tokens: int, tensors: Sequence[Tensor | tuple[Tensor, ...] | None],
     rows: Sequence[tuple[torch.dtype, int]], numbers: Sequence[float],
-    options: dict[str, int],
+    options: dict[str, int], n_tiles: int = 1,
 ) -> list[Tensor]:
     """Launch a kernel whose programs walk over the tokens, on the device of the tensors,
-    which need not be the current one. Each program has a row of its own in further
-    tensors, returned: [programs, width] for each (dtype, width) of `rows`."""
+    which need not be the current one. n_tiles programs share a token, side by side. Each
+    program has a row of its own in further tensors, returned: [programs, width] for each
+    (dtype, width) of `rows`."""
     last, numbers = tensors[-1], (n_tokens, *numbers)
-    dtypes = [dtype for dtype, _ in rows]
     with torch.cuda.device_of(last):
-        programs = n_programs(kernel, n_tokens, (*tensors, *dtypes, *numbers), options)
+        pointers = *tensors, *(dtype for dtype, _ in rows)
+        load = interpreted if interpreting() else loaded
+        launch, at_once = load(kernel, pointers, numbers, options)
+        programs = n_tiles * max(1, min(n_tokens, at_once // n_tiles))
         made = [last.new_empty((programs, width), dtype=dtype) for dtype, width in rows]
-        kernel[(programs,)](*tensors, *made, *numbers, **options)
+        launch(programs, (*tensors, *made), numbers)
     return made
 
 
-def n_programs(kernel, n_tokens: int, arguments: Sequence, options: dict[str, int]) -> int:
-    """How many programs share the tokens: as many as the current GPU holds at once.
+def interpreted(kernel, pointers: Sequence, numbers: Sequence, options: dict[str, int]):
+    """As `loaded`, in the interpreter. It has two programs, so that tests see both sums,
+    over tokens and over programs."""
+    def launch(programs, tensors, numbers):
+        kernel[(programs,)](*tensors, *numbers, **options)
 
-    That depends on the registers and the shared memory of the compiled kernel, so it is
-    compiled and loaded here, and asked. A dtype stands for a tensor that is not there yet,
-    and the tensors of a tuple have one dtype. Nothing can be loaded while a CUDA graph is
-    captured, so that a first call has to come before, as with every Triton kernel. The
-    interpreter has two programs, so that tests see both sums, over tokens and programs.
+    return launch, 2
+
+
+def loaded(
+    kernel, pointers: Sequence, numbers: Sequence, options: dict[str, int]
+) -> tuple[Callable, int]:
+    """The compiled kernel as launch(programs, tensors, numbers), and how many programs the
+    current GPU holds at once, which depends on the registers and the shared memory that it
+    takes, so it is compiled and loaded here, and asked.
+
+    A dtype stands for a tensor that is not there yet, and the tensors of a tuple have one
+    dtype. Nothing can be loaded while a CUDA graph is captured, so that a first call has to
+    come before, as with every Triton kernel. Later calls find all this by a short key:
+    Triton's own launch looks at every argument anew, which takes longer than the kernel.
     """
-    if interpreting():
-        return min(n_tokens, 2)
     device = torch.cuda.current_device()
-    each = [x[0] if isinstance(x, tuple) else x for x in arguments]
-    dtypes = [x.dtype for x in each if isinstance(x, Tensor)]
-    key = (kernel, device, *options.values(), *dtypes)
-    if key not in AT_ONCE:
-        compiled = kernel.warmup(*arguments, grid=(1,), **options)
+    key = kernel, device, *options.values(), *map(kind, pointers)
+    if key not in LOADED:
+        compiled = kernel.warmup(*pointers, *numbers, grid=(1,), **options)
         compiled._init_handles()                           # loaded, it knows its registers
         card = card_at(device)
         fitting = resident(
             card, options["num_warps"], compiled.n_regs, compiled.metadata.shared
         )
-        AT_ONCE[key] = card.n_sm * fitting
-    return min(n_tokens, AT_ONCE[key])
+        constants = [options[name] for name in kernel.arg_names if name in options]
+
+        def launch(programs, tensors, numbers):
+            compiled[programs, 1, 1](*map(address, tensors), *numbers, *constants)
+
+        LOADED[key] = launch, card.n_sm * fitting
+    return LOADED[key]
+
+
+def kind(pointer):
+    """What of a pointer decides how a kernel is compiled: its dtype, or that it is None."""
+    if isinstance(pointer, tuple):
+        pointer = pointer[0]
+    return pointer.dtype if isinstance(pointer, Tensor) else pointer
+
+
+def address(tensor):
+    """Where it lies, as a number, which the launcher takes as it is."""
+    if isinstance(tensor, tuple):
+        return tuple(map(address, tensor))
+    return None if tensor is None else tensor.data_ptr()
 
 
 def check_out_eps(out_eps: float) -> None:

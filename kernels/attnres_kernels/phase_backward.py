@@ -8,8 +8,7 @@ tokens, the host sums the programs.
 """
 
 from attnres_kernels.interpret import device_function, kernel, tl
-from attnres_kernels.kernels import factors_of_sources
-from attnres_kernels.parts import load_from, store_to, sum2, sum3, write_addresses
+from attnres_kernels.parts import load_from, rms_norm, store_to, sum2, write_addresses
 
 
 @device_function
@@ -103,48 +102,69 @@ def phase_one_backward_kernel(sources, dvs, dmeans, w_ptr, dlse_ptr, dw_ptr,
 
 
 @kernel
-def phase_two_backward_kernel(sources, dvs, lse_ptr, w_ptr, dh_ptr, dlse_ptr, dw_ptr,
-                              addresses_ptr, row_ptr, T, n, eps, D: tl.constexpr,
-                              BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
-                              STAGES: tl.constexpr):
-    """Gradients of `phase_two_kernel` without options: n dvs [T, d], dlse [T], and
-    dw [programs, d]. The first of these n sources is phase 1's mean: its score is lse.
+def phase_two_backward_kernel(sources, dvs, lse_ptr, w_ptr, gain_ptr, dpartial_ptr, dlse_ptr,
+                              dh_ptr, dw_ptr, dgain_ptr, T, eps, out_eps, D: tl.constexpr,
+                              N: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Gradients of `phase_two_kernel`: N dvs [T, d], dlse [T], and dw, dgain
+    [programs, d]. The first of the N sources is phase 1's mean, whose score is lse. With
+    `dpartial` the one other is the new partial sum: its gradient from later layers.
 
-    bytes: n + 1 u read, n u written, under the condition of `phase_one_backward_kernel`.
+    A token has few sources since phase 1, so all of them stay in registers, and the loops
+    over them are unrolled.
+    bytes: N + 1 u read, N u written; one more is read with `dpartial`.
     """
     dtype: tl.constexpr = dh_ptr.dtype.element_ty
     lanes = tl.arange(0, BLOCK_D)
     inside = lanes < D
-    addresses = addresses_ptr + tl.program_id(0) * 2 * BLOCK_N
-    write_addresses(sources, addresses, BLOCK_N)
-    write_addresses(dvs, addresses + BLOCK_N, BLOCK_N)
-    row = row_ptr + tl.program_id(0) * 3 * BLOCK_N
     w = tl.load(w_ptr + lanes, mask=inside, other=0.0).to(tl.float32)
     dw = tl.zeros([BLOCK_D], tl.float32)
+    dgain = tl.zeros([BLOCK_D], tl.float32)
     for t in range(tl.program_id(0), T, tl.num_programs(0)):
         at = tl.cast(t, tl.int64) * D + lanes
         dh = tl.load(dh_ptr + at, mask=inside, other=0.0).to(tl.float32)
-        mean = load_from(addresses, 0, at, inside, dtype)
-        tl.store(row, tl.load(lse_ptr + t))
-        tl.store(row + BLOCK_N, 1.0)       # so that its to_w is the gradient of its score
-        tl.store(row + 2 * BLOCK_N, 0.0)
-        for i in tl.range(1, n, num_stages=STAGES):
-            v = load_from(addresses, i, at, inside, dtype)
-            squares, product, dalpha = sum3(v * v, v * w, (v - mean) * dh)
+        mean = tl.load(sources[0] + at, mask=inside, other=0.0).to(tl.float32)
+        lse = tl.load(lse_ptr + t).to(tl.float32)
+        # h = mean + sum_i alpha_i (v_i - mean): from differences, as sources that are
+        # nearly equal need it.
+        apart, scores, inverses, largest = (), (), (), lse
+        for i in tl.static_range(1, N):
+            v = tl.load(sources[i] + at, mask=inside, other=0.0).to(tl.float32)
+            squares, product = sum2(v * v, v * w)
             inverse_rms = tl.rsqrt(squares / D + eps)
-            tl.store(row + i, product * inverse_rms)
-            tl.store(row + BLOCK_N + i, inverse_rms)
-            tl.store(row + 2 * BLOCK_N + i, dalpha)
-        factors_of_sources(row, n, D, BLOCK_N)
+            apart, inverses = apart + (v - mean,), inverses + (inverse_rms,)
+            scores = scores + (product * inverse_rms,)
+            largest = tl.maximum(largest, product * inverse_rms)
+        total, h = tl.exp(lse - largest), tl.zeros([BLOCK_D], tl.float32)
+        for i in tl.static_range(1, N):
+            p = tl.exp(scores[i - 1] - largest)
+            total, h = total + p, h + p * apart[i - 1]
+        if gain_ptr is not None:           # dh is the gradient of RMSNorm(h): go through
+            h = mean + h / total
+            _, gain, inverse_rms = rms_norm(h, gain_ptr, lanes, inside, out_eps, D)
+            unit = h * inverse_rms
+            dgain += dh * unit
+            dh = inverse_rms * (dh * gain - unit * (tl.sum(dh * gain * unit, 0) / D))
+        delta, dalphas = tl.full([], 0.0, tl.float32), ()
+        for i in tl.static_range(1, N):
+            dalpha = tl.sum(apart[i - 1] * dh, 0)          # relative to the mean's, zero
+            dalphas = dalphas + (dalpha,)
+            delta += tl.exp(scores[i - 1] - largest) * dalpha
+        delta /= total
 
-        store_to(addresses, BLOCK_N, at, inside, tl.load(row) * dh, dtype)
-        tl.store(dlse_ptr + t, tl.load(row + BLOCK_N))
-        for i in tl.range(1, n, num_stages=STAGES):
-            v = load_from(addresses, i, at, inside, dtype)
-            to_w = tl.load(row + BLOCK_N + i)
-            dv = tl.load(row + i) * dh + to_w * w + tl.load(row + 2 * BLOCK_N + i) * v
-            store_to(addresses, BLOCK_N + i, at, inside, dv, dtype)
+        alpha = tl.exp(lse - largest) / total
+        tl.store(dvs[0] + at, (alpha * dh).to(dtype), mask=inside)
+        tl.store(dlse_ptr + t, -alpha * delta)
+        for i in tl.static_range(1, N):
+            v = mean + apart[i - 1]
+            alpha = tl.exp(scores[i - 1] - largest) / total
+            to_w = alpha * (dalphas[i - 1] - delta) * inverses[i - 1]
+            to_v = -to_w * scores[i - 1] * inverses[i - 1] / D
+            dv = alpha * dh + to_w * w + to_v * v
+            if dpartial_ptr is not None:   # then the partial sum is the one source
+                dv += tl.load(dpartial_ptr + at, mask=inside, other=0.0).to(tl.float32)
+            tl.store(dvs[i] + at, dv.to(dtype), mask=inside)
             dw += to_w * v
-        tl.debug_barrier()                 # before the next token writes its numbers
     mine = tl.program_id(0).to(tl.int64) * D + lanes
     tl.store(dw_ptr + mine, dw, mask=inside)
+    if gain_ptr is not None:
+        tl.store(dgain_ptr + mine, dgain, mask=inside)

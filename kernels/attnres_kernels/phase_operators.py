@@ -6,8 +6,11 @@ slice keeps the whole in memory, and autograd would stack the means' gradients.
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from attnres_kernels import launch, phase_backward, phase_kernels
+
+QUERIES = {512: 4, 4096: 2, 8192: 1}   # that a program of phase 1 takes, by BLOCK_D
 
 # ---- Phase 1 ---------------------------------------------------------------------------
 
@@ -20,18 +23,26 @@ def phase_one_op(
     means, lses = empty_reads(sources, queries)
     n_queries, d = queries.shape
     if n_tokens := means[0].numel() // d:
-        options = launch.tiles(len(sources), d)
-        # About 16k accumulators fit into a program's registers.
-        fitting = max(1, min(8, 16384 // options["BLOCK_D"]))
-        block_s = min(fitting, launch.power_of_two(n_queries))
-        n_tiles = -(-n_queries // block_s)
-        with torch.cuda.device_of(lses):
-            phase_kernels.phase_one_kernel[(n_tokens * n_tiles,)](
-                launch.padded(sources), launch.padded(means), launch.ready(queries), lses,
-                len(sources), n_tokens, n_queries, eps,
-                N_MEANS=launch.power_of_two(n_queries), BLOCK_S=block_s, **options,
-            )
+        options = forward_tiles(len(sources), n_queries, d)
+        n_means = options["N_MEANS"]
+        tensors = launch.padded(sources), launch.padded(means), launch.ready(queries), lses
+        launch.walk(
+            phase_kernels.phase_one_kernel, n_tokens, tensors,
+            [(torch.int64, options["BLOCK_N"] + n_means)], (len(sources), n_queries, eps),
+            options, n_tiles=-(-n_queries // options["BLOCK_S"]),
+        )
     return means, lses
+
+
+def forward_tiles(n: int, n_queries: int, d: int) -> dict[str, int]:
+    """Launch options of phase 1. More queries in a program would share its loads, but then
+    it needs more warps, and every warp takes part in every sum over d."""
+    options, n_means = launch.tiles(n, d), launch.power_of_two(n_queries)
+    block_d = options["BLOCK_D"]
+    most = next(most for width, most in QUERIES.items() if block_d <= width)
+    block_s = min(most, n_means)
+    warps = max(1, block_s * block_d // 2048)      # 64 sums, and as much of w, a thread
+    return options | dict(N_MEANS=n_means, BLOCK_S=block_s, num_warps=warps)
 
 
 @phase_one_op.register_fake
@@ -85,7 +96,7 @@ def backward_tiles(n: int, n_queries: int, d: int) -> dict[str, int]:
     """Launch options of one of `query_tiles`."""
     options = launch.tiles(n, d)
     block_s = launch.power_of_two(n_queries)
-    warps = max(1, block_s * options["BLOCK_D"] // 1024)
+    warps = max(1, block_s * options["BLOCK_D"] // 2048)
     return options | dict(BLOCK_S=block_s, num_warps=warps)
 
 
@@ -109,6 +120,23 @@ def phase_one_backward(ctx, dmeans, dlses):
 phase_one_op.register_autograd(phase_one_backward, setup_context=keep_phase_one)
 
 
+class PhaseOne(torch.autograd.Function):
+    """`phase_one_op` for eager mode: see attnres_kernels.depth.Read."""
+
+    @staticmethod
+    def forward(ctx, queries, eps, *sources):
+        keep_phase_one(ctx, (sources, queries, eps), None)
+        means, lses = phase_one_op(list(sources), queries, eps)
+        return *means, lses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):
+        *dmeans, dlses = gradients
+        dvs, dw, _ = phase_one_backward(ctx, dmeans, dlses)
+        return dw, None, *dvs
+
+
 # ---- Phase 2 ---------------------------------------------------------------------------
 
 
@@ -123,12 +151,12 @@ def phase_two_op(
     h = torch.empty_like(source, memory_format=torch.contiguous_format)
     partial = source.new_empty(source.shape if output is not None else 0)
     if n_tokens := source.numel() // d:
-        with torch.cuda.device_of(source):
-            phase_kernels.phase_two_kernel[(n_tokens,)](
-                launch.ready(mean), launch.ready(lse), launch.padded(sources),
-                launch.ready(output), launch.ready(query), launch.ready(gain),
-                h, partial, len(sources), eps, out_eps, **launch.tiles(len(sources), d),
-            )
+        others = map(launch.ready, (mean, lse, output, query, gain))
+        launch.walk(
+            phase_kernels.phase_two_kernel, n_tokens,
+            (launch.padded(sources), *others, partial, h), [],
+            (len(sources), eps, out_eps), launch.tiles(len(sources), d),
+        )
     return h, partial
 
 
@@ -141,45 +169,77 @@ def _(mean, lse, sources, output, query, gain, eps, out_eps):
 
 @torch.library.custom_op("attnres::phase_two_backward", mutates_args=())
 def phase_two_backward_op(
-    dh: Tensor, mean: Tensor, lse: Tensor, sources: list[Tensor], query: Tensor, eps: float
-) -> tuple[list[Tensor], Tensor, Tensor]:
-    """-> 1 + n dvs [..., d], of mean and sources, in the sources' dtype; dlse [..., 1] and
-    dw [d] in float32."""
-    dvs, dlse, dw = empty_phase_two_gradients(dh, mean, lse, sources, query)
+    dh: Tensor, dpartial: Tensor | None, mean: Tensor, lse: Tensor, sources: list[Tensor],
+    query: Tensor, gain: Tensor | None, eps: float, out_eps: float,
+) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    """-> 1 + n dvs [..., d], of mean and sources, in the sources' dtype; dlse [..., 1], dw
+    [d] and dgain [d] (empty without `gain`) in float32."""
+    made = empty_phase_two_gradients(dh, dpartial, mean, lse, sources, query, gain)
+    dvs, dlse, dw, dgain = made
     n, d = len(dvs), len(query)
     n_tokens = dh.numel() // d
     if n_tokens == 0:
-        return dvs, dlse, dw.zero_()
-    options = launch.tiles(n, d, launch.BACKWARD)
-    block_n = options["BLOCK_N"]
-    pointers = launch.padded([mean.to(dh.dtype), *sources]), launch.padded(dvs)
-    vectors = launch.ready(lse), launch.ready(query), launch.ready(dh), dlse
-    rows = (torch.float32, d), (torch.int64, 2 * block_n), (torch.float32, 3 * block_n)
-    sums, *_ = launch.walk(
-        phase_backward.phase_two_backward_kernel, n_tokens, (*pointers, *vectors), rows,
-        (n, eps), options,
+        return dvs, dlse, dw.zero_(), dgain.zero_()
+    pointers = tuple(map(launch.ready, (mean.to(dh.dtype), *sources))), tuple(dvs)
+    vectors = *map(launch.ready, (lse, query, gain, dpartial)), dlse, launch.ready(dh)
+    dw, dgain = launch.walk(
+        phase_backward.phase_two_backward_kernel, n_tokens, (*pointers, *vectors),
+        [(torch.float32, d), (torch.float32, len(dgain))], (eps, out_eps),
+        register_tiles(n, d),
     )
-    return dvs, dlse, sums.sum(0)
+    return dvs, dlse, dw.sum(0), dgain.sum(0)
+
+
+def register_tiles(n: int, d: int) -> dict[str, int]:
+    """Launch options of phase 2's backward, whose threads hold their part of n sources and
+    of six other vectors: so many warps that these are at most 192 numbers."""
+    block_d = launch.power_of_two(d)
+    warps = launch.power_of_two(-(-(n + 6) * block_d // 6144))
+    return dict(D=d, N=n, BLOCK_D=block_d, num_warps=min(16, warps))
 
 
 @phase_two_backward_op.register_fake
-def empty_phase_two_gradients(dh, mean, lse, sources, query, *eps):
+def empty_phase_two_gradients(dh, dpartial, mean, lse, sources, query, gain, *eps):
     dvs = [source.new_empty(source.shape) for source in (sources[0], *sources)]
     dlse = lse.new_empty(lse.shape, dtype=torch.float32)
-    return dvs, dlse, query.new_empty(query.shape, dtype=torch.float32)
+    dw = query.new_empty(query.shape, dtype=torch.float32)
+    return dvs, dlse, dw, dw.new_empty(0 if gain is None else dw.shape)
 
 
 def keep_phase_two(ctx, inputs, output):
-    mean, lse, sources, _, query, _, ctx.eps, _ = inputs
-    ctx.save_for_backward(mean, lse, query, *sources)
+    mean, lse, sources, ctx.added, query, gain, ctx.eps, ctx.out_eps = inputs
+    if ctx.added is not None:              # then the new partial sum is what was read
+        ctx.added, sources = True, output[1:]
+    ctx.set_materialize_grads(False)       # nobody may use the last partial sum
+    ctx.save_for_backward(mean, lse, query, gain, *sources)
 
 
-def phase_two_backward(ctx, dh, _):
-    mean, lse, query, *sources = ctx.saved_tensors
-    gradients = phase_two_backward_op(dh, mean, lse, sources, query, ctx.eps)
-    (dmean, *dvs), dlse, dw = gradients
-    return (dmean.to(mean.dtype), dlse.to(lse.dtype), dvs, None, dw.to(query.dtype),
-            None, None, None)
+def phase_two_backward(ctx, dh, dpartial):
+    mean, lse, query, gain, *sources = ctx.saved_tensors
+    dh = torch.zeros_like(sources[0]) if dh is None else dh
+    (dmean, *dvs), dlse, dw, dgain = phase_two_backward_op(
+        dh, dpartial if ctx.added else None, mean, lse, sources, query, gain, ctx.eps,
+        ctx.out_eps,
+    )
+    return (dmean.to(mean.dtype), dlse.to(lse.dtype), dvs, dvs[0] if ctx.added else None,
+            dw.to(query.dtype), None if gain is None else dgain.to(gain.dtype), None, None)
 
 
 phase_two_op.register_autograd(phase_two_backward, setup_context=keep_phase_two)
+
+
+class PhaseTwo(torch.autograd.Function):
+    """`phase_two_op` for eager mode: see attnres_kernels.depth.Read."""
+
+    @staticmethod
+    def forward(ctx, mean, lse, output, query, gain, eps, out_eps, *sources):
+        inputs = mean, lse, list(sources), output, query, gain, eps, out_eps
+        made = phase_two_op(*inputs)
+        keep_phase_two(ctx, inputs, made)
+        return made
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dh, dpartial):
+        dmean, dlse, dvs, doutput, *others = phase_two_backward(ctx, dh, dpartial)
+        return dmean, dlse, doutput, *others, *dvs

@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from attnres_kernels import launch
-from attnres_kernels.phase_operators import phase_one_op, phase_two_op
+from attnres_kernels.phase_operators import (
+    PhaseOne,
+    PhaseTwo,
+    phase_one_op,
+    phase_two_op,
+)
 from attnres_ref.inference.two_phase import Read
 
 
@@ -21,7 +26,10 @@ def phase_one(queries: Tensor, sources: Sequence[Tensor], eps: float = 1e-5) -> 
     Raises as `depth_attention` does.
     """
     launch.check_inputs(sources, eps, queries=queries)
-    means, lses = phase_one_op(list(sources), queries, eps)
+    if torch.compiler.is_compiling():
+        means, lses = phase_one_op(list(sources), queries, eps)
+    else:
+        *means, lses = PhaseOne.apply(queries, eps, *sources)
     return [Read(*read) for read in zip(means, lses.unbind(0))]
 
 
@@ -43,8 +51,7 @@ def phase_two(
     out_norm_weight [d]: return RMSNorm(h), as in `depth_attention`;
     output [..., d]: what the last layer wrote, not yet part of the partial sum, which is
     the one source. Returns (h, partial + output).
-    Differentiable as `phase_one` is, without the two additions: with one of them,
-    RuntimeError where a gradient is asked for.
+    Differentiable as `phase_one` is.
     Raises as `phase_one` does, and ValueError for `output` beside several sources and
     for tensors of another shape.
     """
@@ -67,24 +74,9 @@ def phase_two(
                 f"{name} has shape {list(tensor.shape)}: sources of shape {list(shape)} "
                 f"need {list(wanted)}"
             )
-    if output is not None or out_norm_weight is not None:
-        check_no_gradient(
-            sources, mean=first.mean, lse=first.lse, query=query, output=output,
-            out_norm_weight=out_norm_weight,
-        )
-    h, partial = phase_two_op(
-        first.mean, first.lse, list(sources), output, query, out_norm_weight, eps, out_eps
-    )
+    vectors = output, query, out_norm_weight, eps, out_eps
+    if torch.compiler.is_compiling():
+        h, partial = phase_two_op(*first, list(sources), *vectors)
+    else:
+        h, partial = PhaseTwo.apply(*first, *vectors, *sources)
     return h if output is None else (h, partial)
-
-
-def check_no_gradient(sources: Sequence[Tensor], **others: Tensor | None) -> None:
-    """Raise RuntimeError where autograd would expect a gradient of a fused addition."""
-    named = {f"sources[{i}]": source for i, source in enumerate(sources)} | others
-    for name, tensor in named.items():
-        if torch.is_grad_enabled() and tensor is not None and tensor.requires_grad:
-            raise RuntimeError(
-                f"{name} requires a gradient, but phase_two computes none with output or "
-                "out_norm_weight: call it under torch.no_grad(), or without them, and add "
-                "and norm outside"
-            )

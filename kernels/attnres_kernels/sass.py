@@ -45,13 +45,14 @@ class Program:
         return sum(loop.holds(at) for at in self.code)
 
     def per_token(self, n: int) -> int:
-        """Instructions that a warp needs for a token, whose innermost loops make n rounds
-        each. What else the loop over tokens has (the whole kernel, if there is none)
-        counts once, whether or not it is jumped over: so this is an upper bound."""
+        """Instructions that a warp needs for a token. If the loop over tokens holds loops,
+        they are over sources and make n rounds each. What else it has counts once, whether
+        or not it is jumped over: so this is an upper bound."""
         inner = self.innermost()
         around = [x for x in self.loops() if x not in inner]
-        body = max(map(self.length, around), default=len(self.code))
-        return body + (n - 1) * sum(map(self.length, inner))
+        if not around:                     # loops over sources are unrolled, or none
+            return max(map(self.length, inner), default=len(self.code))
+        return max(map(self.length, around)) + (n - 1) * sum(map(self.length, inner))
 
 
 def disassembled(cubin: Path) -> Program:
