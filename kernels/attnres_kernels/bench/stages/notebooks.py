@@ -74,6 +74,7 @@ async def run(path: Path, limit_s: float, executed: Path) -> dict:
     client = NotebookClient(
         notebook, kernel_name="python3", shutdown_kernel="immediate",
         resources=dict(metadata=dict(path=str(path.parent))),
+        extra_arguments=["--log-level=ERROR"],
     )
     client.on_cell_execute = lambda cell, cell_index: begun.append(cell_index)
     client.on_cell_executed = lambda cell, cell_index, execute_reply: ran.append(
