@@ -42,7 +42,7 @@ def measure(record, device) -> None:
     size = preset.lm("block", **CHANGES[device.type])
     config = preset.training(**SCHEDULE[device.type])
     for case, (attend, schedule, kind) in CASES.items():
-        corpus = kind(text.name, text.tokens)
+        corpus = kind(text.name, text.tokens.to(device))
         trainer = Trainer(size, config, corpus, attend, device=device.type,
                           schedule=schedule)
         record.note(**trainer.identity)

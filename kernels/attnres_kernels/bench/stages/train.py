@@ -4,6 +4,7 @@ loses no more than the seed under way.
 """
 
 import importlib.util
+from dataclasses import replace
 
 from attnres_kernels.bench import clock
 from attnres_kernels.bench.graphs import put_in_graphs
@@ -21,9 +22,10 @@ SHARES = dict(cuda=3, cpu=1)
 PRESET = dict(cuda="gpu", cpu="ci")
 CHANGES = dict(cuda=dict(), cpu=dict(d_model=8, n_layers=2, context=4, block_size=2))
 
-# The preset's 2500 steps leave time for one seed, which says nothing about chance. A fifth
-# of them, 8M tokens, leaves time for several; the seeds that no longer fit are cut. 256
-# windows instead of 64, because a paired difference has an error from the windows too.
+# Chosen before any such run was timed. All 2500 steps of the preset would leave time for
+# one seed, and one seed says nothing about chance; a fifth of them, 8M tokens, may leave it
+# for three or more. Seeds that no longer fit are cut. Warm-up and rate are the preset's.
+# 256 windows instead of 64: a paired difference has an error from the windows, too.
 SCHEDULE = dict(
     cuda=dict(steps=500, eval_every=100, eval_windows=256),
     cpu=dict(steps=2, batch_size=1, eval_every=1, eval_windows=1),
@@ -36,6 +38,7 @@ def share(k: int, of: int, out, device) -> None:
     """Every of-th residual, beginning with the k-th: all of its seeds."""
     installed = [name for name in PACKAGES if importlib.util.find_spec(name)]
     corpus = python_sources(installed if device.type == "cuda" else ())
+    corpus = replace(corpus, tokens=corpus.tokens.to(device))      # so are its batches
     for seed in SEEDS[device.type]:
         for residual in RESIDUALS[k::of]:
             train(residual, seed, corpus, out, device)
