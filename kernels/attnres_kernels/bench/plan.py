@@ -37,7 +37,8 @@ PLAN = {
         [Stage("decode", 25, 35)],
     ],
     "B": [
-        [Stage("train", 110, 140), Stage("compile_peers", 110, 140)],
+        [Stage("train", 105, 110), Stage("compile_peers", 110, 140),
+         Stage("agreement", 40, 60), Stage("notebooks", 105, 110)],
         [Stage("beside_peers", 130, 155)],
     ],
 }

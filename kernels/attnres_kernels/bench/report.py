@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from attnres_kernels.bench.gate import LIMIT
+from attnres_kernels.bench.report_training import agreement, notebooks, training
 
 SAME = ("device", "dry", "python", "torch", "triton", "commit")
 
@@ -81,7 +82,7 @@ def table(record: dict) -> str:
         head += (f", copy {record['copy_gb_per_s']:.0f} GB/s, of "
                  f"{len(copies)} from {copies[0]:.0f} to {copies[-1]:.0f}")
     parts = (tests, table_of_reads, best_options, phases, models, decoding, training,
-             not_measured)
+             agreement, notebooks, not_measured)
     return "\n".join([head, *(line for part in parts for line in part(record))])
 
 
@@ -184,17 +185,6 @@ def decoding(record: dict) -> Iterator[str]:
             yield (f"decoding, {row['case']}: prompt {prompt:.2f} ms, a token {eager:.3f} "
                    f"ms eager, {graph:.3f} ms {'as' if row['graph'] else 'without'} a "
                    f"graph, whose logits differ by {row['logits_differ_by']:.0e}")
-
-
-def training(record: dict) -> Iterator[str]:
-    """Validation losses after as many steps as all of them have made."""
-    runs = {stage.removeprefix("train_"): content["rows"]
-            for stage, content in record["stages"].items()
-            if stage.startswith("train_") and content["rows"]}
-    steps = min((rows[-1]["step"] for rows in runs.values()), default=0)
-    for name, rows in runs.items():
-        (loss,) = [row["val_loss"] for row in rows if row["step"] == steps]
-        yield f"training, {name}: validation loss {loss:.4f} after {steps} steps"
 
 
 def not_measured(record: dict) -> Iterator[str]:
