@@ -566,7 +566,10 @@ def test_ratios_of_whole_models_are_to_prenorms_of_the_same_kind(monkeypatch, tm
     record = Record(tmp_path, "model", CPU)
     model_stage.measure(record, CPU)
     rows = [row for row in record.content["rows"] if "ms" in row]
-    (failed,) = [row for row in record.content["rows"] if "ms" not in row]
+    failed, *busy = [row for row in record.content["rows"] if "ms" not in row]
+    assert record.content["rows"][-len(busy):] == busy, "no profiler before a time is taken"
+    assert [(row["case"], row["kind"]) for row in busy] == [
+        (row["case"], row["kind"]) for row in rows if "graph" not in row["kind"]]
     assert failed["error"] == "RuntimeError: out of memory"
     assert (failed["case"], failed["kind"]) == ("Full, fused", "eager")
     assert [(row["case"], row["kind"]) for row in rows] == [
@@ -593,14 +596,23 @@ def test_without_a_prenorm_of_its_kind_no_model_is_built(monkeypatch, tmp_path):
     assert not any(is_compiled for pair in pairs for is_compiled, _ in pair)
 
 
-def test_a_profiler_that_fails_is_named_and_takes_no_time_with_it(monkeypatch, tmp_path):
-    made_up_steps(monkeypatch)
+def test_when_time_runs_out_the_rest_is_named_and_the_busy_times_still_come(
+    monkeypatch, tmp_path
+):
+    pairs = made_up_steps(monkeypatch)
+    monkeypatch.setattr(model_stage, "BUDGET_S", dict(cpu=7))
+    clock_s = lambda: float(len(pairs))        # each row takes a second
+    monkeypatch.setattr(model_stage, "time", SimpleNamespace(perf_counter=clock_s))
     monkeypatch.setattr(clock, "gpu_ms", lambda *_: 1 / 0)
     record = Record(tmp_path, "model", CPU)
     model_stage.measure(record, CPU)
-    for row in record.content["rows"]:
-        assert row["ms"] and row["gpu_ms"] is None
-        assert row["missing"] == "gpu_ms: ZeroDivisionError: division by zero"
+    rows = record.content["rows"]
+    assert sum("ms" in row for row in rows) == 8, "of four cases, each as a graph, too"
+    left = [(row["case"], row["kind"]) for row in rows if "left_out" in row]
+    assert left == [*((case, "eager") for case in [*CASES][4:]),
+                    *((case, "compiled") for case in COMPILED)]
+    assert [row["error"] for row in rows[-4:]] == [
+        "gpu_ms: ZeroDivisionError: division by zero"] * 4
 
 
 def test_the_gpu_is_busy_with_kernels_and_not_with_their_names(monkeypatch):
@@ -634,12 +646,14 @@ def test_the_host_is_timed_until_the_calls_return(monkeypatch):
 
 
 def test_a_line_of_a_model_says_who_was_waited_for():
-    row = dict(kind="eager", case=BASE, ms=[2.0] * 3, ratio_to_prenorm=1.0, gpu_ms=1.0,
-               host_ms=2.0, peak_bytes=3e9, pieces=0)
+    row = dict(kind="eager", case=BASE, ms=[2.0] * 3, ratio_to_prenorm=1.0, host_ms=2.0,
+               peak_bytes=3e9, pieces=0)
     block = dict(case="Block", ratio_to_prenorm=1.5, ms=[3.0] * 3)
-    rows = [row, row | block | dict(gpu_ms=1.04, pieces=2),
-            row | block | dict(kind="graph", graph=False, gpu_ms=None, peak_bytes=None),
-            dict(kind="graph", case="Full", error="out of memory")]
+    rows = [row, row | block | dict(pieces=2),
+            row | block | dict(kind="graph", graph=False, peak_bytes=None),
+            dict(kind="graph", case="Full", error="out of memory"),
+            dict(kind="eager", case=BASE, gpu_ms=1.0),
+            dict(kind="eager", case="Block", gpu_ms=1.04)]
     start = "whole model, {}: "
     assert list(whole.models(rows)) == [
         start.format("eager, PreNorm") + "2.0 ms, 1.000x PreNorm; GPU busy for 1.0 ms, "

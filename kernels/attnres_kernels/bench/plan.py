@@ -34,7 +34,7 @@ PLAN = {
         [Stage("sweep", 21, 30)],
         [Stage("cells", 50, 75)],
         [Stage("phases", 6, 10)],
-        [Stage("model", 100, 140)],
+        [Stage("model", 110, 140)],
         [Stage("decode", 17, 25)],
     ],
     "B": [

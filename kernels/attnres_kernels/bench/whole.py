@@ -8,17 +8,18 @@ from attnres_kernels.bench.model import BASE
 def models(rows: list[dict]) -> Iterator[str]:
     """A line for each training step, with its ratios to PreNorm's of the same kind: of its
     time, which was taken in turns, and of the time that the GPU is busy."""
-    bases = {row["kind"]: row.get("gpu_ms") for row in rows if row["case"] == BASE}
+    busy_ms = {(row["case"], row["kind"]): row["gpu_ms"] for row in rows
+               if row.get("gpu_ms") is not None}
     for row in rows:
         if "ms" not in row:
             continue                       # it is among what was not measured
         kind = row["kind"] + ("" if row.get("graph", True) else " that failed")
         line = (f"whole model, {kind}, {row['case']}: {row['ms'][1]:.1f} ms, "
                 f"{row['ratio_to_prenorm']:.3f}x PreNorm")
-        if row["gpu_ms"] is not None:
-            line += f"; GPU busy for {row['gpu_ms']:.1f} ms"
-            if bases.get(row["kind"]):
-                line += f", {row['gpu_ms'] / bases[row['kind']]:.3f}x"
+        busy, base = (busy_ms.get((case, row["kind"])) for case in (row["case"], BASE))
+        if busy:
+            line += f"; GPU busy for {busy:.1f} ms"
+            line += f", {busy / base:.3f}x" if base else ""
         if row["host_ms"] is not None:
             line += f", host for {row['host_ms']:.1f} ms"
         if row.get("peak_bytes") is not None:
