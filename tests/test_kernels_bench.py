@@ -157,10 +157,13 @@ def test_the_ring_is_chosen_with_its_fastest_warps_if_its_gradients_are_right():
         dict(cell, warps=1, stages=3, ms=[4] * 3), dict(ring, warps=8, error="no such GPU"),
         dict(ring, warps=2, ms=[3.5] * 3), dict(ring, warps=4, ms=[3] * 3),
         dict(ring, warps=8, ms=[2] * 3, gate={"dw correlated": float("nan")}),
-        dict(cell, n=33, warps=1, stages=3, ms=[9] * 3),
+        dict(cell, n=5, warps=1, stages=3, ms=[8] * 3),
+        dict(ring, n=5, warps=4, ms=[6] * 3),
     ]
     (backward,) = choose(rows, NOW)
-    assert backward["ring"] == dict(warps=4, ratio=0.75) and backward["today_ratio"] is None
+    assert backward["ring"] == dict(warps=4, ratio=pytest.approx(0.75))
+    assert (backward["warps"], backward["stages"]) == (1, 3)
+    assert backward["today_ratio"] is None, "8 warps of the ring are not today's 8 warps"
     record = dict(stages=dict(sweep=dict(chosen=[backward, dict(
         d=1024, part="forward", warps=2, stages=3, today=[4, 3], today_ratio=1.5, ring=None,
     )])))
