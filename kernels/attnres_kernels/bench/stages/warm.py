@@ -14,14 +14,13 @@ from attnres_kernels.bench.model import BASE, COMPILED, training_step
 from attnres_kernels.bench.stages import cells, decode, sweep
 from attnres_kernels.bench.stages import phases as timed_phases
 
-SHARES = dict(cuda=10, cpu=1)
-MODELS = dict(cuda=COMPILED, cpu=(BASE,))
+SHARES = dict(cuda=12, cpu=2)
+MODELS = dict(cuda=COMPILED, cpu=(BASE,))      # those of the stage `model`, in its order
 DECODED = dict(cuda=tuple(decode.CASES), cpu=(BASE,))
 
 
 def share(k: int, of: int, out, device) -> None:
-    """Every of-th job, beginning with the k-th."""
-    for name, job in jobs(device)[k::of]:
+    for name, job in dealt(k, of, device):
         try:
             job()
         except Exception as error:         # it fails again, and is named, where it is timed
@@ -29,11 +28,18 @@ def share(k: int, of: int, out, device) -> None:
         clock.free_memory(device)
 
 
-def jobs(device) -> list[tuple[str, object]]:
-    """(name, function), the longest first: all that the stages of this half compile, the
-    models in the order in which they are measured."""
+def dealt(k: int, of: int, device) -> list[tuple[str, object]]:
+    """The k-th share's jobs, (name, function). A model takes as long as many kernels, so
+    each of the first shares has a model, and the others have every so manyth kernel."""
+    cases = MODELS[device.type]
+    if k < len(cases):
+        return [(cases[k], partial(one_step, cases[k], device))]
+    return kernels(device)[k - len(cases) :: of - len(cases)]
+
+
+def kernels(device) -> list[tuple[str, object]]:
+    """(name, function): all that the stages of this half launch, without torch.compile."""
     kind = device.type
-    models = [(case, partial(one_step, case, device)) for case in MODELS[kind]]
     decoded = [(f"{case}, decoding", partial(one_token, case, device))
                for case in DECODED[kind]]
     swept = [
@@ -49,7 +55,7 @@ def jobs(device) -> list[tuple[str, object]]:
              for n, T, d in cells.CELLS[kind]]
     both = [(f"phases at d {d}", partial(both_phases, T, d, n, S, device))
             for T, d, n, S in timed_phases.SIZES[kind]]
-    return models + decoded + swept + rings + timed + both
+    return decoded + swept + rings + timed + both
 
 
 def one_step(case: str, device) -> None:
