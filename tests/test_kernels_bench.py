@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,10 +16,12 @@ from torch._dynamo.utils import counters
 
 from attnres_kernels import launch
 from attnres_kernels.bench import __main__ as kernels_command
-from attnres_kernels.bench import clock, gate, operators, peers, plan, report
+from attnres_kernels.bench import clock, gate, operators, peers, plan, report, whole
 from attnres_kernels.bench import model as bench_model
 from attnres_kernels.bench.__main__ import main
-from attnres_kernels.bench.model import BASE, CASES
+from attnres_kernels.bench.choice import choose
+from attnres_kernels.bench.model import BASE, CASES, COMPILED
+from attnres_kernels.bench.peers import SWEPT
 from attnres_kernels.bench.plan import PLAN, STAGES, Stage
 from attnres_kernels.bench.record import DRY, Record
 from attnres_kernels.bench.stages import (
@@ -100,7 +103,19 @@ def test_what_was_launched_from_python_and_what_drifted_is_marked():
             for turn, ms in enumerate(of_turns)]
     record = report.joined([CELLS | dict(rows=rows)])
     (_, line) = report.table_of_reads(record)
-    assert " 1.2500* " in line and line.endswith(" 50%  7.20x our time, b*")
+    assert " 1.2500* " in line and line.endswith(" 50%         7.20x our time, b*")
+
+
+def test_our_swept_read_has_a_column_of_its_own_and_is_no_other():
+    rows = [dict(contender=name, n=2, T=1, d=64, part="forward", turn=0, graph=True,
+                 ms=[ms] * 3)
+            for name, ms in (("ours", 2.0), (SWEPT, 1.5), ("b", 3.0))]
+    (head, line) = report.table_of_reads(report.joined([CELLS | dict(rows=rows)]))
+    assert line.endswith("0.75x  1.50x our time, b")
+    assert line.index("0.75x") + len("0.75x") == head.index("swept") + len("swept")
+    rows[1]["graph"] = False
+    (_, line) = report.table_of_reads(report.joined([CELLS | dict(rows=rows[:2])]))
+    assert line.endswith("0.75x"), "even if launched, and with nobody else"
 
 
 def test_records_of_two_machines_are_not_compared(tmp_path):
@@ -112,6 +127,9 @@ def test_records_of_two_machines_are_not_compared(tmp_path):
         report.read(tmp_path)
 
 
+NOW = dict(forward=[[512, [1, 3]], [2048, [4, 3]]], backward=[[8192, [8, 3]]])
+
+
 def test_the_best_options_of_a_width_are_those_that_serve_all_depths():
     cell = dict(d=1024, part="forward")
     ms_of = {(1, 3): (1, 9), (2, 3): (2, 2), (4, 3): (3, 3), (8, 3): (1, None), (9, 9): [1]}
@@ -120,14 +138,31 @@ def test_the_best_options_of_a_width_are_those_that_serve_all_depths():
         for (w, s), both in ms_of.items() for n, ms in enumerate(both)
     ]
     rows.append(dict(d=64, n=9, part="forward", warps=1, stages=3, error="none works"))
-    rows.append(dict(cell, n=0, part="backward", kind="ring", error="no such GPU"))
-    rows += [dict(cell, n=1, part="backward", kind="ring", ms=[3] * 3),
-             dict(cell, n=1, part="backward", warps=1, stages=3, ms=[4] * 3)]
-    now = dict(forward=[[512, [1, 3]], [2048, [4, 3]]], backward=[[8192, [8, 3]]])
-    record = dict(stages=dict(sweep=dict(now=now, rows=rows)))
+    (forward,) = choose(rows, NOW)
+    assert forward == dict(d=1024, part="forward", warps=2, stages=3, today=(4, 3),
+                           today_ratio=pytest.approx(1.5), ring=None)
+
+
+def test_the_ring_is_chosen_with_its_fastest_warps_if_its_gradients_are_right():
+    cell = dict(d=1024, part="backward", n=9)
+    ring = dict(cell, kind="ring", gate={"dw correlated": 0.001})
+    rows = [
+        dict(cell, warps=1, stages=3, ms=[4] * 3), dict(ring, warps=8, error="no such GPU"),
+        dict(ring, warps=2, ms=[3.5] * 3), dict(ring, warps=4, ms=[3] * 3),
+        dict(ring, warps=8, ms=[2] * 3, gate={"dw correlated": float("nan")}),
+        dict(cell, n=5, warps=1, stages=3, ms=[8] * 3),
+        dict(ring, n=5, warps=4, ms=[6] * 3),
+    ]
+    (backward,) = choose(rows, NOW)
+    assert backward["ring"] == dict(warps=4, ratio=pytest.approx(0.75))
+    assert (backward["warps"], backward["stages"]) == (1, 3)
+    assert backward["today_ratio"] is None, "8 warps of the ring are not today's 8 warps"
+    record = dict(stages=dict(sweep=dict(chosen=[backward, dict(
+        d=1024, part="forward", warps=2, stages=3, today=[4, 3], today_ratio=1.5, ring=None,
+    )])))
     assert list(report.best_options(record)) == [
         "launch options, backward, d 1024: best with 1 warps and 3 stages",
-        "  one read in a ring, n 1: 0.75x its time",
+        "  one read in a ring of 4 warps: 0.75x its time",
         "launch options, forward, d 1024: best with 2 warps and 3 stages; "
         "today's 4 warps and 3 stages: 1.50x its time",
     ]
@@ -154,6 +189,8 @@ def test_a_row_is_on_disk_at_once_and_a_cut_leaves_the_rows_before(tmp_path, mon
 def test_halves_keep_to_seven_and_five_minutes():
     assert plan.longest_s("A") <= 420 and plan.longest_s("B") <= 300
     assert all(stage.expected_s < stage.limit_s for stage in STAGES.values())
+    said = " ".join(plan.__doc__.split())
+    assert f"{plan.longest_s('A')} s for half A and {plan.longest_s('B')} s" in said
 
 
 def test_a_stage_that_overruns_is_cut_with_its_children_and_the_next_one_runs(
@@ -239,6 +276,88 @@ def test_a_cell_times_every_contender_in_turn(monkeypatch, tmp_path):
         "ValueError: only powers of two"] * 2, "once for each part, not again in turn 2"
 
 
+def test_a_contender_has_its_settings_from_its_first_call_to_its_last_replay(
+    monkeypatch, tmp_path
+):
+    seen, inside = [], []
+
+    @contextmanager
+    def settings():
+        inside.append(True)
+        yield
+        inside.clear()
+
+    def saw(what, result):
+        seen.append((what, bool(inside)))
+        return result
+
+    monkeypatch.setattr(operators, "calls_of", lambda *_: [lambda: saw("call", None)])
+    monkeypatch.setattr(clock, "as_graph", lambda calls, _: saw("capture", (None, None)))
+    monkeypatch.setattr(clock, "times_ms", lambda *_: saw("replay", [1.0]))
+    record = Record(tmp_path, "cells", CPU)
+    for name in ("ours", SWEPT):
+        seen.clear()
+        operators.measure_cell(
+            record, {name: None}, 2, 4, 16, CPU, settings={SWEPT: settings}
+        )
+        assert {what for what, _ in seen} == {"call", "capture", "replay"}
+        assert {on for _, on in seen} == {name == SWEPT}
+    assert "error" not in record.content["rows"][-1]
+
+
+def chosen_for(d, **ring):
+    """Made up: what the sweep could have chosen."""
+    options = dict(d=d, today=None, today_ratio=None)
+    return [dict(options, part="forward", warps=2, stages=4, ring=None),
+            dict(options, part="backward", warps=8, stages=2, ring=ring or None)]
+
+
+def test_cells_measure_our_read_as_the_sweep_has_chosen(monkeypatch, tmp_path):
+    measured, passed = {}, []
+
+    def measure_cell(record, contenders, n, T, d, device, settings):
+        measured[n, T, d] = [*contenders]
+        for context in settings.values():
+            with context():
+                forward, backward = launch.FORWARD, launch.BACKWARD
+            assert (forward, backward) == ({launch.WIDEST: (2, 4)}, {launch.WIDEST: (8, 2)})
+
+    def check(attend, device, size):
+        passed.append((size, launch.FORWARD[launch.WIDEST]))
+        return {}
+
+    monkeypatch.setattr(operators, "measure_cell", measure_cell)
+    monkeypatch.setattr(gate, "passing", lambda *_: dict(ours=None))
+    monkeypatch.setattr(gate, "check", check)
+    monkeypatch.setattr(sweep, "CELLS", dict(cpu=[(2, 4, 16), (3, 1, 8)]))
+    monkeypatch.setattr(cells, "CELLS", dict(cpu=[(2, 4, 16), (3, 1, 16), (3, 1, 8)]))
+    record = Record(tmp_path, "cells", CPU)
+    cells.measure(record, CPU)
+    assert measured.popitem()[1] == ["ours"] and not passed
+    (row,) = record.content["rows"]
+    assert row["contender"] == SWEPT and "sweep.json is not there" in row["left_out"]
+
+    (tmp_path / "sweep.json").write_text(json.dumps(dict(chosen=chosen_for(16))))
+    record = Record(tmp_path, "cells", CPU)
+    cells.measure(record, CPU)
+    assert measured == {(2, 4, 16): ["ours", SWEPT], (3, 1, 16): ["ours"],
+                        (3, 1, 8): ["ours"]}
+    assert passed == [((2, 8, 16), (2, 4))], "the gate is passed with these options"
+    there, missing = record.content["rows"]
+    assert there["gate"] == {}
+    assert missing["left_out"] == "ValueError: at d 8 the sweep has a choice for [] alone"
+
+
+def test_the_sweeps_choice_takes_the_ring_where_it_was_faster():
+    before = vars(launch).copy()
+    for ring, held in ((dict(warps=4, ratio=0.9), 113 << 10), (dict(warps=4, ratio=1.1), 0),
+                       ({}, 0)):
+        with sweep.as_chosen(chosen_for(16, **ring), 16):
+            assert launch.RING_BYTES == held
+            assert held == 0 or launch.RING_WARPS == {launch.WIDEST: 4}
+    assert vars(launch) == before
+
+
 def test_calls_of_a_small_cell_fill_a_graph_and_large_ones_do_not():
     cuda = torch.device("cuda")
     token, large = 2 * 9 * 1 * 1024, 2 * 9 * 8192 * 4096
@@ -303,12 +422,16 @@ def test_models_for_a_gpu_are_of_the_size_that_is_said():
     layers = sum(weight.numel() for weight in nets[0].layers.parameters())
     assert round(layers / 1e6) == 151
     assert decode.PROMPT["cuda"] < nets[1].config.context
-    warmed = dict(warm.jobs(cuda))
+    shares = [warm.dealt(k, warm.SHARES["cuda"], cuda) for k in range(warm.SHARES["cuda"])]
+    warmed = Counter(name for share in shares for name, _ in share)
+    assert warmed == Counter([*COMPILED, *(name for name, _ in warm.kernels(cuda))])
+    assert all(len(share) == 1 for share in shares[:len(COMPILED)]), "a model each"
     for n, T, d in cells.CELLS["cuda"]:
         assert f"n {n}, T {T}, d {d}" in warmed
     for n, _, d in sweep.CELLS["cuda"]:
         for warps, stages in sweep.options(d, cuda):
             assert f"n {n}, d {d}, warps {warps}, stages {stages}" in warmed
+    assert {f"{case}, decoding" for case in decode.CASES} < warmed.keys()
 
 
 def test_what_is_compiled_is_compiled_for_every_shape():
@@ -332,9 +455,10 @@ def test_a_compiled_contender_has_a_backward_that_runs_twice():
 def test_launch_options_of_the_sweep_reach_the_launch():
     read = lambda: [launch.tiles(9, 4096, x) for x in (launch.FORWARD, launch.BACKWARD)]
     before = read()
-    with sweep.launched_with(2, 4):
+    with sweep.in_a_ring(4), sweep.launched_with((2, 4), (8, 3)):
         inside = [(options["num_warps"], options["STAGES"]) for options in read()]
-    assert inside == [(2, 4)] * 2 and read() == before
+        assert launch.RING_BYTES == 0, "or the ring would be timed under their name"
+    assert inside == [(2, 4), (8, 3)] and read() == before
 
 
 def test_the_sweep_takes_the_ring_where_it_fits_and_only_inside(monkeypatch):
@@ -410,11 +534,12 @@ def test_the_gate_names_who_is_left_out(tmp_path):
     assert all("ValueError: h is wrong by" in row["left_out"] for row in others)
 
 
-def test_ratios_of_whole_models_are_to_prenorms_of_the_same_kind(monkeypatch, tmp_path):
+def made_up_steps(monkeypatch, fails=()):
+    """Steps that say who runs; `fails` holds (case, compiled) of those that cannot."""
     ran, pairs = [], []
 
     def training_step(case, device, compiled):
-        if case == "Full, kernels":
+        if (case, compiled) in fails:
             raise RuntimeError("out of memory")
         return lambda: ran.append((compiled, case)) or torch.tensor(1.0)
 
@@ -426,18 +551,131 @@ def test_ratios_of_whole_models_are_to_prenorms_of_the_same_kind(monkeypatch, tm
 
     monkeypatch.setattr(model_stage, "training_step", training_step)
     monkeypatch.setattr(model_stage, "interleaved", interleaved)
+    return pairs
+
+
+KINDS = ("eager", "graph", "compiled", "compiled, graph")
+
+
+def test_ratios_of_whole_models_are_to_prenorms_of_the_same_kind(monkeypatch, tmp_path):
+    pairs = made_up_steps(monkeypatch, fails=[("Full, fused", False)])
+    record = Record(tmp_path, "model", CPU)
+    model_stage.measure(record, CPU)
+    rows = [row for row in record.content["rows"] if "ms" in row]
+    failed, *busy = [row for row in record.content["rows"] if "ms" not in row]
+    assert record.content["rows"][-len(busy):] == busy, "no profiler before a time is taken"
+    assert [(row["case"], row["kind"]) for row in busy] == [
+        (row["case"], row["kind"]) for row in rows if "graph" not in row["kind"]]
+    assert failed["error"] == "RuntimeError: out of memory"
+    assert (failed["case"], failed["kind"]) == ("Full, fused", "eager")
+    assert [(row["case"], row["kind"]) for row in rows] == [
+        (case, kind) for launched in (KINDS[:2], KINDS[2:]) for case in CASES
+        for kind in launched
+        if (case in COMPILED or kind == "eager")
+        and (case, kind) not in {("Full, fused", "eager"), ("Full, fused", "graph")}]
+    assert pairs == [[("compiled" in row["kind"], case) for case in (BASE, row["case"])]
+                     for row in rows]
+    for row in rows:
+        assert row["ratio_to_prenorm"] == 0.75 and row["losses"] == [1.0]
+        assert ("graph" in row) == ("graph" in row["kind"])
+
+
+def test_without_a_prenorm_of_its_kind_no_model_is_built(monkeypatch, tmp_path):
+    pairs = made_up_steps(monkeypatch, fails=[(BASE, True)])
+    record = Record(tmp_path, "model", CPU)
+    model_stage.measure(record, CPU)
+    compiled = [row for row in record.content["rows"] if row["kind"] == "compiled"]
+    assert compiled[0]["error"] == "RuntimeError: out of memory"
+    assert [row["case"] for row in compiled] == [*COMPILED] and all(
+        row["error"].endswith("no PreNorm of this kind to compare with")
+        for row in compiled[1:])
+    assert not any(is_compiled for pair in pairs for is_compiled, _ in pair)
+
+
+def test_when_time_runs_out_the_rest_is_named_and_the_busy_times_still_come(
+    monkeypatch, tmp_path
+):
+    pairs = made_up_steps(monkeypatch)
+    monkeypatch.setattr(model_stage, "BUDGET_S", dict(cpu=7))
+    clock_s = lambda: float(len(pairs))        # each row takes a second
+    monkeypatch.setattr(model_stage, "time", SimpleNamespace(perf_counter=clock_s))
+    monkeypatch.setattr(clock, "gpu_ms", lambda *_: 1 / 0)
     record = Record(tmp_path, "model", CPU)
     model_stage.measure(record, CPU)
     rows = record.content["rows"]
-    assert [(row["kind"], row["case"]) for row in rows] == [
-        (kind, case) for kind in ("eager", "compiled") for case in CASES]
-    assert pairs == [[(compiled, BASE), (compiled, case)] for compiled in (False, True)
-                     for case in CASES if case != "Full, kernels"]
-    for row in rows:
-        if row["case"] == "Full, kernels":
-            assert row["error"] == "RuntimeError: out of memory"
-        else:
-            assert row["ratio_to_prenorm"] == 0.75 and len(row["losses"]) == 1
+    assert sum("ms" in row for row in rows) == 8, "of four cases, each as a graph, too"
+    left = [(row["case"], row["kind"]) for row in rows if "left_out" in row]
+    assert left == [*((case, "eager") for case in [*CASES][4:]),
+                    *((case, "compiled") for case in COMPILED)]
+    assert [row["error"] for row in rows[-4:]] == [
+        "gpu_ms: ZeroDivisionError: division by zero"] * 4
+
+
+def test_the_gpu_is_busy_with_kernels_and_not_with_their_names(monkeypatch):
+    cuda, cpu = torch.autograd.DeviceType.CUDA, torch.autograd.DeviceType.CPU
+    events = [SimpleNamespace(device_type=device, is_user_annotation=named,
+                              self_device_time_total=us)
+              for device, named, us in ((cuda, False, 3000.0), (cuda, False, 1000.0),
+                                        (cuda, True, 4000.0), (cpu, False, 4000.0))]
+    calls = []
+
+    @contextmanager
+    def profile(activities):
+        yield SimpleNamespace(key_averages=lambda: events)
+
+    monkeypatch.setattr(clock, "profile", profile)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("synchronize"))
+    assert clock.gpu_ms(lambda: calls.append("step"), torch.device("cuda")) == 2.0
+    assert calls == ["step", "step", "synchronize"], "all has run when the profile ends"
+
+
+def test_the_host_is_timed_until_the_calls_return(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+
+    def takes(seconds):
+        now[0] += seconds
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: takes(5.0))
+    assert clock.host_ms(lambda: takes(0.25), torch.device("cuda")) == 250.0
+    assert clock.host_ms(lambda: None, CPU) is clock.gpu_ms(lambda: None, CPU) is None
+
+
+def test_a_line_of_a_model_says_who_was_waited_for():
+    row = dict(kind="eager", case=BASE, ms=[2.0] * 3, ratio_to_prenorm=1.0, host_ms=2.0,
+               peak_bytes=3e9, pieces=0)
+    block = dict(case="Block", ratio_to_prenorm=1.5, ms=[3.0] * 3)
+    rows = [row, row | block | dict(pieces=2),
+            row | block | dict(kind="graph", graph=False, peak_bytes=None),
+            dict(kind="graph", case="Full", error="out of memory"),
+            dict(kind="eager", case=BASE, gpu_ms=1.0),
+            dict(kind="eager", case="Block", gpu_ms=1.04)]
+    start = "whole model, {}: "
+    assert list(whole.models(rows)) == [
+        start.format("eager, PreNorm") + "2.0 ms, 1.000x PreNorm; GPU busy for 1.0 ms, "
+        "1.000x, host for 2.0 ms, peak 3.0 GB",
+        start.format("eager, Block") + "3.0 ms, 1.500x PreNorm; GPU busy for 1.0 ms, "
+        "1.040x, host for 2.0 ms, peak 3.0 GB, in 2 pieces",
+        start.format("graph that failed, Block") + "3.0 ms, 1.500x PreNorm, "
+        "host for 2.0 ms",
+    ]
+
+
+def test_a_step_that_is_captured_keeps_no_weights_in_half_precision():
+    with bench_model.half(CPU):
+        assert not torch.is_autocast_cache_enabled()
+
+
+def test_decoding_is_compared_with_prenorm_in_turns(monkeypatch):
+    order = []
+    monkeypatch.setattr(decode, "ROUNDS", dict(cpu=3))
+    monkeypatch.setattr(decode, "TOKENS", dict(cpu=2))
+    seconds = lambda device: 3.0 * order.count("case") + 4.0 * order.count(BASE)
+    monkeypatch.setattr(decode, "now", seconds)
+    run, base = (lambda: order.append("case")), (lambda: order.append(BASE))
+    assert decode.ratio(run, base, CPU) == 0.75
+    assert order == [BASE, BASE, "case", "case"] * (2 + 3)     # of which two warm up
+    assert decode.ratio(run, None, CPU) is None
 
 
 def test_prenorms_stream_has_the_precision_of_its_layers_or_is_named():
@@ -445,7 +683,7 @@ def test_prenorms_stream_has_the_precision_of_its_layers_or_is_named():
     dtypes = {}
     for case in (BASE, "PreNorm, float32 stream", "Block, kernels"):
         residual, attend, seen_as = CASES[case]
-        stream = seen_as(LM(LMConfig(residual=residual, d_model=8, n_heads=2)).stream)
+        stream = seen_as(LM(LMConfig(residual=residual, d_model=8, n_heads=2))).stream
         with torch.autocast("cpu", torch.bfloat16):
             state = stream.begin(torch.ones(1, 1, 8))
         dtypes[case] = getattr(state, "completed", [state])[0].dtype
@@ -559,10 +797,11 @@ def test_a_dry_run_goes_through_every_stage(tmp_path, capsys, monkeypatch):
     assert all(row["exit_code"] == 0 for name in ("warm", "train", "compile_peers")
                for row in records[name]["rows"])
     assert {row["logits_differ_by"] for row in records["decode"]["rows"]} == {0.0}
-    assert [row["graphs"] for row in records["model"]["rows"]] == [
-        int(kind == "compiled") for kind in model_stage.KINDS for _ in CASES]
+    assert {row["pieces"] for row in records["model"]["rows"] if "pieces" in row} == {0, 1}
+    assert {row["kind"] for row in records["model"]["rows"]} == set(KINDS)
+    assert SWEPT in {row["contender"] for row in records["cells"]["rows"] if "ms" in row}
     assert max(row["differs_by"] for row in records["phases"]["rows"]) < 0.01
-    first = [row["losses"][0] for row in records["model"]["rows"]]
+    first = [row["losses"][0] for row in records["model"]["rows"] if "losses" in row]
     assert max(first) - min(first) < 1e-4, "all start as the same function"
 
     record = report.joined([*records.values()])

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 
 def own_device() -> torch.device:
@@ -100,6 +102,35 @@ def elapsed_ms(run: Callable, repeats: int, device: torch.device) -> float:
 def quartiles(values: Sequence[float]) -> list[float]:
     """[first quartile, median, third quartile]"""
     return statistics.quantiles(values, n=4) if len(values) > 1 else list(values) * 3
+
+
+def host_ms(call: Callable, device: torch.device, rounds: int = 3) -> float | None:
+    """Milliseconds until `call` returns, the GPU being idle when it begins: what Python and
+    the launches take. None without a GPU, where calls return when all is done."""
+    if device.type == "cpu":
+        return None
+    taken = []
+    for _ in range(rounds):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        call()
+        taken.append(1e3 * (time.perf_counter() - began))
+    torch.cuda.synchronize()
+    return statistics.median(taken)
+
+
+def gpu_ms(call: Callable, device: torch.device, calls: int = 2) -> float | None:
+    """Milliseconds that the GPU is busy with `call`: its kernels' times, added up. None
+    without a GPU."""
+    if device.type == "cpu":
+        return None
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for _ in range(calls):
+            call()
+        torch.cuda.synchronize()
+    busy_us = sum(event.self_device_time_total for event in profiler.key_averages()
+                  if event.device_type == DeviceType.CUDA and not event.is_user_annotation)
+    return busy_us / 1e3 / calls
 
 
 def peak_bytes(call: Callable, device: torch.device) -> int | None:

@@ -1,6 +1,7 @@
 """One read and its backward, timed: every contender at one cell, a choice of n, T and d."""
 
 import time
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -15,15 +16,16 @@ GRAPH_BYTES = dict(cuda=1e9, cpu=0)        # a graph's calls read about this tog
 MOST_CALLS = 64                            # ... but are no more than these
 
 
-def measure_cell(record, contenders, n, T, d, device, turns=2) -> None:
+def measure_cell(record, contenders, n, T, d, device, turns=2, settings=None) -> None:
     """A row for each turn, contender and part of one cell, with times or the reason why
-    there are none.
+    there are none. settings: by contender the context in which it runs, from its first
+    call to the last.
 
     Only one contender's graphs are held at a time, for one that stacks its sources in
     float32 takes half of the GPU. So contenders alternate from turn to turn, not from
     round to round; a drift of the clocks shows as turns that differ.
     """
-    sets, failed = sets_of(n, T, d, device), set()
+    sets, failed, settings = sets_of(n, T, d, device), set(), settings or {}
     for turn in range(turns):
         for name, attend in contenders.items():
             for part in PARTS:
@@ -31,7 +33,8 @@ def measure_cell(record, contenders, n, T, d, device, turns=2) -> None:
                     continue
                 row = dict(contender=name, n=n, T=T, d=d, part=part, turn=turn)
                 try:
-                    row |= timed(attend, part, sets, device)
+                    with settings.get(name, nullcontext)():
+                        row |= timed(attend, part, sets, device)
                 except Exception as error:     # out of memory, or a width it refuses
                     row["error"] = clock.told(error)
                     failed.add((name, part))

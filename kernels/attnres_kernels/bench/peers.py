@@ -70,6 +70,7 @@ PUBLISHED = {                          # name: how to get it, what to install
 
 
 TUNED = {"FLA level 1", "FLA level 0", "FLA Gluon", "fast-attnres"}    # at their first call
+SWEPT = "ours, swept"                  # `ours`, launched as the sweep has chosen
 AT_HAND = {"ours": ours, "eager": stacked}
 
 

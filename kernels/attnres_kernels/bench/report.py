@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from attnres_kernels.bench import whole
 from attnres_kernels.bench.gate import LIMIT
+from attnres_kernels.bench.peers import SWEPT
 from attnres_kernels.bench.report_training import agreement, notebooks, training
 
 SAME = ("device", "dry", "python", "torch", "triton", "commit")
@@ -102,7 +104,8 @@ def tests(record: dict) -> Iterator[str]:
 
 def table_of_reads(record: dict) -> Iterator[str]:
     """Ours against the best other contender, cell by cell; medians over the turns. drift:
-    how much longer our slowest turn took than our fastest; *: launches are in the time."""
+    how much longer our slowest turn took than our fastest; swept: our time with the launch
+    options that the sweep chose, by that with today's; *: launches are in the time."""
     cells = {}
     for row in reads(record):
         key = row["stage"], row["part"], row["n"], row["T"], row["d"]
@@ -110,7 +113,7 @@ def table_of_reads(record: dict) -> Iterator[str]:
         times = cells.setdefault(key, {}).setdefault(name, [])
         times.append(row["ms"][1])
     if cells:
-        yield "part        n     T     d    ours ms  of copy  drift  best other"
+        yield "part        n     T     d    ours ms  of copy  drift  swept  best other"
     for (_, part, n, T, d), times in sorted(cells.items(), reverse=True):
         others = {name: statistics.median(ms) for name, ms in times.items()}
         name = "ours" if "ours" in times else "ours*"
@@ -119,8 +122,11 @@ def table_of_reads(record: dict) -> Iterator[str]:
         ms, turns = others.pop(name), times[name]
         share = gb_per_s(part, n, T, d, ms) / record["copy_gb_per_s"]
         drift, mark = max(turns) / min(turns) - 1, name.removeprefix("ours")
+        swept = next((others.pop(f"{SWEPT}{end}") for end in ("", "*")
+                      if f"{SWEPT}{end}" in others), None)
+        ratio = "" if swept is None else f"{swept / ms:.2f}x"
         line = (f"{part:9s}{n:4d}{T:6d}{d:6d}{ms:10.4f}{mark:1s}{share:9.0%}"
-                f"{drift:7.0%}")
+                f"{drift:7.0%}{ratio:>7s}")
         if others:
             best = min(others, key=others.get)
             line += f"  {others[best] / ms:.2f}x our time, {best}"
@@ -128,33 +134,17 @@ def table_of_reads(record: dict) -> Iterator[str]:
 
 
 def best_options(record: dict) -> Iterator[str]:
-    """For each width and part the warps and stages with the least time: the geometric mean
-    over the depths, of those options that all of them took; what those of today take; and
-    the ring's time to the best, where it ran."""
-    cells, named = {}, "{} warps and {} stages".format
-    now = record["stages"].get("sweep", {}).get("now", {})
-    for row in rows_of(record, "sweep"):
-        options = cells.setdefault((row["d"], row["part"]), {})
-        name = row.get("kind") or named(row["warps"], row["stages"])
-        ms = row["ms"][1] if "ms" in row else float("inf")
-        options.setdefault(name, {})[row["n"]] = ms
-    for (d, part), options in sorted(cells.items()):
-        ring = options.pop("ring", {})
-        whole = max(map(len, options.values()))          # a cut leaves options half done
-        means = {name: statistics.geometric_mean(ms.values())
-                 for name, ms in options.items()
-                 if len(ms) == whole and max(ms.values()) < float("inf")}
-        if means:
-            best = min(means, key=means.get)
-            today = next((named(*o) for width, o in now.get(part, []) if d <= width), None)
-            line = f"launch options, {part}, d {d}: best with {best}"
-            if today in means:
-                line += f"; today's {today}: {means[today] / means[best]:.2f}x its time"
-            yield line
-            for n, ms in ring.items():
-                if ms < float("inf"):
-                    ratio = ms / options[best][n]
-                    yield f"  one read in a ring, n {n}: {ratio:.2f}x its time"
+    """What the sweep has chosen, and the times of today's options and of the ring to it."""
+    named = "{} warps and {} stages".format
+    for choice in record["stages"].get("sweep", {}).get("chosen", []):
+        best = named(choice["warps"], choice["stages"])
+        line = f"launch options, {choice['part']}, d {choice['d']}: best with {best}"
+        if ratio := choice["today_ratio"]:
+            line += f"; today's {named(*choice['today'])}: {ratio:.2f}x its time"
+        yield line
+        if ring := choice["ring"]:
+            yield (f"  one read in a ring of {ring['warps']} warps: {ring['ratio']:.2f}x "
+                   "its time")
 
 
 def phases(record: dict) -> Iterator[str]:
@@ -167,24 +157,11 @@ def phases(record: dict) -> Iterator[str]:
 
 
 def models(record: dict) -> Iterator[str]:
-    for row in rows_of(record, "model"):
-        if "ms" in row:
-            peak = row["peak_bytes"]
-            memory = "" if peak is None else f", peak {peak / 1e9:.1f} GB"
-            pieces = f", in {row['graphs']} pieces" if row["graphs"] > 1 else ""
-            yield (f"whole model, {row['kind']}, {row['case']}: {row['ms'][1]:.1f} ms, "
-                   f"{row['ratio_to_prenorm']:.3f}x PreNorm{memory}{pieces}")
+    return whole.models(rows_of(record, "model"))
 
 
 def decoding(record: dict) -> Iterator[str]:
-    for row in rows_of(record, "decode"):
-        if "graph_ms" in row:
-            prompt, eager, graph = (
-                row[key][1] for key in ("prefill_ms", "eager_ms", "graph_ms")
-            )
-            yield (f"decoding, {row['case']}: prompt {prompt:.2f} ms, a token {eager:.3f} "
-                   f"ms eager, {graph:.3f} ms {'as' if row['graph'] else 'without'} a "
-                   f"graph, whose logits differ by {row['logits_differ_by']:.0e}")
+    return whole.decoding(rows_of(record, "decode"))
 
 
 def not_measured(record: dict) -> Iterator[str]:
@@ -229,7 +206,7 @@ def roofline(record: dict):
             rows = [row for row in reads(record)
                     if (row["contender"], row["part"]) == (name, part)]
             moved = [floor(part, r["n"]) * r["T"] * r["d"] * 2 / 1e6 for r in rows]
-            colour = "#D55E00" if name == "ours" else plots.GREY
+            colour = "#D55E00" if name in ("ours", SWEPT) else plots.GREY
             axes.scatter(moved, [r["gb_per_s"] for r in rows], s=22, marker=marker,
                          edgecolors=colour, facecolors=colour if filled else "none",
                          label=f"{name}, {part}" if rows else None)

@@ -1,10 +1,11 @@
-"""Our read beside everything else, at the three cells that decide.
+"""Our read beside everything else, at the two cells that decide, and at a third one.
 
 n = 9 is what Block reads at L = 32 and S = 4. At T = 8192 the bandwidth decides, for the
 width of a large model and of a small one; at T = 1, decoding, the latency does. Each
 further n or d costs minutes, for the peers try up to 106 choices of options there. FLA
 does not look at T when it tunes: at T = 1 it keeps its choice for 8192, as in a model. So
-this cell is the second one, before a width at which all of them tune anew.
+this cell is the second one. The third is a width at which all of them tune anew, if time
+remains: a cut costs none of the rows before.
 """
 
 from attnres_kernels.bench import clock, gate, operators, peers

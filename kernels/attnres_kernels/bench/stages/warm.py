@@ -10,21 +10,17 @@ import torch
 
 from attnres_kernels import phases
 from attnres_kernels.bench import clock, gate, operators, peers
-from attnres_kernels.bench.model import training_step
-from attnres_kernels.bench.stages import cells, sweep
+from attnres_kernels.bench.model import BASE, COMPILED, training_step
+from attnres_kernels.bench.stages import cells, decode, sweep
 from attnres_kernels.bench.stages import phases as timed_phases
 
-SHARES = dict(cuda=10, cpu=1)
-COMPILED_EARLY = dict(
-    cuda=("PreNorm", "Full, kernels", "Full, kernels in two phases", "Block, kernels",
-          "Block, kernels in two phases", "PreNorm, float32 stream"),
-    cpu=("PreNorm",),
-)
+SHARES = dict(cuda=12, cpu=2)
+MODELS = dict(cuda=COMPILED, cpu=(BASE,))      # those of the stage `model`, in its order
+DECODED = dict(cuda=tuple(decode.CASES), cpu=(BASE,))
 
 
 def share(k: int, of: int, out, device) -> None:
-    """Every of-th job, beginning with the k-th."""
-    for name, job in jobs(device)[k::of]:
+    for name, job in dealt(k, of, device):
         try:
             job()
         except Exception as error:         # it fails again, and is named, where it is timed
@@ -32,30 +28,47 @@ def share(k: int, of: int, out, device) -> None:
         clock.free_memory(device)
 
 
-def jobs(device) -> list[tuple[str, object]]:
-    """(name, function), the longest first: all that the stages of this half compile."""
+def dealt(k: int, of: int, device) -> list[tuple[str, object]]:
+    """The k-th share's jobs, (name, function). A model takes as long as many kernels, so
+    each of the first shares has a model, and the others have every so manyth kernel."""
+    cases = MODELS[device.type]
+    if k < len(cases):
+        return [(cases[k], partial(one_step, cases[k], device))]
+    return kernels(device)[k - len(cases) :: of - len(cases)]
+
+
+def kernels(device) -> list[tuple[str, object]]:
+    """(name, function): all that the stages of this half launch, without torch.compile."""
     kind = device.type
-    models = [(case, partial(one_step, case, device)) for case in COMPILED_EARLY[kind]]
+    decoded = [(f"{case}, decoding", partial(one_token, case, device))
+               for case in DECODED[kind]]
     swept = [
         (f"n {n}, d {d}, warps {warps}, stages {stages}",
          partial(with_options, n, T, d, warps, stages, device))
         for n, T, d in sweep.CELLS[kind] for warps, stages in sweep.options(d, device)
     ]
-    rings = [(f"n {n}, d {d}, ring, warps {warps}", partial(with_ring, n, T, d, warps, device))
-             for n, T, d in sweep.CELLS[kind] for warps in sweep.RING_WARPS]
+    rings = [
+        (f"n {n}, d {d}, ring, warps {warps}", partial(with_ring, n, T, d, warps, device))
+        for n, T, d in sweep.CELLS[kind] for warps in sweep.RING_WARPS
+    ]
     timed = [(f"n {n}, T {T}, d {d}", partial(one_read, n, T, d, device))
              for n, T, d in cells.CELLS[kind]]
     both = [(f"phases at d {d}", partial(both_phases, T, d, n, S, device))
             for T, d, n, S in timed_phases.SIZES[kind]]
-    return models + swept + rings + timed + both
+    return decoded + swept + rings + timed + both
 
 
 def one_step(case: str, device) -> None:
     training_step(case, device, compiled=True)()
 
 
+@torch.no_grad()
+def one_token(case: str, device) -> None:
+    decode.cached_model(case, device)(torch.zeros(1, 1, dtype=torch.int64, device=device))
+
+
 def with_options(n, T, d, warps, stages, device) -> None:
-    with sweep.launched_with(warps, stages):
+    with sweep.launched_with((warps, stages), (warps, stages)):
         one_read(n, T, d, device)
 
 
