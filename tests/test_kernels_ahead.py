@@ -210,7 +210,9 @@ def backward(n, d):
     return launched_last | dict(needs=fake_gpu.compiled[-1])
 
 facts["ring"] = [backward(9, 4096), backward(2, 1024), backward(5, 1032)]
-facts["no ring"] = [backward(9, 7168), backward(10, 1024), backward(9, 1028), backward(9, 384)]
+facts["no ring"] = [
+    backward(n, d) for n, d in ((9, 7168), (10, 1024), (9, 1028), (9, 384))
+]
 launch.RING_BYTES = 0
 facts["no ring"].append(backward(9, 4096))
 

@@ -465,9 +465,11 @@ def test_the_sweep_takes_the_ring_where_it_fits_and_only_inside(monkeypatch):
     monkeypatch.setattr(launch, "interpreting", lambda: False)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     small, large = ([torch.empty(1, d, dtype=torch.bfloat16)] * 9 for d in (4096, 7168))
-    with sweep.in_a_ring(warps=4):
-        assert launch.in_ring(small, None) and not launch.in_ring(large, None)
-    assert not launch.in_ring(small, None)
+    with sweep.launched_with((4, 3), (4, 3)):
+        assert not launch.in_ring(small, None)
+        with sweep.in_a_ring(warps=4):
+            assert launch.in_ring(small, None) and not launch.in_ring(large, None)
+        assert not launch.in_ring(small, None)
 
 
 def test_the_ring_is_compared_with_float64_before_it_is_timed(monkeypatch):
@@ -800,7 +802,8 @@ def test_a_dry_run_goes_through_every_stage(tmp_path, capsys, monkeypatch):
     assert {row["pieces"] for row in records["model"]["rows"] if "pieces" in row} == {0, 1}
     assert {row["kind"] for row in records["model"]["rows"]} == set(KINDS)
     assert SWEPT in {row["contender"] for row in records["cells"]["rows"] if "ms" in row}
-    assert max(row["differs_by"] for row in records["phases"]["rows"]) < 0.01
+    # In PyTorch the norm sees h in bf16, and its gradients differ by that.
+    assert max(row["differs_by"] for row in records["phases"]["rows"]) < 0.05
     first = [row["losses"][0] for row in records["model"]["rows"] if "losses" in row]
     assert max(first) - min(first) < 1e-4, "all start as the same function"
 

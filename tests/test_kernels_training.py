@@ -149,9 +149,10 @@ def test_phase_two_joins_a_mean_of_another_dtype():
 def all_that_phase_two_fuses(dtype, phase_two, added, normed, sum_used):
     """The read, and the gradients of everything that goes into it."""
     query, _, gain, (mean, partial, newest) = draw(12, 3, 48, 7)
-    inputs = mean, torch.linspace(-1, 1, 7, device=DEVICE)[:, None], query, gain, partial, newest
+    lse = torch.linspace(-1, 1, 7, device=DEVICE)[:, None]
     mean, lse, query, gain, partial, newest = leaves = [
-        x.to(dtype).detach().requires_grad_() for x in inputs
+        x.to(dtype).detach().requires_grad_()
+        for x in (mean, lse, query, gain, partial, newest)
     ]
     h, grown = phase_two(two_phase.Read(mean, lse), query, partial,
                          newest if added else None, gain if normed else None)
@@ -182,10 +183,9 @@ def one_by_one(first, query, partial, newest, gain):
 ])
 def test_what_phase_two_fuses_has_its_gradients(added, normed, sum_used):
     """sum_used: whether a later layer reads the new partial sum."""
-    ours, exact = (
-        all_that_phase_two_fuses(dtype, phase_two, added, normed, sum_used)
-        for dtype, phase_two in ((torch.float32, in_one_kernel), (torch.float64, one_by_one))
-    )
+    kind = added, normed, sum_used
+    ours = all_that_phase_two_fuses(torch.float32, in_one_kernel, *kind)
+    exact = all_that_phase_two_fuses(torch.float64, one_by_one, *kind)
     for a, b in zip(ours, exact, strict=True):
         assert_close(a, b)
 
@@ -219,12 +219,12 @@ def operators():
                            1e-5, 1e-5),
         ),
         "two backward": (
-            phase_two_backward_op, (fresh[0], None, sources[0], lse, fresh, queries[0], None,
-                                    1e-5, 1e-5),
+            phase_two_backward_op,
+            (fresh[0], None, sources[0], lse, fresh, queries[0], None, 1e-5, 1e-5),
         ),
         "two backward, all that is fused": (
-            phase_two_backward_op, (fresh[0], fresh[1], sources[0], lse, fresh[:1],
-                                    *queries, 1e-5, 1e-5),
+            phase_two_backward_op,
+            (fresh[0], fresh[1], sources[0], lse, fresh[:1], *queries, 1e-5, 1e-5),
         ),
     }
 

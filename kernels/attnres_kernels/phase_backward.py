@@ -102,9 +102,9 @@ def phase_one_backward_kernel(sources, dvs, dmeans, w_ptr, dlse_ptr, dw_ptr,
 
 
 @kernel
-def phase_two_backward_kernel(sources, dvs, lse_ptr, w_ptr, gain_ptr, dpartial_ptr, dlse_ptr,
-                              dh_ptr, dw_ptr, dgain_ptr, T, eps, out_eps, D: tl.constexpr,
-                              N: tl.constexpr, BLOCK_D: tl.constexpr):
+def phase_two_backward_kernel(sources, dvs, lse_ptr, w_ptr, gain_ptr, dpartial_ptr,
+                              dlse_ptr, dh_ptr, dw_ptr, dgain_ptr, T, eps, out_eps,
+                              D: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr):
     """Gradients of `phase_two_kernel`: N dvs [T, d], dlse [T], and dw, dgain
     [programs, d]. The first of the N sources is phase 1's mean, whose score is lse. With
     `dpartial` the one other is the new partial sum: its gradient from later layers.

@@ -94,8 +94,9 @@ def fused(model: LM, group_size: int | None = None) -> LM:
     for i, layer in enumerate(model.layers):
         if type(layer) not in (Attention, MLP):
             raise ValueError(
-                f"model.layers[{i}] is a {type(layer).__name__}: fused knows where Attention "
-                "and MLP have their norm; view other models' streams through TwoPhase"
+                f"model.layers[{i}] is a {type(layer).__name__}: fused knows where "
+                "Attention and MLP have their norm; view other models' streams through "
+                "TwoPhase"
             )
     norms = [*(layer.norm for layer in model.layers), model.norm]
     layers = nn.ModuleList(with_parts(x, norm=nn.Identity()) for x in model.layers)

@@ -66,8 +66,9 @@ def measure(record, device) -> None:
 
 def calls(by: str, queries, sources) -> dict[str, tuple[Callable[[], list], int]]:
     """part: (a call that returns tensors, passes over [T, d])"""
-    (*completed, fresh, newest), (S, d) = sources, queries.shape
-    n, completed, (phase_one, phase_two, with_all) = len(completed), tuple(completed), BY[by]
+    *completed, fresh, newest = sources
+    n, S, completed = len(completed), len(queries), tuple(completed)
+    phase_one, phase_two, with_all = BY[by]
     reads = phase_one(queries, completed)
     first = reference.Read(*(x.detach().requires_grad_() for x in reads[0]))
     query, gain = queries[:1].detach().requires_grad_(), torch.ones_like(queries[0])

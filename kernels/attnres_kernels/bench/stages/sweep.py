@@ -78,7 +78,8 @@ def launched_with(forward: tuple[int, int], backward: tuple[int, int]):
 @contextmanager
 def in_a_ring(warps: int):
     """Backwards whose sources fit into half of an H100's shared memory take the ring."""
-    with replaced(RING_BYTES=113 << 10, RING_WARPS={launch.WIDEST: warps}):
+    settings = dict(RING_BYTES=113 << 10, RING_WARPS={launch.WIDEST: warps})
+    with replaced(**settings, RING_NARROWEST=1):
         yield
 
 
