@@ -6,6 +6,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from attnres_ref import LM, LMConfig
 from attnres_ref.inference import two_phase
 from attnres_ref.views import with_parts
 
-pytest.importorskip("triton")
+triton = pytest.importorskip("triton")
 
 DEVICE = "cpu" if attnres_kernels.interpreting() else "cuda"
 TOLERANCE = 1e-5                       # relative to the largest element, in float32
@@ -374,6 +375,7 @@ def test_a_model_learns_under_autocast():
 
 
 def assert_compiles_into_one_graph(model):
+    torch._dynamo.reset()                  # earlier models of the class count against it
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     for a, b in zip(loss_and_gradients(compiled), loss_and_gradients(model), strict=True):
         torch.testing.assert_close(a, b)
@@ -561,7 +563,10 @@ def test_a_triton_that_is_there_already_interprets_too():
     """torch.compile brings one as the pipeline does."""
     program = "import sys, attnres_ref.pipeline\nassert 'triton' in sys.modules\n"
     run = in_a_python_of_its_own(program + CALL)
-    assert run.returncode == 0, run.stderr
+    if clash(triton.__version__, numpy.__version__):       # it interprets, and cannot
+        assert CLASH in run.stderr
+    else:
+        assert run.returncode == 0, run.stderr
 
 
 REFERENCE_FIRST = """

@@ -59,7 +59,10 @@ def rows(tmp_path_factory):
 def test_nothing_spills_and_every_program_fits(rows):
     assert len(rows) == 10 + 6 + 30
     for row in rows:
-        assert row["spilled_bytes"] == 0 and row["registers"] <= 255, row
+        # Phase 1's backward spills a few numbers, and an H200 ran it a third faster so than
+        # with twice the warps, where nothing spills.
+        few = 96 if row["kernel"].startswith("phase 1 backward") else 0
+        assert row["spilled_bytes"] <= few and row["registers"] <= 255, row
         assert row["shared_bytes"] <= LARGEST_PROGRAM[row["target"]], row
         assert row["at_once"] * row["warps"] >= 4, row     # a warp for each scheduler
 

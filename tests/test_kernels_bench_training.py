@@ -125,10 +125,13 @@ def test_a_trainer_whose_capture_fails_goes_on_without_graphs(monkeypatch):
     assert graphs.put_in_graphs(trainer) == "no GPU"
 
 
-def test_reversed_batches_are_the_same_windows():
-    other = agreement.Reversed(TEXT.name, TEXT.tokens)
+@pytest.mark.parametrize("kind, order", [
+    (agreement.Reversed, [2, 1, 0]), (agreement.Rotated, [1, 2, 0]),
+])
+def test_reordered_batches_are_the_same_windows(kind, order):
+    other = kind(TEXT.name, TEXT.tokens)
     for ours, theirs in zip(TEXT.batch(0, 5, 3, 4), other.batch(0, 5, 3, 4)):
-        assert torch.equal(ours, theirs.flip(0)) and not torch.equal(ours, theirs)
+        assert torch.equal(ours[order], theirs) and not torch.equal(ours, theirs)
 
 
 def test_losses_of_the_kernels_and_of_the_reference_agree(tmp_path):
@@ -140,14 +143,14 @@ def test_losses_of_the_kernels_and_of_the_reference_agree(tmp_path):
         if "step" in row:
             losses.setdefault(row["case"], []).append(row["loss"])
     assert losses.keys() == agreement.CASES.keys()
-    assert [row["step"] for row in record.content["rows"] if "step" in row] == [1, 5] * 4
+    assert [row["step"] for row in record.content["rows"] if "step" in row] == [1, 5] * 6
     exact = losses.pop(agreement.BASE)
     assert exact[0] != exact[1]
     for values in losses.values():
         assert values == pytest.approx(exact, abs=1e-4)
     lines = [*report_training.agreement(report_of(agreement=record.content["rows"]))]
-    assert len(lines) == 3 and lines[-1].startswith(
-        "training losses, reference, rows reversed: at most ")
+    assert len(lines) == 5 and lines[0].startswith(
+        "training losses, reference, rows reversed: ")
 
 
 def test_an_operator_that_fails_stops_no_other_case(monkeypatch, tmp_path):
@@ -204,10 +207,11 @@ def test_the_kernels_distance_stands_beside_the_references_own():
                for case, values in losses.items() for k, loss in enumerate(values)]
     made_up.append(dict(case="kernels in two phases", error="out of memory"))
     assert [*report_training.agreement(report_of(agreement=made_up))] == [
-        "training losses, kernels: at most 5.0e-01 from the reference's, "
-        "of 2 steps up to 5",
-        "training losses, reference, rows reversed: at most 2.5e-01 from the reference's, "
-        "of 2 steps up to 5",
+        # The roots of a half of 0.25^2 and of 0.5^2.
+        "training losses, reference, rows reversed: 1.8e-01 from the reference's (root "
+        "mean square), at most 2.5e-01, of 2 steps up to 5",
+        "training losses, kernels: 3.5e-01 from the reference's (root mean square), at "
+        "most 5.0e-01, of 2 steps up to 5",
     ]
 
 

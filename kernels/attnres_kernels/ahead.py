@@ -81,8 +81,8 @@ def phase_cells() -> Iterator[Cell]:
     tiles, plain = launch.tiles, ("output_ptr", "gain_ptr")
     for d in (1024, 4096):             # a program takes two of the four
         yield Cell("phase 1", one, 9, d, 9 + 4, forward_tiles(9, 4, d))
-    yield Cell("phase 2", two, 3, 4096, 3 + 2, tiles(3, 4096), plain)
-    yield Cell("phase 2 + output + norm", two, 1, 4096, 5, tiles(1, 4096))
+    yield Cell("phase 2", two, 3, 4096, 3 + 2, tiles(3, 4096, launch.FORWARD), plain)
+    yield Cell("phase 2 + output + norm", two, 1, 4096, 5, tiles(1, 4096, launch.FORWARD))
     back_one, back_two = (
         phase_backward.phase_one_backward_kernel, phase_backward.phase_two_backward_kernel
     )

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attnres_kernels import kernels, launch
+from attnres_kernels.eager import shortest
 from attnres_ref import depth as reference
 
 
@@ -50,8 +51,7 @@ def depth_attention(
 depth_attention.same_as = reference.depth_attention    # two phases may take its place
 
 
-@torch.library.custom_op("attnres::read", mutates_args=())
-def read_op(
+def read(
     sources: list[Tensor], w: Tensor, gain: Tensor | None, eps: float, out_eps: float
 ) -> Tensor:
     n, d = len(sources), w.shape[0]
@@ -68,13 +68,15 @@ def read_op(
     return h
 
 
+read_op = torch.library.custom_op("attnres::read", read, mutates_args=())
+
+
 @read_op.register_fake
 def _(sources, w, gain, eps, out_eps):
     return torch.empty_like(sources[0], memory_format=torch.contiguous_format)
 
 
-@torch.library.custom_op("attnres::read_backward", mutates_args=())
-def read_backward_op(
+def read_backward(
     dh: Tensor, sources: list[Tensor], w: Tensor, gain: Tensor | None,
     eps: float, out_eps: float,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
@@ -108,6 +110,11 @@ def read_backward_op(
     return dvs, dw.sum(0), dgain.sum(0)
 
 
+read_backward_op = torch.library.custom_op(
+    "attnres::read_backward", read_backward, mutates_args=()
+)
+
+
 @read_backward_op.register_fake
 def empty_gradients(dh, sources, w, gain, *eps):
     dvs = [source.new_empty(source.shape) for source in sources]
@@ -122,7 +129,8 @@ def keep_inputs(ctx, inputs, output):
 
 def backward(ctx, dh):
     w, gain, *sources = ctx.saved_tensors
-    dvs, dw, dgain = read_backward_op(dh, sources, w, gain, ctx.eps, ctx.out_eps)
+    run = shortest(read_backward, read_backward_op, dh)
+    dvs, dw, dgain = run(dh, sources, w, gain, ctx.eps, ctx.out_eps)
     dgain = None if gain is None else dgain.to(gain.dtype)
     return dvs, dw.to(w.dtype), dgain, None, None
 
@@ -138,7 +146,7 @@ class Read(torch.autograd.Function):
     def forward(ctx, w, gain, eps, out_eps, *sources):
         inputs = list(sources), w, gain, eps, out_eps
         keep_inputs(ctx, inputs, None)
-        return read_op(*inputs)
+        return shortest(read, read_op, sources[0])(*inputs)
 
     @staticmethod
     @once_differentiable

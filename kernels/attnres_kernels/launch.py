@@ -19,13 +19,12 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # timed on an H200.
 FORWARD = {1024: (1, 3), 2048: (2, 4), 8192: (4, 4)}
 BACKWARD = {1024: (1, 4), 2048: (2, 4), 8192: (4, 4)}
-PHASES = {1024: (4, 3), 4096: (8, 3), 8192: (16, 2)}
 
 # The one-read backward (attnres_kernels.ring): shared memory that a program may take, half
 # of an H100's SM, 0 to switch it off; the narrowest sources; warps by BLOCK_D up to ...
 # An H200 has measured it: at d = 1024 and 4096 it is faster than two loops, at 384 slower.
 RING_BYTES, RING_NARROWEST = 113 << 10, 1024
-RING_WARPS = {2048: 2, 4096: 4, 8192: 8}
+RING_WARPS = {1024: 2, 4096: 4, 8192: 8}
 
 LOADED = {}                            # kernels by what they were compiled for
 
@@ -35,9 +34,9 @@ def power_of_two(x: int) -> int:
     return 1 << (x - 1).bit_length()
 
 
-def tiles(n: int, d: int, settings: dict | None = None) -> dict[str, int]:
-    """Launch options for n sources of width d; `settings` are PHASES unless given."""
-    block_d, settings = power_of_two(d), settings or PHASES
+def tiles(n: int, d: int, settings: dict) -> dict[str, int]:
+    """Launch options for n sources of width d; settings: FORWARD or BACKWARD."""
+    block_d = power_of_two(d)
     warps, stages = next(settings[width] for width in settings if block_d <= width)
     blocks = dict(D=d, BLOCK_N=power_of_two(n), BLOCK_D=block_d)
     return dict(**blocks, STAGES=stages, num_warps=warps)

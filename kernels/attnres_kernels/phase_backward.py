@@ -104,7 +104,8 @@ def phase_one_backward_kernel(sources, dvs, dmeans, w_ptr, dlse_ptr, dw_ptr,
 @kernel
 def phase_two_backward_kernel(sources, dvs, lse_ptr, w_ptr, gain_ptr, dpartial_ptr,
                               dlse_ptr, dh_ptr, dw_ptr, dgain_ptr, T, eps, out_eps,
-                              D: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr):
+                              D: tl.constexpr, N: tl.constexpr, BLOCK_D: tl.constexpr,
+                              STAGES: tl.constexpr):
     """Gradients of `phase_two_kernel`: N dvs [T, d], dlse [T], and dw, dgain
     [programs, d]. The first of the N sources is phase 1's mean, whose score is lse. With
     `dpartial` the one other is the new partial sum: its gradient from later layers.
@@ -119,7 +120,7 @@ def phase_two_backward_kernel(sources, dvs, lse_ptr, w_ptr, gain_ptr, dpartial_p
     w = tl.load(w_ptr + lanes, mask=inside, other=0.0).to(tl.float32)
     dw = tl.zeros([BLOCK_D], tl.float32)
     dgain = tl.zeros([BLOCK_D], tl.float32)
-    for t in range(tl.program_id(0), T, tl.num_programs(0)):
+    for t in tl.range(tl.program_id(0), T, tl.num_programs(0), num_stages=STAGES):
         at = tl.cast(t, tl.int64) * D + lanes
         dh = tl.load(dh_ptr + at, mask=inside, other=0.0).to(tl.float32)
         mean = tl.load(sources[0] + at, mask=inside, other=0.0).to(tl.float32)

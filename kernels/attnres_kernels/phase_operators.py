@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attnres_kernels import launch, phase_backward, phase_kernels
+from attnres_kernels.eager import shortest
 
-QUERIES = {512: 4, 4096: 2, 8192: 1}   # that a program of phase 1 takes, by BLOCK_D
+QUERIES = {4096: 2, 8192: 1}           # that a program of phase 1 takes, by BLOCK_D
 
 # ---- Phase 1 ---------------------------------------------------------------------------
 
 
-@torch.library.custom_op("attnres::phase_one", mutates_args=())
-def phase_one_op(
+def read_all(
     sources: list[Tensor], queries: Tensor, eps: float
 ) -> tuple[list[Tensor], Tensor]:
     """-> S means [..., d] in the sources' dtype and lses [S, ..., 1] in float32."""
@@ -37,12 +37,15 @@ def phase_one_op(
 def forward_tiles(n: int, n_queries: int, d: int) -> dict[str, int]:
     """Launch options of phase 1. More queries in a program would share its loads, but then
     it needs more warps, and every warp takes part in every sum over d."""
-    options, n_means = launch.tiles(n, d), launch.power_of_two(n_queries)
+    options, n_means = launch.tiles(n, d, launch.FORWARD), launch.power_of_two(n_queries)
     block_d = options["BLOCK_D"]
     most = next(most for width, most in QUERIES.items() if block_d <= width)
     block_s = min(most, n_means)
     warps = max(1, block_s * block_d // 2048)      # 64 sums, and as much of w, a thread
     return options | dict(N_MEANS=n_means, BLOCK_S=block_s, num_warps=warps)
+
+
+phase_one_op = torch.library.custom_op("attnres::phase_one", read_all, mutates_args=())
 
 
 @phase_one_op.register_fake
@@ -53,8 +56,7 @@ def empty_reads(sources, queries, *eps):
     return means, lses
 
 
-@torch.library.custom_op("attnres::phase_one_backward", mutates_args=())
-def phase_one_backward_op(
+def read_all_backward(
     dmeans: list[Tensor], dlses: Tensor, sources: list[Tensor], queries: Tensor, eps: float
 ) -> tuple[list[Tensor], Tensor]:
     """-> n dvs [..., d] in the sources' dtype and dw [S, d] in float32."""
@@ -94,10 +96,15 @@ def query_tiles(n_queries: int, d: int) -> list[slice]:
 
 def backward_tiles(n: int, n_queries: int, d: int) -> dict[str, int]:
     """Launch options of one of `query_tiles`."""
-    options = launch.tiles(n, d)
+    options = launch.tiles(n, d, launch.FORWARD)
     block_s = launch.power_of_two(n_queries)
     warps = max(1, block_s * options["BLOCK_D"] // 2048)
     return options | dict(BLOCK_S=block_s, num_warps=warps)
+
+
+phase_one_backward_op = torch.library.custom_op(
+    "attnres::phase_one_backward", read_all_backward, mutates_args=()
+)
 
 
 @phase_one_backward_op.register_fake
@@ -113,7 +120,8 @@ def keep_phase_one(ctx, inputs, output):
 
 def phase_one_backward(ctx, dmeans, dlses):
     queries, *sources = ctx.saved_tensors
-    dvs, dw = phase_one_backward_op(dmeans, dlses, sources, queries, ctx.eps)
+    run = shortest(read_all_backward, phase_one_backward_op, dlses)
+    dvs, dw = run(dmeans, dlses, sources, queries, ctx.eps)
     return dvs, dw.to(queries.dtype), None
 
 
@@ -126,7 +134,8 @@ class PhaseOne(torch.autograd.Function):
     @staticmethod
     def forward(ctx, queries, eps, *sources):
         keep_phase_one(ctx, (sources, queries, eps), None)
-        means, lses = phase_one_op(list(sources), queries, eps)
+        run = shortest(read_all, phase_one_op, sources[0])
+        means, lses = run(list(sources), queries, eps)
         return *means, lses
 
     @staticmethod
@@ -140,8 +149,7 @@ class PhaseOne(torch.autograd.Function):
 # ---- Phase 2 ---------------------------------------------------------------------------
 
 
-@torch.library.custom_op("attnres::phase_two", mutates_args=())
-def phase_two_op(
+def join(
     mean: Tensor, lse: Tensor, sources: list[Tensor], output: Tensor | None,
     query: Tensor, gain: Tensor | None, eps: float, out_eps: float,
 ) -> tuple[Tensor, Tensor]:
@@ -155,9 +163,12 @@ def phase_two_op(
         launch.walk(
             phase_kernels.phase_two_kernel, n_tokens,
             (launch.padded(sources), *others, partial, h), [],
-            (len(sources), eps, out_eps), launch.tiles(len(sources), d),
+            (len(sources), eps, out_eps), launch.tiles(len(sources), d, launch.FORWARD),
         )
     return h, partial
+
+
+phase_two_op = torch.library.custom_op("attnres::phase_two", join, mutates_args=())
 
 
 @phase_two_op.register_fake
@@ -167,8 +178,7 @@ def _(mean, lse, sources, output, query, gain, eps, out_eps):
     return h, source.new_empty(source.shape if output is not None else 0)
 
 
-@torch.library.custom_op("attnres::phase_two_backward", mutates_args=())
-def phase_two_backward_op(
+def join_backward(
     dh: Tensor, dpartial: Tensor | None, mean: Tensor, lse: Tensor, sources: list[Tensor],
     query: Tensor, gain: Tensor | None, eps: float, out_eps: float,
 ) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
@@ -185,17 +195,24 @@ def phase_two_backward_op(
     dw, dgain = launch.walk(
         phase_backward.phase_two_backward_kernel, n_tokens, (*pointers, *vectors),
         [(torch.float32, d), (torch.float32, len(dgain))], (eps, out_eps),
-        register_tiles(n, d),
+        register_tiles(n, d, dh.element_size()),
     )
     return dvs, dlse, dw.sum(0), dgain.sum(0)
 
 
-def register_tiles(n: int, d: int) -> dict[str, int]:
-    """Launch options of phase 2's backward, whose threads hold their part of n sources and
-    of six other vectors: so many warps that these are at most 192 numbers."""
+def register_tiles(n: int, d: int, size: int = 2) -> dict[str, int]:
+    """Launch options of phase 2's backward for sources of `size` bytes a number. A thread
+    holds its part of n sources and of six other vectors: so many warps that these are at
+    most 192 numbers. The next two tokens' loads are under way, as far as they fit."""
     block_d = launch.power_of_two(d)
     warps = launch.power_of_two(-(-(n + 6) * block_d // 6144))
-    return dict(D=d, N=n, BLOCK_D=block_d, num_warps=min(16, warps))
+    stages = 1 + min(2, (96 << 10) // ((n + 2) * block_d * size))
+    return dict(D=d, N=n, BLOCK_D=block_d, STAGES=stages, num_warps=min(16, warps))
+
+
+phase_two_backward_op = torch.library.custom_op(
+    "attnres::phase_two_backward", join_backward, mutates_args=()
+)
 
 
 @phase_two_backward_op.register_fake
@@ -217,7 +234,8 @@ def keep_phase_two(ctx, inputs, output):
 def phase_two_backward(ctx, dh, dpartial):
     mean, lse, query, gain, *sources = ctx.saved_tensors
     dh = torch.zeros_like(sources[0]) if dh is None else dh
-    (dmean, *dvs), dlse, dw, dgain = phase_two_backward_op(
+    run = shortest(join_backward, phase_two_backward_op, dh)
+    (dmean, *dvs), dlse, dw, dgain = run(
         dh, dpartial if ctx.added else None, mean, lse, sources, query, gain, ctx.eps,
         ctx.out_eps,
     )
@@ -234,7 +252,7 @@ class PhaseTwo(torch.autograd.Function):
     @staticmethod
     def forward(ctx, mean, lse, output, query, gain, eps, out_eps, *sources):
         inputs = mean, lse, list(sources), output, query, gain, eps, out_eps
-        made = phase_two_op(*inputs)
+        made = shortest(join, phase_two_op, mean)(*inputs)
         keep_phase_two(ctx, inputs, made)
         return made
 

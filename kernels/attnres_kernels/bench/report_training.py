@@ -1,8 +1,9 @@
 """What the report says of trainings and of notebooks."""
 
+import math
 from collections.abc import Iterator
 
-from attnres_kernels.bench.stages.agreement import AGAIN, BASE
+from attnres_kernels.bench.stages.agreement import BASE
 from attnres_ref.study.intervals import paired_difference
 
 BASELINE = "prenorm"
@@ -58,11 +59,13 @@ def agreement(record: dict) -> Iterator[str]:
             losses.setdefault(row["case"], {})[row["step"]] = row["loss"]
     if BASE in losses:
         exact = losses.pop(BASE)
-        for case in sorted(losses, key=lambda case: case == AGAIN):
+        for case in losses:
             steps = exact.keys() & losses[case].keys()
-            gap = max(abs(losses[case][step] - exact[step]) for step in steps)
-            yield (f"training losses, {case}: at most {gap:.1e} from the reference's, of "
-                   f"{len(steps)} steps up to {max(steps)}")
+            gaps = [losses[case][step] - exact[step] for step in steps]
+            spread = math.sqrt(sum(gap**2 for gap in gaps) / len(gaps))
+            yield (f"training losses, {case}: {spread:.1e} from the reference's (root mean "
+                   f"square), at most {max(map(abs, gaps)):.1e}, of {len(steps)} steps up "
+                   f"to {max(steps)}")
 
 
 def notebooks(record: dict) -> Iterator[str]:

@@ -1,14 +1,15 @@
 """The same training with the kernels and with the reference operator, loss by loss.
 
 In bf16 two runs of the same mathematics drift apart. How far is shown by the reference
-itself, which runs once more with the rows of each batch in the opposite order: that leaves
-every loss and gradient as it is and changes only the order of their sums.
+itself, which runs again with the rows of each batch in another order: that leaves every
+loss and gradient as it is and changes only the order of their sums.
 """
 
 from attnres_kernels.bench import clock
 from attnres_kernels.bench.graphs import put_in_graphs
 from attnres_kernels.bench.stages.train import CHANGES, in_two_phases
 from attnres_kernels.depth import depth_attention
+from attnres_kernels.two_phase import fused
 from attnres_ref import depth_attention as reference
 from attnres_ref.training import Trainer
 from attnres_ref.training.presets import PRESETS
@@ -27,12 +28,22 @@ class Reversed(Corpus):
         return inputs.flip(0), targets.flip(0)
 
 
-BASE, AGAIN = "reference", "reference, rows reversed"
+class Rotated(Corpus):
+    """A corpus whose batches come with their first row last."""
+
+    def batch(self, *arguments):
+        inputs, targets = super().batch(*arguments)
+        return inputs.roll(-1, 0), targets.roll(-1, 0)
+
+
+BASE = "reference"
 CASES = {                                  # name: depth operator, schedule, corpus
     BASE: (reference, None, Corpus),
-    AGAIN: (reference, None, Reversed),
+    "reference, rows reversed": (reference, None, Reversed),
+    "reference, rows rotated": (reference, None, Rotated),
     "kernels": (depth_attention, None, Corpus),
     "kernels in two phases": (depth_attention, in_two_phases, Corpus),
+    "kernels, fused": (depth_attention, fused, Corpus),
 }
 
 

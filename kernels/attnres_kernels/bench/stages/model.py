@@ -24,7 +24,7 @@ from attnres_ref.bench.timing import interleaved, now, paired_ratio
 
 ROUNDS = dict(cuda=6, cpu=1)
 WARM_UP = dict(cuda=3, cpu=1)          # steps whose losses are written down
-BUDGET_S = dict(cuda=90, cpu=float("inf"))     # then no further case is compiled
+BUDGET_S = dict(cuda=65, cpu=float("inf"))     # then no further case is compiled
 KINDS = {                              # name: that of the same step as a graph, the cases
     "eager": ("graph", tuple(CASES)),
     "compiled": ("compiled, graph", COMPILED),
