@@ -571,8 +571,8 @@ def test_ratios_of_whole_models_are_to_prenorms_of_the_same_kind(monkeypatch, tm
     assert failed["error"] == "RuntimeError: out of memory"
     assert (failed["case"], failed["kind"]) == ("Full, fused", "eager")
     assert [(row["case"], row["kind"]) for row in rows] == [
-        (case, kind) for launched in (KINDS[:2], KINDS[2:]) for case in CASES
-        for kind in launched
+        (case, kind) for case, launched in model_stage.ORDER
+        for kind in (launched, model_stage.GRAPHS[launched])
         if (case in COMPILED or kind == "eager")
         and (case, kind) not in {("Full, fused", "eager"), ("Full, fused", "graph")}]
     assert pairs == [[("compiled" in row["kind"], case) for case in (BASE, row["case"])]
@@ -607,8 +607,8 @@ def test_when_time_runs_out_the_rest_is_named_and_the_busy_times_still_come(
     rows = record.content["rows"]
     assert sum("ms" in row for row in rows) == 8, "of four cases, each as a graph, too"
     left = [(row["case"], row["kind"]) for row in rows if "left_out" in row]
-    assert left == [*((case, "eager") for case in [*CASES][4:]),
-                    *((case, "compiled") for case in COMPILED)]
+    assert left == [*model_stage.ORDER[4:]]
+    assert len(set(model_stage.ORDER)) == len(CASES) + len(COMPILED)
     assert [row["error"] for row in rows[-4:]] == [
         "gpu_ms: ZeroDivisionError: division by zero"] * 4
 
