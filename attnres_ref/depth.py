@@ -159,8 +159,8 @@ def no_autocast(tensor: Tensor):
     """Autocast would compute the dot products in half precision, however wide we made
     their operands. On the meta device there is none."""
     device = tensor.device.type
-    if device == "meta":               # torch.compile of 2.11 cannot trace the question
-        return nullcontext()
+    if device == "meta":               # torch.compile of 2.11 traces no
+        return nullcontext()           # torch.amp.is_autocast_available
     return torch.autocast(device, enabled=False)
 
 

@@ -20,7 +20,8 @@ from attnres_kernels import launch
 from attnres_kernels.depth import read_backward_op, read_op
 from attnres_kernels.interpret import CLASH, clash
 from attnres_kernels.occupancy import H100
-from attnres_kernels.phase_operators import phase_one_op, phase_two_op
+from attnres_kernels.phase_one_operators import phase_one_op
+from attnres_kernels.phase_two_operators import phase_two_op
 from attnres_ref import LM, LMConfig
 from attnres_ref.inference import two_phase
 from attnres_ref.views import with_parts
@@ -384,6 +385,35 @@ def assert_compiles_into_one_graph(model):
     for without_gradients in (torch.no_grad, torch.inference_mode):
         with without_gradients():
             torch.testing.assert_close(compiled(tokens), model(tokens))
+
+
+def test_a_second_derivative_through_the_read_is_refused():
+    query, weight, _, sources = draw(2, 3, 16, 2, gain=False)
+    h = attnres_kernels.depth_attention(query.requires_grad_(), sources, weight)
+    (first,) = torch.autograd.grad(h.square().sum(), query, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_a_whole_number_may_be_an_eps_and_is_compiled_as_no_constant(monkeypatch):
+    """Triton makes a constant of a 1, and an integer of a 0."""
+    walk, numbers = launch.walk, []
+
+    def noted(*inputs, **named):
+        numbers.append(inputs[4])
+        return walk(*inputs, **named)
+
+    monkeypatch.setattr(launch, "walk", noted)
+    query, weight, gain, sources = draw(2, 3, 16, 2)
+    with torch.no_grad():
+        attnres_kernels.depth_attention(
+            query, sources, weight, 1, out_norm_weight=gain, out_eps=0
+        )
+        first, = attnres_kernels.phase_one(query[None], sources[:2], 1)
+        attnres_kernels.phase_two(first, query, sources[2:], 1, out_eps=0)
+    assert [[type(x) for x in given if type(x) is float] for given in numbers] == [
+        [float, float], [float], [float, float]
+    ]
 
 
 class Seen(TorchDispatchMode):

@@ -59,9 +59,9 @@ def rows(tmp_path_factory):
 def test_nothing_spills_and_every_program_fits(rows):
     assert len(rows) == 10 + 6 + 30
     for row in rows:
-        # Phase 1's backward spills a few numbers, and an H200 ran it a third faster so than
+        # Phase 1's backward spills a few numbers, because an H200 ran it faster so than
         # with twice the warps, where nothing spills.
-        few = 96 if row["kernel"].startswith("phase 1 backward") else 0
+        few = 128 if row["kernel"].startswith("phase 1 backward") else 0
         assert row["spilled_bytes"] <= few and row["registers"] <= 255, row
         assert row["shared_bytes"] <= LARGEST_PROGRAM[row["target"]], row
         assert row["at_once"] * row["warps"] >= 4, row     # a warp for each scheduler
@@ -77,10 +77,8 @@ def test_loads_are_under_way_while_others_are_used(rows):
 
 def test_issue_slots_allow_the_speed_of_a_copy(rows):
     reads = [row for row in rows if row["target"] == "sm_90" and row["d"] >= 1024]
-    limits = dict(forward=0.50, backward=0.50)
-    shares = [(row["issue"], limits[row["kernel"]]) for row in reads
-              if row["kernel"] in limits]
-    assert len(shares) == 8 and all(0.2 < share <= limit for share, limit in shares), shares
+    shares = [row["issue"] for row in reads if row["kernel"] in ("forward", "backward")]
+    assert len(shares) == 8 and all(0.2 < share <= 0.5 for share in shares), shares
 
 
 def test_the_record_is_of_these_kernels():

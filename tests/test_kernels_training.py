@@ -16,13 +16,12 @@ pytest.importorskip("triton")
 import attnres_kernels
 import cells
 from attnres_kernels import TwoPhase, fused, traffic
-from attnres_kernels.phase_operators import (
+from attnres_kernels.phase_one_operators import (
     phase_one_backward_op,
     phase_one_op,
-    phase_two_backward_op,
-    phase_two_op,
     query_tiles,
 )
+from attnres_kernels.phase_two_operators import phase_two_backward_op, phase_two_op
 from attnres_ref.inference import two_phase
 from attnres_ref.inference.generation import with_cache
 from attnres_ref.streams import BlockAttnRes, FullAttnRes, PreNorm
@@ -291,11 +290,21 @@ def test_a_model_with_norms_in_its_reads_compiles_into_one_graph():
     assert_compiles_into_one_graph(fused(tiny("block")))
 
 
-def test_layers_whose_norm_nobody_knows_are_named():
+def test_layers_and_norms_that_fused_does_not_know_are_named():
     model = tiny("block")
+    model.layers[0].norm = torch.nn.LayerNorm(12)
+    with pytest.raises(ValueError, match="norm 0 of 5 is a LayerNorm: the kernel computes"):
+        fused(model)
     model.layers[1] = torch.nn.Linear(16, 16)
     with pytest.raises(ValueError, match=r"model.layers\[1\] is a Linear: fused knows"):
         fused(model)
+
+
+def test_norms_in_the_reads_under_autocast():
+    model = tiny("block")
+    ours = loss_and_gradients(fused(model), torch.bfloat16, model.parameters())
+    for a, b in zip(ours, loss_and_gradients(model, torch.bfloat16), strict=True):
+        assert_close(a, b, 1e-1)           # the interpreter truncates to bfloat16
 
 
 class Checkpointed(TwoPhase):

@@ -33,7 +33,8 @@ import torch
 from attnres_kernels import kernels, launch, phase_backward, phase_kernels
 from attnres_kernels.interpret import available, interpreting, triton
 from attnres_kernels.occupancy import A100, H100, T4, resident
-from attnres_kernels.phase_operators import backward_tiles, forward_tiles, register_tiles
+from attnres_kernels.phase_one_operators import backward_tiles, forward_tiles
+from attnres_kernels.phase_two_operators import register_tiles
 from attnres_kernels.sass import disassembled, registers_and_spills
 from attnres_ref.bench.options import output_file
 from attnres_ref.training.provenance import provenance, require_clean
@@ -75,8 +76,8 @@ def read_cells(sizes: Iterable[tuple[int, int]], gain: bool = False) -> Iterator
 
 def phase_cells() -> Iterator[Cell]:
     """Phase 1 for four queries; phase 2, and phase 2 with all that can be fused. Their
-    gradients: phase 1's for as many queries as
-    one launch takes, and for further ones, whose launch adds to the sources' gradients."""
+    gradients: phase 1's for as many queries as one launch takes, and for further ones,
+    whose launch adds to the sources' gradients."""
     one, two = phase_kernels.phase_one_kernel, phase_kernels.phase_two_kernel
     tiles, plain = launch.tiles, ("output_ptr", "gain_ptr")
     for d in (1024, 4096):             # a program takes two of the four

@@ -28,8 +28,8 @@ def depth_attention(
     out_norm_weight [d]: return RMSNorm(h) with this weight and `out_eps` in place of h,
     in the same pass; the norm sees h before it is rounded.
     float32, float16 and bfloat16; 1 <= d <= 8192. Differentiable once in every tensor
-    argument; only the arguments are kept for backward. Two backward passes give
-    identical bits.
+    argument (a second derivative lacks the read's part; attnres_ref.depth_attention has
+    it); only the arguments are kept for backward. Two backward passes give identical bits.
     Raises ValueError for sources or vectors that do not fit or are not supported, and
     for return_weights, since the weights never leave the registers; ImportError where
     Triton is missing.
@@ -45,7 +45,7 @@ def depth_attention(
     w = reference.fold(query, norm_weight, sources[0])
     if torch.compiler.is_compiling():
         return read_op(list(sources), w, out_norm_weight, eps, out_eps)
-    return Read.apply(w, out_norm_weight, eps, out_eps, *sources)
+    return Read.apply(w, out_norm_weight, float(eps), float(out_eps), *sources)
 
 
 depth_attention.same_as = reference.depth_attention    # two phases may take its place
@@ -127,7 +127,7 @@ def keep_inputs(ctx, inputs, output):
     ctx.save_for_backward(w, gain, *sources)
 
 
-def backward(ctx, dh):
+def through_read(ctx, dh):
     w, gain, *sources = ctx.saved_tensors
     run = shortest(read_backward, read_backward_op, dh)
     dvs, dw, dgain = run(dh, sources, w, gain, ctx.eps, ctx.out_eps)
@@ -135,12 +135,12 @@ def backward(ctx, dh):
     return dvs, dw.to(w.dtype), dgain, None, None
 
 
-read_op.register_autograd(backward, setup_context=keep_inputs)
+read_op.register_autograd(through_read, setup_context=keep_inputs)
 
 
 class Read(torch.autograd.Function):
-    """`read_op` for eager mode, where what torch.library adds for autograd takes a large
-    part of a millisecond at each call, longer than the kernel."""
+    """`read_op` for eager mode: what torch.library does for autograd at each call may take
+    longer than the kernel."""
 
     @staticmethod
     def forward(ctx, w, gain, eps, out_eps, *sources):
@@ -151,5 +151,5 @@ class Read(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dh):
-        dvs, *others = backward(ctx, dh)
+        dvs, *others = through_read(ctx, dh)
         return *others, *dvs

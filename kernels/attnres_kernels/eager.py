@@ -1,8 +1,8 @@
 """The short way to the kernels, for eager mode.
 
 torch.library makes an operator of a function, which torch.compile needs, and whoever
-watches operators. Its way through the dispatcher takes longer than a small kernel, so where
-nobody needs it, the function is called itself.
+watches operators. Its way through the dispatcher may take longer than a small kernel, so
+where nobody needs it, the function is called itself.
 """
 
 from collections.abc import Callable

@@ -6,12 +6,8 @@ import torch
 from torch import Tensor
 
 from attnres_kernels import launch
-from attnres_kernels.phase_operators import (
-    PhaseOne,
-    PhaseTwo,
-    phase_one_op,
-    phase_two_op,
-)
+from attnres_kernels.phase_one_operators import PhaseOne, phase_one_op
+from attnres_kernels.phase_two_operators import PhaseTwo, phase_two_op
 from attnres_ref.inference.two_phase import Read
 
 
@@ -29,7 +25,7 @@ def phase_one(queries: Tensor, sources: Sequence[Tensor], eps: float = 1e-5) -> 
     if torch.compiler.is_compiling():
         means, lses = phase_one_op(list(sources), queries, eps)
     else:
-        *means, lses = PhaseOne.apply(queries, eps, *sources)
+        *means, lses = PhaseOne.apply(queries, float(eps), *sources)
     return [Read(*read) for read in zip(means, lses.unbind(0))]
 
 
@@ -74,7 +70,7 @@ def phase_two(
                 f"{name} has shape {list(tensor.shape)}: sources of shape {list(shape)} "
                 f"need {list(wanted)}"
             )
-    vectors = output, query, out_norm_weight, eps, out_eps
+    vectors = output, query, out_norm_weight, float(eps), float(out_eps)
     if torch.compiler.is_compiling():
         h, partial = phase_two_op(*first, list(sources), *vectors)
     else:

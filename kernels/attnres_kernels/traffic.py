@@ -34,7 +34,7 @@ from torch.utils._pytree import tree_leaves
 
 from attnres_kernels.depth import depth_attention
 from attnres_kernels.interpret import available, interpreting
-from attnres_kernels.phase_operators import query_tiles
+from attnres_kernels.phase_one_operators import query_tiles
 from attnres_kernels.two_phase import TwoPhase
 from attnres_ref.bench import timing
 from attnres_ref.bench.options import count as whole

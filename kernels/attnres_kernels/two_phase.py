@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from attnres_kernels.phases import phase_one, phase_two
 from attnres_ref.inference import two_phase
-from attnres_ref.model import LM, MLP, Attention
+from attnres_ref.model import LM, MLP, Attention, RMSNorm
 from attnres_ref.streams import Depth
 from attnres_ref.views import with_parts
 
-DEFAULT_EPS = torch.finfo(torch.float32).eps     # nn.RMSNorm's, which computes in float32
+# Of attnres_ref.model.RMSNorm, which computes in float32, half precision too.
+NORM_EPS = torch.finfo(torch.float32).eps
 
 
 class TwoPhase(two_phase.TwoPhase):
@@ -42,8 +43,9 @@ class NormedTwoPhase(nn.Module):
     """`TwoPhase`, whose reads return RMSNorm(h), by the norm of the layer that reads.
 
     A write knows which layer reads next. So the read happens there, and one kernel adds
-    the new output to the partial sum, reads both, and norms what it read: PreNorm takes
-    the addition and the norm, too. norms: L + 1 RMSNorms, the last before the output head.
+    the new output to the partial sum, joins the sum to phase 1's mean, and norms what it
+    read. PreNorm needs that addition and that norm as well, so that little is left which
+    it does not do. norms: L + 1 RMSNorms, the last before the output head.
     """
 
     def __init__(self, stream: nn.Module, norms: list[nn.RMSNorm], group_size=None):
@@ -58,6 +60,8 @@ class NormedTwoPhase(nn.Module):
 
     def write(self, state: Ready, layer: int, output: Tensor) -> Ready:
         scheduled, coming = state.scheduled, layer + 1
+        # The one kernel joins one partial sum. A write that ends a group or a block leaves
+        # none, and neither do blocks that phase 1 has not seen.
         ends = any(coming % size == 0 for size in (self.schedule.group_size,
                                                    self.schedule.stream.block_size))
         completed, partial = scheduled.depth
@@ -76,7 +80,7 @@ class NormedTwoPhase(nn.Module):
         norm, first = self.norms[layer], scheduled.reads[layer - scheduled.first]
         return phase_two(
             first, scheduled.queries[layer], fresh, out_norm_weight=norm.weight,
-            out_eps=DEFAULT_EPS if norm.eps is None else norm.eps, **output,
+            out_eps=NORM_EPS, **output,
         )
 
 
@@ -89,7 +93,8 @@ def fused(model: LM, group_size: int | None = None) -> LM:
 
     model: an LM of attention and MLPs over Block or Full AttnRes; group_size as for
     `TwoPhase`. The norm sees h in float32, so that half precision differs from the model's
-    by its rounding. Raises ValueError for other layers, and as `TwoPhase` does.
+    by its rounding; hooks on norms are not called. Raises ValueError for other layers or
+    norms, and as `TwoPhase` does.
     """
     for i, layer in enumerate(model.layers):
         if type(layer) not in (Attention, MLP):
@@ -99,6 +104,12 @@ def fused(model: LM, group_size: int | None = None) -> LM:
                 "TwoPhase"
             )
     norms = [*(layer.norm for layer in model.layers), model.norm]
+    for i, norm in enumerate(norms):
+        if type(norm) is not RMSNorm:
+            raise ValueError(
+                f"norm {i} of {len(norms)} is a {type(norm).__name__}: the kernel computes "
+                "attnres_ref.model.RMSNorm; view the stream through TwoPhase"
+            )
     layers = nn.ModuleList(with_parts(x, norm=nn.Identity()) for x in model.layers)
     stream = NormedTwoPhase(model.stream, norms, group_size)
     return with_parts(model, layers=layers, norm=nn.Identity(), stream=stream)

@@ -132,15 +132,30 @@ def gpu() -> Iterator[str]:
         speeds = (median(turns(rows["cells"], part, n, d)) for part in PARTS)
         shares = " | ".join(f"{100 * x / record['copy_gb_per_s']:.0f} %" for x in speeds)
         yield f"| {n}, d={d} | {shares} |"
-    kinds = "graph", "eager", "compiled, graph", "compiled"
+    one, its_gradients = (
+        row["gb_per_s"] / record["copy_gb_per_s"] for row in rows["phases"]
+        if (row["by"], row["T"], row["d"]) == ("kernels", 8192, 1024)
+        and row["part"] in ("phase 1", "phase 1, gradients")
+    )
+    yield f"phase 1 reaches {100 * one:.0f} % and its gradients {100 * its_gradients:.0f} %"
     steps = {(row["case"], row["kind"]): row for row in rows["model"] if "ms" in row}
     for case in ("PreNorm", "Block, fused", "Block, kernels in two phases", "Full, fused"):
-        told = (
-            f"{steps[case, kind]['ms'][1]:.1f} ms" if case == "PreNorm"
-            else f"{steps[case, kind]['ratio_to_prenorm']:.2f}x" for kind in kinds
+        graphs, launched = (
+            [steps[case, kind] for kind in kinds]
+            for kinds in (("graph", "compiled, graph"), ("eager", "compiled"))
         )
-        peak = steps[case, "eager"]["peak_bytes"] / 1e9
-        yield f"| {case} | {' | '.join(told)} | {peak:.1f} GB |"
+        told = [f"{row['ms'][1]:.1f} ms" if case == "PreNorm"
+                else f"{row['ratio_to_prenorm']:.2f}x" for row in graphs]
+        told += [f"{row['ms'][1]:.0f} ms" for row in launched]
+        memory = steps[case, "eager"]["peak_bytes"] / 1e9
+        yield f"| {case} | {' | '.join(told)} | {memory:.1f} GB |"
+    apart = noise(rows["agreement"])
+    yield (
+        f"{apart['kernels']:.4f} read by read, {apart['kernels in two phases']:.4f} in two "
+        f"phases and {apart['kernels, fused']:.4f} fused"
+    )
+    orders = (f"{apart[f'reference, rows {how}']:.4f}" for how in ("reversed", "rotated"))
+    yield f"the two orders differ by {' and '.join(orders)}"
     tokens = {row["case"]: row for row in rows["decode"]}
     ratio = lambda case: f"{tokens[case]['ratio_to_prenorm']:.2f}x"
     yield (
@@ -149,6 +164,19 @@ def gpu() -> Iterator[str]:
         f"{ratio('Block, two phases, kernels')}, and Block read layer by layer "
         f"{ratio('Block, layer by layer, kernels')}"
     )
+    prompts = [tokens[case]["prefill_ms"][1] for case in ("Block, fused", "PreNorm")]
+    yield f"a prompt, launched from Python, takes {prompts[0] / prompts[1]:.2f}x"
+
+
+def noise(rows: list[dict]) -> dict[str, float]:
+    """By case, how far its training losses are from the reference's: root mean square."""
+    losses = {}
+    for row in rows:
+        if "loss" in row:
+            losses.setdefault(row["case"], []).append(row["loss"])
+    exact = losses.pop("reference")
+    return {case: mean((a - b) ** 2 for a, b in zip(found, exact, strict=True)) ** 0.5
+            for case, found in losses.items()}
 
 
 def turns(rows: list[dict], part: str, n: int, d: int) -> list[float]:
