@@ -16,7 +16,16 @@ from torch._dynamo.utils import counters
 
 from attnres_kernels import launch
 from attnres_kernels.bench import __main__ as kernels_command
-from attnres_kernels.bench import clock, gate, operators, peers, plan, report, whole
+from attnres_kernels.bench import (
+    clock,
+    figures,
+    gate,
+    operators,
+    peers,
+    plan,
+    report,
+    whole,
+)
 from attnres_kernels.bench import model as bench_model
 from attnres_kernels.bench.__main__ import main
 from attnres_kernels.bench.choice import choose
@@ -90,7 +99,7 @@ def test_table_names_the_best_other_and_what_is_missing():
 
 
 def test_roofline_has_a_point_per_row_of_all_records_and_the_copy_line():
-    (ax,) = report.roofline(report.joined([CELLS, BESIDE])).axes
+    (ax,) = figures.roofline(report.joined([CELLS, BESIDE])).axes
     points = [point for marks in ax.collections for point in marks.get_offsets()]
     assert len(points) == len(CELLS["rows"])
     assert ax.lines[0].get_ydata()[0] == 1000.0    # the median
@@ -813,7 +822,7 @@ def test_a_dry_run_goes_through_every_stage(tmp_path, capsys, monkeypatch):
                  "phase 1, kernels", "whole model, compiled, Full, kernels in two phases",
                  "decoding, Full, two phases", "training, block - prenorm: "):
         assert line in table
-    (axes,) = report.roofline(record).axes
+    (axes,) = figures.roofline(record).axes
     assert len(axes.collections) > 0
     with pytest.raises(SystemExit, match="nothing to write"):
         main(["report", "--out", str(tmp_path), "--json", str(tmp_path / "x.json")])
