@@ -70,7 +70,7 @@ def training_steps(record: dict):
               for row in report.rows_of(record, "model") if "ms" in row}
     kinds = {"eager": ("graph", "eager"), "compiled": ("compiled, graph", "compiled")}
     figure, panels = plots.in_a_row(
-        kinds, (8, 3.0), f"A training step on {record['device']}, by PreNorm's", ""
+        kinds, (8, 3.0), f"A training step on {record['device']}, beside PreNorm's", ""
     )
     for ax, (graph, launched) in zip(panels, kinds.values()):
         for kind, label, colour, shift in ((graph, "as a CUDA graph", OURS, -0.2),
@@ -80,7 +80,8 @@ def training_steps(record: dict):
                            color=colour, label=label)
             ax.bar_label(bars, fmt=" %.2f")
         ax.axvline(1, color="black", linewidth=1, linestyle="--")
-        ax.set(xlim=(0, 2.1), xlabel="x PreNorm's time, of the same kind")
+        ax.set(xlim=(0, 2.1), xlabel="time, x PreNorm's of the same kind")
+        ax.set_axisbelow(True)
     panels[0].set_yticks(range(len(STREAMS)), [*STREAMS.values()])
     panels[0].invert_yaxis()
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=2,
