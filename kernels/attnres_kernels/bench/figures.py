@@ -23,19 +23,18 @@ def shares(
     for row in report.reads(record):
         if (row["contender"], row["part"], row["T"], row["d"]) == (contender, part, T, d):
             ms.setdefault(row["n"], []).append(row["ms"][1])
-    return {
-        n: report.gb_per_s(part, n, T, d, statistics.median(times))
-        / record["copy_gb_per_s"] for n, times in sorted(ms.items())
-    }
+    rates = {n: report.gb_per_s(part, n, T, d, statistics.median(times))
+             for n, times in sorted(ms.items())}
+    return {n: rate / record["copy_gb_per_s"] for n, rate in rates.items()}
 
 
 def shares_by_warps(record: dict, part: str, n: int, d: int) -> dict[int, float]:
-    """The same for each number of warps that the sweep has timed, the most over its numbers
-    of loads under way; the one-read backward is not among them."""
+    """The same by the number of warps, of those that the sweep has timed: the most over its
+    numbers of loads under way. The one-read backward is not among them."""
     found = {}
     for row in report.rows_of(record, "sweep"):
-        asked = (row["part"], row["n"], row["d"]) == (part, n, d)
-        if asked and "ms" in row and row.get("kind") != "ring":
+        timed = "ms" in row and row.get("kind") != "ring"
+        if timed and (row["part"], row["n"], row["d"]) == (part, n, d):
             found.setdefault(row["warps"], []).append(row["gb_per_s"])
     return {k: max(rates) / record["copy_gb_per_s"] for k, rates in sorted(found.items())}
 
