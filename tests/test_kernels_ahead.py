@@ -110,7 +110,6 @@ def test_the_command_compiles_in_a_python_that_does_not_interpret(monkeypatch):
 SHOWN = """
 import ast, json, linecache, sys
 import cells
-from attnres_kernels import ahead
 from attnres_kernels.interpret import triton
 
 SIZES = dict(D=100, BLOCK_D=128, BLOCK_N=4, BLOCK_S=2)
