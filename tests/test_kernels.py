@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import attnres_kernels
 import attnres_ref
@@ -383,6 +384,30 @@ def assert_compiles_into_one_graph(model):
     for without_gradients in (torch.no_grad, torch.inference_mode):
         with without_gradients():
             torch.testing.assert_close(compiled(tokens), model(tokens))
+
+
+class Seen(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+        self.names.add(str(operator))
+        return operator(*arguments, **(options or {}))
+
+
+def test_who_watches_operators_sees_ours_and_nobody_else_pays_for_them(monkeypatch):
+    query, weight, _, sources = draw(2, 3, 16, 2, gain=False)
+    query.requires_grad_()
+    read = lambda: attnres_kernels.depth_attention(query, sources, weight).sum().backward()
+    with Seen() as seen:
+        read()
+    assert {"attnres.read.default", "attnres.read_backward.default"} <= seen.names
+    watched, query.grad = query.grad, None
+    for name in ("read_op", "read_backward_op"):
+        monkeypatch.setattr(f"attnres_kernels.depth.{name}", None)
+    read()
+    assert torch.equal(query.grad, watched)
 
 
 def test_a_model_compiles_into_one_graph():
