@@ -105,6 +105,58 @@ def test_the_command_compiles_in_a_python_that_does_not_interpret(monkeypatch):
     assert options["env"]["TRITON_INTERPRET"] == "0" and options["check"]
 
 
+SHOWN = """
+import ast, json, linecache, sys
+import cells
+from attnres_kernels.interpret import triton
+
+SIZES = dict(D=100, BLOCK_D=128, BLOCK_N=4, BLOCK_S=2)
+
+def why_not(kernel, v_ptr):
+    '''The compiler's error, empty if there is none.'''
+    kinds = {name: "*fp32" for name in kernel.arg_names if name.endswith("_ptr")}
+    kinds |= dict(v_ptr=v_ptr, eps="fp32") | dict.fromkeys(SIZES, "constexpr")
+    signature = {name: kinds.get(name, "i32") for name in kernel.arg_names}
+    constants = {name: SIZES[name] for name in kernel.arg_names if name in SIZES}
+    source = triton.compiler.ASTSource(kernel, signature, constants)
+    try:
+        triton.compile(source, target=triton.backends.compiler.GPUTarget("cuda", 90, 32))
+    except Exception as error:
+        return str(error)
+    return ""
+
+notebook = cells.read(cells.ROOT / "notebooks" / "09_triton_kernels.ipynb")
+code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+exercises = cells.exercises(notebook)
+names, found = {"__name__": "__main__"}, []
+exec(exercises[0].imports, names)
+for number, source in enumerate([*code, *(x.solution for x in exercises)]):
+    file = f"<cell {number}>"
+    linecache.cache[file] = len(source), None, source.splitlines(True), file
+    for node in ast.parse(source).body:
+        decorators = map(ast.unparse, getattr(node, "decorator_list", []))
+        if kind := {"triton.jit", "device_function"} & {*decorators}:
+            exec(compile(ast.Module([node], []), file, "exec"), names)
+            kernel = names[node.name]
+            if kind == {"triton.jit"}:
+                widened = ".to(tl.float32)" in kernel.src
+                for v_ptr in ["*fp32", "*bf16"][: 1 + widened]:
+                    found.append([node.name, v_ptr, why_not(kernel, v_ptr)])
+open(sys.argv[1], "w").write(json.dumps(found))
+"""
+
+
+def test_the_notebooks_kernels_compile(tmp_path):
+    """Those that notebook 09 shows, its stub and its solutions."""
+    found = compiling(SHOWN, tmp_path)
+    assert [row for row in found if row[-1]] == []
+    assert [row[:2] for row in found] == [
+        ["one_pass", "*fp32"], ["one_pass", "*bf16"], ["two_loops", "*fp32"],
+        ["several_queries", "*fp32"],
+        ["one_read", "*fp32"], ["one_read", "*fp32"], ["one_read", "*bf16"],
+    ]
+
+
 LISTING = """
         /*0000*/                   MOV R1, c[0x0][0x28] ;
         /*0010*/                   FADD R2, R2, R2 ;

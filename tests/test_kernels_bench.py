@@ -16,7 +16,16 @@ from torch._dynamo.utils import counters
 
 from attnres_kernels import launch
 from attnres_kernels.bench import __main__ as kernels_command
-from attnres_kernels.bench import clock, gate, operators, peers, plan, report, whole
+from attnres_kernels.bench import (
+    clock,
+    figures,
+    gate,
+    operators,
+    peers,
+    plan,
+    report,
+    whole,
+)
 from attnres_kernels.bench import model as bench_model
 from attnres_kernels.bench.__main__ import main
 from attnres_kernels.bench.choice import choose
@@ -90,10 +99,31 @@ def test_table_names_the_best_other_and_what_is_missing():
 
 
 def test_roofline_has_a_point_per_row_of_all_records_and_the_copy_line():
-    (ax,) = report.roofline(report.joined([CELLS, BESIDE])).axes
+    (ax,) = figures.roofline(report.joined([CELLS, BESIDE])).axes
     points = [point for marks in ax.collections for point in marks.get_offsets()]
     assert len(points) == len(CELLS["rows"])
     assert ax.lines[0].get_ydata()[0] == 1000.0    # the median
+
+
+def test_shares_of_a_copy_are_medians_of_our_turns():
+    moved = 3 * 8192 * 64 * 2              # bytes of the forward's floor, n = 2
+    row = dict(contender="ours", n=2, T=8192, d=64, part="forward", graph=True)
+    rows = [row | dict(turn=turn, ms=[0, moved / 1e9 / share, 0])   # a copy: 1 TB/s
+            for turn, share in enumerate((0.5, 0.8, 0.1))]
+    rows += [row | dict(ms=[0, 1, 0], **other)
+             for other in (dict(contender="eager"), dict(part="backward"), dict(T=64))]
+    record = report.joined([CELLS | dict(rows=rows, copy_gb_per_s=1000.0)])
+    assert figures.shares(record, "forward", 64) == {2: pytest.approx(0.5)}
+
+
+def test_shares_by_warps_are_those_of_the_best_loads_and_not_of_the_ring():
+    row = dict(n=9, d=64, part="backward", ms=[1, 1, 1])
+    rows = [row | dict(warps=1, stages=2, gb_per_s=300), row | dict(warps=1, gb_per_s=500),
+            row | dict(warps=2, gb_per_s=200), dict(warps=2, left_out="no memory"),
+            row | dict(warps=2, kind="ring", gb_per_s=900),
+            row | dict(warps=4, n=33, gb_per_s=800)]
+    record = dict(copy_gb_per_s=1000, stages=dict(sweep=dict(rows=rows)))
+    assert figures.shares_by_warps(record, "backward", 9, 64) == {1: 0.5, 2: 0.2}
 
 
 def test_what_was_launched_from_python_and_what_drifted_is_marked():
@@ -813,7 +843,7 @@ def test_a_dry_run_goes_through_every_stage(tmp_path, capsys, monkeypatch):
                  "phase 1, kernels", "whole model, compiled, Full, kernels in two phases",
                  "decoding, Full, two phases", "training, block - prenorm: "):
         assert line in table
-    (axes,) = report.roofline(record).axes
+    (axes,) = figures.roofline(record).axes
     assert len(axes.collections) > 0
     with pytest.raises(SystemExit, match="nothing to write"):
         main(["report", "--out", str(tmp_path), "--json", str(tmp_path / "x.json")])

@@ -28,20 +28,21 @@ SIZES, WARPS = [(n, d) for d in (1024, 4096) for n in (9, 33)], (1, 2, 4, 8, 16)
 @kernel
 def forward_by_pick(sources, w_ptr, h_ptr, n, T, eps, D: tl.constexpr,
                     BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr):
-    """One program a token, which chooses each source among BLOCK_N pointers."""
-    t = tl.program_id(0).to(tl.int64)
+    """The read, but each source is chosen among BLOCK_N pointers."""
     lanes = tl.arange(0, BLOCK_D)
-    inside, at = lanes < D, t * D + lanes
+    inside = lanes < D
     w = tl.load(w_ptr + lanes, mask=inside, other=0.0)
-    acc = tl.zeros([BLOCK_D], tl.float32)
-    m, l = tl.full([], -float("inf"), tl.float32), tl.full([], 0.0, tl.float32)
-    for i in tl.range(0, n, num_stages=STAGES):
-        source = sources[0]
-        for j in tl.static_range(1, BLOCK_N):
-            source = tl.where(i == j, sources[j], source)
-        v = tl.load(source + at, mask=inside, other=0.0).to(tl.float32)
-        acc, m, l = join(acc, m, l, v, w, eps, D)
-    tl.store(h_ptr + at, (acc / l).to(h_ptr.dtype.element_ty), mask=inside)
+    for t in range(tl.program_id(0), T, tl.num_programs(0)):
+        at = tl.cast(t, tl.int64) * D + lanes
+        acc = tl.zeros([BLOCK_D], tl.float32)
+        m, l = tl.full([], -float("inf"), tl.float32), tl.full([], 0.0, tl.float32)
+        for i in tl.range(0, n, num_stages=STAGES):
+            source = sources[0]
+            for j in tl.static_range(1, BLOCK_N):
+                source = tl.where(i == j, sources[j], source)
+            v = tl.load(source + at, mask=inside, other=0.0).to(tl.float32)
+            acc, m, l = join(acc, m, l, v, w, eps, D)
+        tl.store(h_ptr + at, (acc / l).to(h_ptr.dtype.element_ty), mask=inside)
 
 
 def cells() -> Iterator[Cell]:

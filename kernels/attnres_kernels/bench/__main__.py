@@ -64,7 +64,10 @@ def main(arguments: list[str] | None = None) -> None:
         text = json.dumps(record, indent=1) + "\n"
         options.json.write_text(text, encoding="utf-8", newline="\n")
     if options.plot:
-        report.roofline(record).savefig(options.plot, dpi=110)
+        # Not above: it brings matplotlib, which the machine with the GPU may not have.
+        from attnres_kernels.bench import figures
+
+        figures.roofline(record).savefig(options.plot, dpi=110)
     if failed:
         sys.exit(f"Failed: {', '.join(failed)}; see {options.out}/STAGE.log")
 

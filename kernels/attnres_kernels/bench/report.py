@@ -1,4 +1,4 @@
-"""What the stages' records say together: one record, a table of ratios, a roofline plot."""
+"""What the stages' records say together: one record, and a table of ratios."""
 
 import json
 import statistics
@@ -191,26 +191,3 @@ def not_measured(record: dict) -> Iterator[str]:
 
 
 NAMING = ("contender", "case", "kind", "by", "part", "n", "T", "d", "S", "warps", "stages")
-
-
-def roofline(record: dict):
-    """Bytes of the floor per second, by bytes of the floor; the line is a plain copy."""
-    # Not above: it brings matplotlib, which the machine with the GPU may not have.
-    from attnres_ref import plots
-
-    figure, axes = plots.axes(f"One read on {record['device']}", "bytes it must move (MB)",
-                              "those bytes / time (GB/s)", width=8)
-    names = list(dict.fromkeys(row["contender"] for row in reads(record)))
-    for name, marker in zip(names, "osv^D<>Phx*"):
-        for part, filled in (("forward", True), ("backward", False)):
-            rows = [row for row in reads(record)
-                    if (row["contender"], row["part"]) == (name, part)]
-            moved = [floor(part, r["n"]) * r["T"] * r["d"] * 2 / 1e6 for r in rows]
-            colour = "#D55E00" if name in ("ours", SWEPT) else plots.GREY
-            axes.scatter(moved, [r["gb_per_s"] for r in rows], s=22, marker=marker,
-                         edgecolors=colour, facecolors=colour if filled else "none",
-                         label=f"{name}, {part}" if rows else None)
-    axes.axhline(record["copy_gb_per_s"], color="black", linewidth=1, label="copy")
-    axes.set(xscale="log", yscale="log")
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
