@@ -77,10 +77,11 @@ def backward_kernel(sources, dvs, w_ptr, gain_ptr, dh_ptr, dw_ptr, dgain_ptr,
     they slices of one tensor, autograd could free none of them before the last is used.
     A program sums dw over its tokens in registers; the host adds the programs up. So the
     order of every sum is fixed, and two passes give identical bits.
-    bytes: n + 1 u read, n u written, the floor, as long as the sources of all tokens at
-    work fit into the L2 cache: the second loop (and the first, after the norm's) finds
-    them there. Else about 2 n + 1 u are read. An H100 has 50 MB; at n = 9 they are 29 MB
-    (d = 1024) and 19 MB (d = 4096), at n = 33 they are 107 and 71 MB.
+    bytes: n + 1 u read, n u written, the floor, if the second loop (and the first, after
+    the norm's) finds in the L2 cache what the loop before it has read. Else 2 n + 1 u are
+    read. On an H200 it seems to find little, even where the sources of all tokens at work
+    would fit (19 MB at n = 9, d = 4096): the time is what 3 n + 1 passes take. Hence
+    attnres_kernels.ring.
     """
     dtype: tl.constexpr = dh_ptr.dtype.element_ty
     lanes = tl.arange(0, BLOCK_D)

@@ -43,6 +43,7 @@ def measure(record, device) -> None:
     record.note(copy_gb_per_s=clock.copy_bandwidth(device))
     for T, d, n, S in SIZES[device.type]:
         _, sources = gate.inputs(n + 2, T, d, device)
+        torch.manual_seed(0)
         queries = (torch.randn(S, d, device=device) / d**0.5).requires_grad_()
         right = calls("PyTorch", queries, sources)
         for by in BY:
