@@ -832,8 +832,9 @@ def test_a_dry_run_goes_through_every_stage(tmp_path, capsys, monkeypatch):
     assert {row["pieces"] for row in records["model"]["rows"] if "pieces" in row} == {0, 1}
     assert {row["kind"] for row in records["model"]["rows"]} == set(KINDS)
     assert SWEPT in {row["contender"] for row in records["cells"]["rows"] if "ms" in row}
-    # In PyTorch the norm sees h in bf16, and its gradients differ by that.
-    assert max(row["differs_by"] for row in records["phases"]["rows"]) < 0.05
+    for row in records["phases"]["rows"]:  # PyTorch's norm, and so its gradients, see h
+        limit = 0.1 if "gradients" in row["part"] else 0.01        # rounded to bf16
+        assert row["differs_by"] < limit, row
     first = [row["losses"][0] for row in records["model"]["rows"] if "losses" in row]
     assert max(first) - min(first) < 1e-4, "all start as the same function"
 
