@@ -39,4 +39,5 @@ def decoding(rows: list[dict]) -> Iterator[str]:
             turns = "" if ratio is None else f", {ratio:.3f}x PreNorm in turns"
             yield (f"decoding, {row['case']}: prompt {prompt:.2f} ms, a token {eager:.3f} "
                    f"ms eager, {graph:.3f} ms {'as' if row['graph'] else 'without'} a "
-                   f"graph{turns}, whose logits differ by {row['logits_differ_by']:.0e}")
+                   f"graph{turns}; its logits differ from the eager ones by "
+                   f"{row['logits_differ_by']:.0e}")
