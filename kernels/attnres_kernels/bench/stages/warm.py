@@ -8,7 +8,6 @@ from functools import partial
 
 import torch
 
-from attnres_kernels import phases
 from attnres_kernels.bench import clock, gate, operators, peers
 from attnres_kernels.bench.model import BASE, COMPILED, training_step
 from attnres_kernels.bench.stages import cells, decode, sweep
@@ -84,9 +83,8 @@ def one_read(n, T, d, device) -> None:
         operators.calls_of(part, peers.ours, sets)[0]()
 
 
-@torch.no_grad()
 def both_phases(T, d, n, S, device) -> None:
-    _, sources = gate.inputs(n + 1, min(T, 64), d, device)
-    queries = torch.zeros(S, d, device=device)
-    first, *_ = phases.phase_one(queries, sources[:n])
-    phases.phase_two(first, queries[:1], sources[n:])
+    _, sources = gate.inputs(n + 2, min(T, 64), d, device)
+    queries = torch.zeros(S, d, device=device, requires_grad=True)
+    for call, _ in timed_phases.calls("kernels", queries, sources).values():
+        call()
