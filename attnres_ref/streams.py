@@ -90,10 +90,9 @@ class BlockAttnRes(nn.Module):
             )
         self.block_size = block_size
         self.attend = attend
-        # With zero queries a read is the mean of its sources: what PreNorm sums, divided
-        # by their number. Every layer begins with an RMSNorm, which removes that factor,
-        # so PreNorm, Full and Block of the same weights start as the same function. The
-        # keys' RMSNorm weight is kept as its distance from one: that too starts at zero.
+        # With zero queries a read is the mean of its sources: PreNorm's sum over their
+        # number, which the RMSNorm of every layer removes. So PreNorm, Full and Block start
+        # as one function. The keys' norm weight, kept as its distance from 1, starts at 0.
         self.queries = nn.Parameter(torch.zeros(n_layers + 1, d_model))
         self.queries_norm = nn.Parameter(torch.zeros(n_layers + 1, d_model))
 
@@ -105,6 +104,7 @@ class BlockAttnRes(nn.Module):
         return self.attend(self.queries[layer], sources_of(state), norm_weight)
 
     def write(self, state: Depth, layer: int, output: Tensor) -> Depth:
+        output = output.to(state.completed[0].dtype)    # autocast leaves some in float32
         block = output if state.partial is None else state.partial + output
         if (layer + 1) % self.block_size == 0:                   # the block is complete
             return Depth(completed=(*state.completed, block))

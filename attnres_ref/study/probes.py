@@ -1,12 +1,15 @@
 """Measurements on a model. A residual is read and written, so a probe is one more
 stream: it passes everything through and keeps what it saw."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from statistics import mean, stdev
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from attnres_ref.views import read_through, with_parts
 
@@ -34,9 +37,15 @@ class Trace(nn.Module):
 
 @torch.no_grad()
 def trace(model: nn.Module, tokens: Tensor) -> Trace:
-    """The inputs (L + 1) and outputs (L) of all layers for tokens [B, T]."""
+    """The inputs (L + 1) and outputs (L) of all layers for tokens [B, T]. Raises ValueError
+    for a model whose layers look for their stream elsewhere, as under the adapter."""
     seen = Trace(model.stream)
     with_parts(model, stream=seen)(tokens)
+    if len(seen.outputs) != len(model.layers):
+        raise ValueError(
+            f"model has {len(model.layers)} layers, {len(seen.outputs)} wrote to the stream"
+            " put in: set `model.stream = Trace(model.stream)` and run the model"
+        )
     return seen
 
 
@@ -118,3 +127,41 @@ def saved_bytes(model: nn.Module, forward) -> int:
         result = forward()             # alive until counted, so no address is reused
     del result
     return sum(storages.values())
+
+
+def kept_bytes(forward) -> int:
+    """Bytes that `forward()` has allocated and that are still held when it returns, by what
+    it returned or for its backward. Other than `saved_bytes` it sees, too, what activation
+    checkpointing holds on to in order to run a region again."""
+    with Allocations() as allocations:
+        result = forward()             # with its graph, and whatever that holds
+    kept = sum(storage.nbytes() for storage in allocations.alive())
+    del result
+    return kept
+
+
+class Allocations(TorchDispatchMode):
+    """Notes every storage that an operation makes, and holds none of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.known = {}                # id of a storage -> weak reference, and if it is new
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        self.note((args, kwargs), new=False)           # what was there before
+        made = function(*args, **kwargs)
+        self.note(made, new=True)
+        return made
+
+    def note(self, values, new: bool) -> None:
+        for tensor in tree_leaves(values):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                reference, _ = self.known.get(id(storage), (None, None))
+                if reference is None or reference() is not storage:
+                    self.known[id(storage)] = weakref.ref(storage), new
+
+    def alive(self) -> list[torch.UntypedStorage]:
+        storages = (reference() for reference, new in self.known.values() if new)
+        return [storage for storage in storages if storage is not None]

@@ -53,7 +53,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     learns (pseudo-queries are 2-D, but no matrices) has a decay and a rate of its own."""
     stream, matrices, vectors = [], [], []
     for name, parameter in model.named_parameters():
-        if name.startswith("stream."):
+        if "stream" in name.split("."):        # also of a decoder inside another module
             stream.append(parameter)
         elif parameter.dim() >= 2:
             matrices.append(parameter)

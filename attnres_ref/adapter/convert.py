@@ -1,0 +1,201 @@
+"""Attention Residuals for a decoder that somebody else wrote.
+
+A decoder in the usual style carries a hidden state from block to block, and each of a
+block's layers adds to it: `h = h + f(norm(h))`. `convert` takes the additions out and puts
+a residual stream in their place. The decoder's own `forward`, its masks, positions, caches
+and checkpoints stay as they are: it never looks inside what it hands from block to block,
+so a stream's state can travel where the sum did.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils.checkpoint import checkpoint
+
+from attnres_ref.adapter.anatomy import Anatomy, Call, anatomy, is_norm, refusal
+
+
+class At(NamedTuple):
+    """A place in the depth of the decoder."""
+
+    state: Any                         # of the stream
+    layer: int                         # the layer that reads it next
+
+
+class Handed(NamedTuple):
+    """What a block hands to the next. A tuple of one, since whoever records hidden states
+    of a block takes the first of what it returns."""
+
+    at: At
+
+
+class Fitting(NamedTuple):
+    """What a block needs to know on a stream. No module, or it would own the decoder."""
+
+    decoder: nn.Module                 # whose `stream` it is, also one that comes later
+    anatomy: Anatomy
+    n_layers: int                      # of the decoder: behind the last is the final read
+    recompute: bool
+
+
+class OnStream:
+    """Mixed into a block's own class: its layers read from a stream and write to it."""
+
+    def forward(self, *args, **context):
+        """The block's own arguments; its hidden state is [B, T, d] in the first block, in
+        the others what the block before handed on. The last block returns [B, T, d]."""
+        decoder, anatomy, n_layers, recompute = self.fitting
+        given = anatomy.given(args, context)
+        stream, hidden = decoder.stream, given[anatomy.names[0]]
+        if type(hidden) is tuple:
+            raise ValueError(
+                f"{type(self).__name__} was handed a plain tuple: activation checkpointing "
+                "needs use_reentrant=False, or gradients of the sources are lost"
+            )
+        handed = isinstance(hidden, Handed)
+        state, layer = hidden.at if handed else (stream.begin(hidden), 0)
+        for (opening, *calls), weight in anatomy.layers:
+            if recompute and torch.is_grad_enabled():
+                h = opened_again(self, stream, opening, state, layer, given)
+            else:
+                h = opening(self, read(stream, state, layer), given)  # [B, T, d]
+            shape = h.shape            # which some mixtures of experts flatten
+            for call in calls:
+                h = call(self, h, given)
+            h = h.reshape(shape) if weight == 1 else h.reshape(shape) * weight
+            state = stream.write(state, layer, h)
+            layer += 1
+        if layer == n_layers:
+            return read(stream, state, layer)                         # the final read
+        return Handed(At(state, layer))
+
+    def __reduce_ex__(self, protocol):
+        """Pickle looks classes up by name, where it would find the block's own."""
+        classes = type(self).__mro__
+        return blank, (classes[classes.index(OnStream) + 1],), self.__dict__
+
+
+def read(stream: nn.Module, state: Any, layer: int) -> Tensor:
+    """A read [B, T, d], as large as the sum in whose place it stands: a weighted mean of n
+    sources, times n. The norm behind it takes any such factor out, but for its eps, which
+    is felt where hidden states are small: Llama's embedding starts at a mean square of
+    4e-4, a mean of five sources has 25 times less, not much above an eps of 1e-5."""
+    h = stream.read(state, layer)
+    return h * len(state.sources) if hasattr(state, "sources") else h
+
+
+def opened_again(block, stream, opening: Call, state, layer: int, given: dict) -> Tensor:
+    """What a layer's opening norm makes of the read. Neither is kept for the backward: both
+    are cheap to compute again, and what the norm keeps is as large as a source."""
+    tensors, shape = tree_flatten(state)   # given one by one, a checkpoint around sees them
+
+    def opened(*tensors):
+        return opening(block, read(stream, tree_unflatten(tensors, shape), layer), given)
+
+    return checkpoint(opened, *tensors, use_reentrant=False, preserve_rng_state=False)
+
+
+@cache
+def on_stream(block_class: type) -> type:
+    """The same class, also by name, on a stream: what looks for blocks of a class, to
+    checkpoint, shard or record them, still finds them."""
+    names = {key: getattr(block_class, key) for key in ("__module__", "__qualname__")}
+    return type(block_class.__name__, (OnStream, block_class), names)
+
+
+def blank(block_class: type) -> nn.Module:
+    """A block on a stream, to be filled with what was pickled or is copied."""
+    return object.__new__(on_stream(block_class))
+
+
+def convert(
+    decoder: nn.Module, residual: Callable[[int, int], nn.Module], recompute: bool = False
+) -> nn.Module:
+    """Put a residual stream under `decoder`, in place, and return the decoder.
+
+    decoder: has `layers`, a ModuleList of blocks whose layers follow each other as
+    h = h + k f(norm(h)), and a norm behind the last. If it has one ModuleList only, that
+    may have another name. Of a model of transformers, pass `model.model`.
+    residual: residual(n_layers, d_model) builds the stream: `FullAttnRes`, or
+    `partial(BlockAttnRes, block_size=4)`. It becomes `decoder.stream`, on the device and in
+    the dtype of the decoder's first weight, and may be replaced there.
+    recompute: keep for the backward neither a read nor what its norm needs of it, but
+    compute both again, so that no more bytes are kept than by a sum.
+
+    With queries still zero every read is what PreNorm sums, up to rounding, so that the
+    decoder computes what it did; on `PreNorm` itself bit for bit.
+
+    Raises ValueError, and leaves the decoder as it was, for one without such layers, one
+    converted before, and a block that does anything else, whatever its parts are called.
+    """
+    name, blocks = type(decoder).__name__, blocks_of(decoder)
+    if any(isinstance(block, OnStream) for block in blocks):
+        raise ValueError(f"{name} is on a stream: convert it once")
+    if isinstance(residual, nn.Module) or not callable(residual):
+        raise ValueError(
+            f"residual is {residual!r}: pass what builds a stream from n_layers and "
+            "d_model, for instance FullAttnRes or partial(BlockAttnRes, block_size=4)"
+        )
+    like = next(p for p in decoder.parameters() if p.is_floating_point())
+    if like.is_meta:
+        raise ValueError(f"{name} is on the meta device, where no query can start at zero: "
+                         "load its weights first, then convert it")
+    found = {block: anatomy(block) for block in blocks}    # one may stand there twice
+    width = width_of(decoder, getattr(blocks[0], found[blocks[0]].layers[0].calls[0].part))
+    for block, (layers, *_) in found.items():
+        for (opening, *_), _ in layers:
+            if not is_norm(getattr(block, opening.part), width):
+                raise refusal(block, f"has a layer that begins with {opening.part}, which "
+                                     "feels the scale of what it reads")
+    n_layers = sum(len(found[block].layers) for block in blocks)
+    stream = residual(n_layers, width)
+    if missing := [f for f in ("begin", "read", "write") if not hasattr(stream, f)]:
+        raise ValueError(f"residual built a {type(stream).__name__} without {missing}: a "
+                         "stream needs begin, read and write, see attnres_ref.streams")
+    decoder.stream = stream.to(like.device, like.dtype)
+    for block, its_anatomy in found.items():
+        block.__class__ = on_stream(type(block))
+        block.fitting = Fitting(decoder, its_anatomy, n_layers, recompute)
+    decoder.register_forward_hook(hidden_states_read)
+    return decoder
+
+
+def blocks_of(decoder: nn.Module) -> nn.ModuleList:
+    """Its `layers`, or its only ModuleList by any other name."""
+    lists = [m for m in decoder.children() if isinstance(m, nn.ModuleList)]
+    blocks = getattr(decoder, "layers", lists[0] if len(lists) == 1 else None)
+    if not isinstance(blocks, nn.ModuleList) or not blocks:
+        raise ValueError(
+            f"{type(decoder).__name__} has no ModuleList `layers` with blocks in it: pass "
+            "the module that holds the blocks, for instance model.model"
+        )
+    return blocks
+
+
+def width_of(decoder: nn.Module, norm: nn.Module) -> int:
+    """d: of the norm, by its weight or shape, or else as the configuration has it."""
+    if isinstance(weight := getattr(norm, "weight", None), Tensor):
+        return weight.shape[-1]
+    if shape := getattr(norm, "normalized_shape", None):
+        return shape[-1]
+    width = getattr(getattr(decoder, "config", None), "hidden_size", None)
+    if width is None:
+        raise ValueError(
+            f"{type(norm).__name__} has no weight, and {type(decoder).__name__} no "
+            "config.hidden_size: set one of them, so that the width of the stream is known"
+        )
+    return width
+
+
+def hidden_states_read(decoder: nn.Module, args: tuple, output: Any) -> None:
+    """A forward hook: where a decoder of transformers recorded what its blocks returned,
+    each place in depth is read as its next layer reads it."""
+    if isinstance(output, dict) and output.get("hidden_states") is not None:
+        output["hidden_states"] = tuple(
+            read(decoder.stream, *hidden) if isinstance(hidden, At) else hidden
+            for hidden in output["hidden_states"]
+        )

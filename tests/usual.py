@@ -1,0 +1,251 @@
+"""Decoders written the usual way, and some that only look so: small, without a download."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class UsualAttention(nn.Module):
+    def __init__(self, d):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+
+    def forward(self, h, mask=None):
+        q, k, v = self.qkv(h).chunk(3, -1)
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
+        return self.out(mixed), None       # as Hugging Face's: (output, weights)
+
+
+def usual_mlp(d):
+    return nn.Sequential(nn.Linear(d, 2 * d), nn.SiLU(), nn.Linear(2 * d, d))
+
+
+class UsualBlock(nn.Module):
+    def __init__(self, d, eps=None):
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(d, eps)
+        self.self_attn = UsualAttention(d)
+        self.post_attention_layernorm = nn.RMSNorm(d, eps)
+        self.mlp = usual_mlp(d)
+
+    def forward(self, h, **context):
+        h = h + self.self_attn(self.input_layernorm(h), **context)[0]
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class UsualDecoder(nn.Module):
+    def __init__(self, d=16, n_blocks=3, eps=None, block=UsualBlock):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(11, d)
+        self.layers = nn.ModuleList(block(d, eps) for _ in range(n_blocks))
+        self.norm = nn.RMSNorm(d, eps)
+
+    def forward(self, tokens, **context):
+        h = self.embed_tokens(tokens)
+        for block in self.layers:
+            h = block(h, **context)
+        return self.norm(h)
+
+
+def usual(**options):
+    torch.manual_seed(0)
+    return UsualDecoder(**options).double()
+
+
+# ---- Blocks that convert has to understand -----------------------------------------------
+
+
+class Sandwich(UsualBlock):
+    """Norms behind the attention and the MLP, too, and names that nobody has listed."""
+
+    def __init__(self, d, eps=None):
+        super().__init__(d, eps)
+        self.behind_attention, self.behind_mlp = nn.RMSNorm(d), nn.LayerNorm(d)
+
+    def forward(self, h, **context):
+        out, _ = self.self_attn(self.input_layernorm(h), **context)
+        h = self.behind_attention(out) + h
+        return h + self.behind_mlp(self.mlp(self.post_attention_layernorm(h)))
+
+
+class Multiplied(UsualBlock):
+    """Adds a part of what its layers compute, as Granite; the factor is in the code."""
+
+    def forward(self, h, **context):
+        out, _ = self.self_attn(self.input_layernorm(h), **context)
+        h = h + 0.22 * out
+        return h - 0.3 * self.mlp(self.post_attention_layernorm(h))
+
+
+class Positional(UsualBlock):
+    """Takes the mask by position, and gives it on under another name."""
+
+    def forward(self, h, attention_mask, scale=1.0):
+        h = h + self.self_attn(self.input_layernorm(h), mask=attention_mask)[0]
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class Weightless(UsualBlock):
+    def __init__(self, d, eps=None):
+        super().__init__(d, eps)
+        self.input_layernorm = nn.RMSNorm(d, elementwise_affine=False)
+        self.post_attention_layernorm = nn.LayerNorm(d, elementwise_affine=False)
+
+
+class Torch(nn.Module):
+    """With PyTorch's own attention, which takes the hidden state three times."""
+
+    def __init__(self, d, eps=None):
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.attn = nn.MultiheadAttention(d, 2, batch_first=True)
+        self.drop, self.mlp = nn.Dropout(0.5), usual_mlp(d)
+
+    def forward(self, h, mask=None):
+        x = self.ln_1(h)
+        h = h + self.drop(self.attn(x, x, x, attn_mask=mask, need_weights=False)[0])
+        return h + self.mlp(self.ln_2(h))
+
+
+class OneLayer(nn.Module):
+    """A mixer alone, as in Mamba."""
+
+    def __init__(self, d, eps=None):
+        super().__init__()
+        self.norm, self.mixer = nn.RMSNorm(d, eps), usual_mlp(d)
+
+    def forward(self, h):
+        return h + self.mixer(self.norm(h))
+
+
+class Flattening(UsualBlock):
+    """Its MLP sees a row of tokens, as Llama 4's experts do."""
+
+    def __init__(self, d, eps=None):
+        super().__init__(d, eps)
+        self.mlp = nn.Sequential(nn.Flatten(0, 1), self.mlp)
+
+    def forward(self, h, **context):
+        h = h + self.self_attn(self.input_layernorm(h), **context)[0]
+        return h + self.mlp(self.post_attention_layernorm(h)).view(h.shape)
+
+
+UNDERSTOOD = {
+    cls.__name__: cls for cls in
+    (UsualBlock, Sandwich, Multiplied, Weightless, Torch, OneLayer, Flattening)
+}
+
+
+# ---- Blocks that convert has to refuse, with a word of why -------------------------------
+
+
+class Parallel(UsualBlock):
+    def forward(self, h):
+        x = self.input_layernorm(h)
+        return h + self.self_attn(x)[0] + self.mlp(self.post_attention_layernorm(h))
+
+
+class Gated(UsualBlock):
+    """A learned scale that would be read once and never learn again."""
+
+    def __init__(self, d, eps=None):
+        super().__init__(d, eps)
+        self.gamma = nn.Parameter(torch.ones(()))
+
+    def forward(self, h):
+        h = h + self.gamma * self.self_attn(self.input_layernorm(h))[0]
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class Buffered(UsualBlock):
+    def __init__(self, d, eps=None):
+        super().__init__(d, eps)
+        self.register_buffer("scale", torch.ones(()))
+
+
+class DroppedOut(UsualBlock):
+    def forward(self, h):
+        h = h + F.dropout(self.self_attn(self.input_layernorm(h))[0], 0.1, self.training)
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class OnlyWhenTraining(UsualBlock):
+    def forward(self, h):
+        h = h + self.self_attn(self.input_layernorm(h))[0]
+        scale = 0.5 if self.training else 1
+        return h + scale * self.mlp(self.post_attention_layernorm(h))
+
+
+class Bent(UsualBlock):
+    def forward(self, h):
+        h = h + self.self_attn(self.input_layernorm(h))[0].tanh()
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class Spare(UsualBlock):
+    def __init__(self, d, eps=None):
+        super().__init__(d, eps)
+        self.cross_attn = UsualAttention(d)
+
+
+class NoNorm(UsualBlock):
+    """As OLMo 2: norms behind, none in front."""
+
+    def forward(self, h):
+        h = h + self.input_layernorm(self.self_attn(h)[0])
+        return h + self.post_attention_layernorm(self.mlp(h))
+
+
+class Identity(UsualBlock):
+    def __init__(self, d, eps=None):
+        super().__init__(d, eps)
+        self.post_attention_layernorm = nn.Identity()
+
+
+class Pair(UsualBlock):
+    def forward(self, h):
+        return super().forward(h), None
+
+
+class Replacing(UsualBlock):
+    """No residual connection around its MLP."""
+
+    def forward(self, h):
+        h = h + self.self_attn(self.input_layernorm(h))[0]
+        return self.mlp(self.post_attention_layernorm(h))
+
+
+class Idle(UsualBlock):
+    def forward(self, h):
+        return h
+
+
+class Wide(UsualBlock):
+    """Float32 for what it adds, whatever it is given."""
+
+    def forward(self, h):
+        h = h + self.self_attn(self.input_layernorm(h))[0].float()
+        return h + self.mlp(self.post_attention_layernorm(h.float()))
+
+
+class Inspecting(UsualBlock):
+    def forward(self, h):
+        return super().forward(h) * self.mlp[0].weight.new_ones(())
+
+
+REFUSED = {
+    Parallel: "post_attention_layernorm reads something else than the sum so far",
+    Gated: "has gamma beside its parts, which would be lost",
+    Buffered: "has scale beside its parts",
+    DroppedOut: "something other than a sum happens|training|something else",
+    OnlyWhenTraining: "computes something else while it trains",
+    Bent: "something other than a sum happens between its parts",
+    Spare: r"has parts that its forward did not call: \['cross_attn'\]",
+    NoNorm: "begins with self_attn, which feels the scale",
+    Identity: "begins with post_attention_layernorm, which feels the scale",
+    Pair: "it returns a tuple, not a tensor",
+    Replacing: "it returns something else than the sum so far",
+    Idle: "it adds nothing",
+    Wide: "something other than a sum happens",
+    Inspecting: "cannot be followed",
+}
