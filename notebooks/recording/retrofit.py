@@ -19,7 +19,7 @@ it stopped; `rates` is called again for the best two.
 import argparse
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 import torch
@@ -46,6 +46,8 @@ PRIMARY = (("block", "prenorm"), ("full", "prenorm"))
 SEEDS = range(16)                      # if time ends before: the seeds all arms have
 RATES = (7e-4, 1.4e-3, 2.8e-3, 5.7e-3)     # the highest is what PreNorm was trained with
 QUERY_SCALES = (1.0, 4.0, 16.0)        # queries begin at zero and have less time: own rate
+# Added when the grid's best stood at its ends, before the judging half had been seen.
+BEYOND_RATES, BEYOND_SCALES = 1.1e-2, 0.25
 N_FINALISTS = 2
 CURVE_WINDOWS = 256                    # of the half, at every validation on the way
 
@@ -91,7 +93,8 @@ class Retrofit:
 
 def rates() -> list[Retrofit]:
     """Each arm from the same rates; where queries begin at zero, each with theirs. Then
-    the best two of an arm on the second seed."""
+    the best two of an arm on the second seed; and where the best stands at an end of a
+    range, its neighbour beyond that end, on both seeds."""
     grid = [
         Retrofit(arm, TUNING_SEEDS[0], lr, scale)
         for lr in RATES for scale in QUERY_SCALES for arm in ARMS
@@ -103,9 +106,14 @@ def rates() -> list[Retrofit]:
     for arm in ARMS:
         of_arm = [run for run in grid if run.arm == arm]
         ranked = sorted(of_arm, key=lambda run: read(run)["val_loss"])
+        best = ranked[0]
+        further = [replace(best, lr=BEYOND_RATES)] if best.lr == RATES[-1] else []
+        if arm in ("block", "full") and best.query_lr_scale == QUERY_SCALES[0]:
+            further.append(replace(best, query_lr_scale=BEYOND_SCALES))
         finalists += [
-            Retrofit(arm, TUNING_SEEDS[1], *run.recipe) for run in ranked[:N_FINALISTS]
+            replace(run, seed=TUNING_SEEDS[1]) for run in [*ranked[:N_FINALISTS], *further]
         ]
+        finalists += further
     return grid + finalists
 
 
