@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -13,15 +14,21 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.pipelining.schedules import ScheduleInterleavedZeroBubble
+from torch.distributed.tensor import DTensor
+from torch.utils.checkpoint import checkpoint
 
 import small
-from attnres_ref import LM, LMConfig, train
+from attnres_ref import LM, BlockAttnRes, LMConfig, train
+from attnres_ref.adapter import convert
 from attnres_ref.pipeline import Layout
 from attnres_ref.pipeline.engine import Pipeline
 from attnres_ref.pipeline.store import RankStore
 from attnres_ref.training import TrainConfig, Trainer, distributed, make_optimizer
 from attnres_ref.training.run_directory import CheckpointError
+from usual import usual
 
 SENT = []                      # a message that nobody holds on to is never sent
 
@@ -184,3 +191,56 @@ class Asked(RankStore):
 
     def check_empty(self):
         raise RuntimeError("asked")
+
+
+# ---- A decoder on a stream (test_adapter_memory) -----------------------------------------
+
+
+def decoder_on_a_stream():
+    """Six layers under Block AttnRes, its queries away from zero."""
+    decoder = convert(usual(), partial(BlockAttnRes, block_size=4), recompute=True)
+    with torch.no_grad():
+        decoder.stream.queries.normal_(generator=torch.Generator().manual_seed(1))
+    return decoder
+
+
+def decoder_batch():
+    """Four rows: tokens [4, 5] and a factor for every channel, so that gradients differ."""
+    return torch.arange(20).reshape(4, 5) % 11, torch.arange(16.0, dtype=torch.float64)
+
+
+def gradients_of(model, tokens, factors):
+    """By name, of the mean loss over these rows."""
+    model(tokens).square().mul(factors).mean().backward()
+    found = {}
+    for name, parameter in model.named_parameters():
+        gradient = parameter.grad
+        whole = gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+        found[name.removeprefix("module.")] = whole
+    return found
+
+
+def decoder_gradients(way):
+    """On this rank's half of the batch, as lists; averaged over ranks by `way`."""
+    decoder = decoder_on_a_stream()
+    if way == "ddp":
+        decoder = nn.parallel.DistributedDataParallel(decoder)
+    else:
+        if way == "fsdp_checkpointed":
+            for block in decoder.layers:
+                apply_activation_checkpointing(block)
+        mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+        for block in decoder.layers:
+            fully_shard(block, mesh=mesh)
+        fully_shard(decoder, mesh=mesh)
+    tokens, factors = decoder_batch()
+    own = tokens.chunk(dist.get_world_size())[dist.get_rank()]
+    return {name: g.tolist() for name, g in gradients_of(decoder, own, factors).items()}
+
+
+def apply_activation_checkpointing(block):
+    """The whole block, inside of its shard."""
+    forward = block.forward
+    block.forward = lambda *args, **context: checkpoint(
+        forward, *args, use_reentrant=False, **context
+    )

@@ -219,3 +219,34 @@ def no_decay(ours):
     arms = again.study()
     decayed = arms.arm(ARMS[ours], query_weight_decay=0.1)
     return of_losses(arms.gap(arms.arm(ARMS[ours]), decayed))
+
+
+# A trained model, converted.
+
+
+def converted(ours: str, baseline: str):
+    """Their gap, on the seeds that all five arms have."""
+    arms = {}
+    for run in again.records("retrofit"):
+        arms.setdefault(run["arm"], {})[run["seed"]] = loss(run)
+    seeds = sorted(set.intersection(*map(set, arms.values())))
+    return again.student([arms[ours][seed] - arms[baseline][seed] for seed in seeds])
+
+
+@row("A trained model", "A trained PreNorm model goes on better as " + NAME)
+def retrofit(name):
+    gaps = {ours: converted(ours, "prenorm") for ours in ("block", "full")}
+    gap = gaps[ARMS[name]]
+    p = dict(zip(gaps, again.holm([gap.p for gap in gaps.values()])))[ARMS[name]]
+    small = max(map(abs, gap.ends)) < MARGIN
+    called = HOLDS if gap.mean < 0 else FAILS
+    return {
+        "here": [gap.mean, p], "95 %": [gap.half, gap.n],
+        "verdict": called if p < again.ALPHA else SAME if small else OPEN,
+    }
+
+
+@row("A trained model", "A converted model ends where " + NAME + " from the start does")
+def retrofit_against_the_start(name):
+    ours = ARMS[name]
+    return of_losses(converted(ours, f"{ours}_from_start"), 0)

@@ -19,6 +19,7 @@ import claims_dynamics
 import claims_hybrid
 import claims_open
 import claims_primary
+import claims_retrofit
 import claims_scaling
 import claims_weights
 import replications
@@ -40,6 +41,7 @@ SUBJECTS = {
     "Depth mixing and weights": (claims_weights.matrices, claims_weights.patterns),
     "Costs": (claims_costs.costs,),
     "The hybrid, and reasoning": (*claims_hybrid.PARTS, claims_open.scores),
+    "A trained model, converted": (claims_retrofit.retrofits,),
     "At size": (claims_open.at_size,),
 }
 
