@@ -68,7 +68,7 @@ def test_every_kind_of_block_is_tried():
         cls for _, cls in inspect.getmembers(decoders, inspect.isclass)
         if issubclass(cls, decoders.UsualBlock)
     }
-    assert kinds <= {*UNDERSTOOD.values(), *REFUSED, decoders.Positional}
+    assert kinds <= {*UNDERSTOOD.values(), *REFUSED, decoders.Positional, decoders.Packing}
 
 
 def test_arguments_go_where_the_block_sends_them():
@@ -86,6 +86,15 @@ def test_arguments_go_where_the_block_sends_them():
     for args, names in (((h,), {}), ((h, mask, 1.0, None), {}), ((h, mask), dict(cache=1))):
         with pytest.raises(TypeError, match="its forward takes h, attention_mask, scale"):
             block(*args, **names)
+
+
+def test_arguments_that_travel_together_are_filled_in():
+    block, h = decoders.Packing(16).double(), torch.randn(2, 5, 16, dtype=torch.float64)
+    decoder = nn.Module()
+    decoder.layers = nn.ModuleList([block])
+    before = block(h, 0.3, sin=0.9)
+    convert(decoder, FullAttnRes)
+    torch.testing.assert_close(block(h, 0.3, sin=0.9), before, rtol=0, atol=1e-12)
 
 
 def test_arguments_that_a_block_does_not_name_reach_what_it_gives_them_to():

@@ -85,6 +85,24 @@ class Positional(UsualBlock):
         return h + self.mlp(self.post_attention_layernorm(h))
 
 
+class Packing(UsualBlock):
+    """Gives two of its arguments on as one."""
+
+    def __init__(self, d, eps=None):
+        super().__init__(d, eps)
+        self.self_attn = Turned(d)
+
+    def forward(self, h, cos, sin):
+        h = h + self.self_attn(self.input_layernorm(h), tables=(cos, [sin]))
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class Turned(UsualAttention):
+    def forward(self, h, tables):
+        cos, (sin,) = tables
+        return super().forward(h * cos - h.roll(1, -1) * sin)[0]
+
+
 class Weightless(UsualBlock):
     def __init__(self, d, eps=None):
         super().__init__(d, eps)
@@ -228,6 +246,20 @@ class Wide(UsualBlock):
         return h + self.mlp(self.post_attention_layernorm(h.float()))
 
 
+class Clamped(UsualBlock):
+    """As models in half precision do, far out."""
+
+    def forward(self, h):
+        h = h + self.self_attn(self.input_layernorm(h))[0].clamp(-6e4, 6e4)
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class Deciding(UsualBlock):
+    def forward(self, h, mask=None, causal=False):
+        h = h + self.self_attn(self.input_layernorm(h), mask if causal else None)[0]
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
 class Inspecting(UsualBlock):
     def forward(self, h):
         return super().forward(h) * self.mlp[0].weight.new_ones(())
@@ -247,5 +279,7 @@ REFUSED = {
     Replacing: "it returns something else than the sum so far",
     Idle: "it adds nothing",
     Wide: "something other than a sum happens",
+    Clamped: "something other than a sum happens",
+    Deciding: "it looks into its argument `causal`",
     Inspecting: "cannot be followed",
 }

@@ -426,7 +426,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
     "12.2": [
         ('"stream" in name.split(".")', 'name.startswith("stream.")',
          "It is two-dimensional and no matrix"),
-        ("lr=4 * lr", "lr=lr", "not at four times the rate"),
+        ("lr=scale * lr", "lr=lr", "not at scale * lr"),
         ("        dict(params=rest, weight_decay=0.0),\n", "", "is in no group"),
         ("rest.append(parameter)", "rest.append(parameter), matrices.append(parameter)",
          "is in two groups"),
@@ -435,7 +435,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
     ],
     "12.3": [
         ("finished + partial", "finished", "also holds its partial sum"),
-        ("1 + written[-1]", "written[-1]", "leaves out the embedding"),
+        ("1 + written[-1]", "written[-1]", "the embedding enters the first block"),
         ("written[-1] //", "(written[-1] + layers_per_block) //", "one too many"),
         ("written[-1] //", "n_blocks //", "different tensors enter"),
     ],

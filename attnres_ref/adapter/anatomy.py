@@ -1,15 +1,20 @@
 """What a block of somebody else's decoder does, found out by running it with stand-ins.
 
 A block in the usual style is a few layers in a row, each `h = h + k f(norm(h))`. Which of
-its parts make up an f, and what they are called, differs from family to family: Gemma has
-a norm behind its MLP, Granite multiplies what it adds, Phi drops some of it out. No list of
-names stays right for long, but the block's own `forward` knows. So that runs once, with a
-stand-in for every part. Each stand-in answers with a unit vector of its own; therefore the
-coordinates of whatever a later part reads, or the block returns, say what it is the sum of.
+its parts make up an f, and what they are called, differs from family to family: Gemma 2 has
+a norm after its MLP, Granite multiplies what it adds, Phi-3 applies dropout to it. No list
+of names stays right for long, but the block's own `forward` knows. So that runs once, with
+a stand-in for every part. Each stand-in answers with a unit vector of its own; therefore
+the coordinates of whatever a later part reads, or the block returns, say what it is the sum
+of.
+
+Not everything can be seen so. What a block does by chance, by a global or by the size of
+its input, may pass: compare the converted decoder on PreNorm with the one before.
 """
 
 import copy
 import inspect
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,13 +22,22 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 WIDTH = 64                             # coordinates: more than a block calls parts
+FAR = -(2.0**20)                       # beyond any clamp; times a power of two is exact
 KNOWN = "convert knows blocks whose layers follow each other as h = h + k f(norm(h))"
 
 
-class Argument(NamedTuple):
-    """Stands for an argument of the block, wherever a part is given it."""
+@dataclass(frozen=True)
+class Argument:
+    """Stands for an argument of the block, wherever a part is given it. It can be given on
+    and compared with None, no more: what a block decides by it, or takes out of it, would
+    not be known."""
 
     name: str
+
+    def looked_into(self, *_):
+        raise ValueError(f"it looks into its argument `{self.name}`")
+
+    __bool__ = __iter__ = __len__ = __getitem__ = looked_into
 
 
 HIDDEN = Argument("what the part reads")
@@ -34,22 +48,26 @@ class Call(NamedTuple):
     """How the block calls one of its parts."""
 
     part: str                          # the part's name in the block
-    args: tuple                        # HIDDEN, an Argument, or a constant
+    args: tuple                        # HIDDEN, another Argument, or a constant
     keywords: dict                     # the same by name; REST where all others go, too
 
     def __call__(self, block: nn.Module, h: Tensor, given: dict) -> Tensor:
         """What the part returns for h [B, T, d]; given: arguments of the block by name."""
-        def filled(value):
-            if value == HIDDEN:
-                return h
-            return given[value.name] if isinstance(value, Argument) else value
-
-        keywords = {k: filled(value) for k, value in self.keywords.items() if k != REST}
+        values = given | {HIDDEN.name: h}
+        keywords = {k: filled(x, values) for k, x in self.keywords.items() if k != REST}
         rest = given[REST] if REST in self.keywords else {}
-        args = [filled(value) for value in self.args]
-        returned = getattr(block, self.part)(*args, **keywords, **rest)
+        returned = getattr(block, self.part)(*filled(self.args, values), **keywords, **rest)
         # Attentions return (output, weights), some mixtures of experts (output, logits).
         return returned[0] if isinstance(returned, tuple) else returned
+
+
+def filled(template, values: dict):
+    """The template with a value for every Argument, also within tuples and lists."""
+    if isinstance(template, Argument):
+        return values[template.name]
+    if type(template) in (tuple, list):
+        return type(template)(filled(part, values) for part in template)
+    return template
 
 
 class Layer(NamedTuple):
@@ -171,12 +189,12 @@ class Output(Tensor):
 
 
 def unit(i: int, dtype: torch.dtype) -> Tensor:
-    """Two tokens, [1, 2, WIDTH]: the i-th unit vector, and -2 times that. On the CPU,
+    """Two tokens, [1, 2, WIDTH]: the i-th unit vector, and FAR times that. On the CPU,
     whatever the default device is."""
     if i >= WIDTH:
         raise ValueError(f"it calls more than {WIDTH - 1} parts")
     hidden = torch.zeros(1, 2, WIDTH, dtype=dtype, device="cpu")
-    hidden[0, 0, i], hidden[0, 1, i] = 1, -2
+    hidden[0, 0, i], hidden[0, 1, i] = 1, FAR
     return hidden
 
 
@@ -185,15 +203,15 @@ def coordinates(hidden: Tensor, dtype: torch.dtype) -> Tensor:
     second token shows whether something bent, clamped or dropped what was added."""
     hidden = hidden.as_subclass(Tensor)
     if hidden.dtype != dtype or hidden.shape != (1, 2, WIDTH) or not torch.equal(
-        -2 * hidden[0, 0], hidden[0, 1]
+        FAR * hidden[0, 0], hidden[0, 1]
     ):
         raise ValueError("something other than a sum happens between its parts")
     return hidden[0, 0]
 
 
 def is_norm(part: nn.Module, width: int) -> bool:
-    """Whether x and 2 x give the same, so that a mean of sources does as well as their
-    sum. Asked with weights of one, so that it does not matter where the weights are."""
+    """Whether x and 2 x give the same, so that the size of a weighted mean does not matter.
+    Asked with weights of one, so that it does not matter where the weights are."""
     values = (*part.named_parameters(), *part.named_buffers())
     ones = {
         name: torch.ones(value.shape, dtype=torch.float64, device="cpu")

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from attnres_ref.plots import GREY, STYLES, heat_map, in_a_row, log_colour_bar, plain, sheet
 from attnres_ref.study.intervals import Difference
 
+AFTER = "step after the conversion"
 PARTS = ("norm", "attention", "norm", "MLP")       # of a block, from below
 
 
@@ -72,10 +73,9 @@ def before_and_after(maps: Mapping[str, Sequence[Sequence[float]]], title: str) 
         ax.set_title(name, fontsize=10)
         ax.set_xlabel("source (0 = embedding)")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ticks = range(0, len(rows), 4)
-    panels[0].set_yticks(
-        ticks, ["final" if t == len(rows) - 1 else str(t) for t in ticks]
-    )
+    n_reads = len(next(iter(maps.values())))
+    ticks = range(0, n_reads, 4)
+    panels[0].set_yticks(ticks, ["final" if t == n_reads - 1 else str(t) for t in ticks])
     panels[0].set_ylabel("reading layer")
     log_colour_bar(figure, image, panels, "weight / plain mean")
     return figure
@@ -85,8 +85,8 @@ def kept(bytes_of: Mapping[str, Mapping[str, int]], title: str) -> Figure:
     """Kept for the backward over PreNorm's. bytes_of: way -> residual -> bytes."""
     figure, panels = in_a_row(bytes_of, (7.6, 3.0), title, "kept / PreNorm's")
     for ax, found in zip(panels, bytes_of.values()):
-        for x, (name, kept) in enumerate(found.items()):
-            ratio = kept / found["prenorm"]
+        for x, (name, size) in enumerate(found.items()):
+            ratio = size / found["prenorm"]
             ax.bar(x, ratio, color=STYLES[name][1], width=0.7)
             ax.text(x, ratio, f"{ratio:.2f}x", ha="center", va="bottom", fontsize=9)
         labels = [STYLES[name][0].removesuffix(" AttnRes") for name in found]
@@ -97,31 +97,49 @@ def kept(bytes_of: Mapping[str, Mapping[str, int]], title: str) -> Figure:
     return figure
 
 
-def retrofit(gaps: Mapping[str, Sequence[tuple[int, Difference]]], title: str) -> Figure:
-    """Difference in loss against PreNorm by step, with 95 % intervals; residual -> points.
-    Where a name ends in `_from_start` the line is dashed."""
-    figure = sheet(6.4, 3.6, title)
+def arms(curves: Mapping[str, Sequence], title: str) -> Figure:
+    """Mean loss by step, [[step, loss], ...] for each arm; dashed where the name ends in
+    `_from_start`."""
+    figure = sheet(6.4, 3.4, title)
     ax = figure.subplots()
     plain(ax)
-    for name, points in gaps.items():
-        residual = name.removesuffix("_from_start")
-        label, colour, marker = STYLES[residual]
-        steps, found = zip(*points)
-        means, halves = [d.mean for d in found], [d.half_width for d in found]
-        later = residual == name
-        ax.plot(steps, means, color=colour, marker=marker, linestyle="-" if later else "--",
-                label=f"{label}, {'converted' if later else 'so from the start'}",
-                markerfacecolor=colour if later else "white")
-        ax.fill_between(steps, [m - h for m, h in zip(means, halves)],
-                        [m + h for m, h in zip(means, halves)], color=colour, alpha=0.18,
-                        linewidth=0)
-    ax.axhline(0, color=STYLES["prenorm"][1], linewidth=1.5)
-    ax.set(xlabel="step after the conversion", ylabel="loss - PreNorm's (nats per byte)")
+    for name, points in curves.items():
+        ax.plot(*zip(*points), **look(name), markersize=4)
+    ax.set(xlabel=AFTER, ylabel="validation loss (nats per byte)")
     ax.legend(frameon=False, fontsize=8)
     return figure
 
 
-def queries(sizes: Mapping[str, Sequence[tuple[int, Sequence[float]]]], title: str):
+def look(name: str) -> dict:
+    """Of an arm: its residual's colour and marker, dashed and hollow from the start."""
+    residual = name.removesuffix("_from_start")
+    label, colour, marker = STYLES[residual]
+    found = dict(color=colour, marker=marker, linestyle="-", label=f"{label}, converted")
+    if residual != name:
+        found |= dict(linestyle="--", markerfacecolor="white",
+                      label=f"{label} from the start")
+    return found | (dict(label="PreNorm goes on") if name == "prenorm" else {})
+
+
+def retrofit(gaps: Mapping[str, Sequence[tuple[int, Difference]]], title: str) -> Figure:
+    """Difference in loss against PreNorm by step, with 95 % intervals; arm -> points."""
+    figure = sheet(6.4, 3.6, title)
+    ax = figure.subplots()
+    plain(ax)
+    for name, points in gaps.items():
+        steps, found = zip(*points)
+        means, halves = [d.mean for d in found], [d.half_width for d in found]
+        ax.plot(steps, means, **look(name))
+        low, high = ([m + s * h for m, h in zip(means, halves)] for s in (-1, 1))
+        colour = look(name)["color"]
+        ax.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
+    ax.axhline(0, color=STYLES["prenorm"][1], linewidth=1.5)
+    ax.set(xlabel=AFTER, ylabel="loss - PreNorm's (nats per byte)")
+    ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def queries(sizes: Mapping[str, Sequence[tuple]], title: str) -> Figure:
     """RMS of each read's query by step, a line a read: residual -> [(step, sizes), ...]."""
     figure, panels = in_a_row(
         [STYLES[name][0] for name in sizes], (6.4, 2.9), title, "RMS of a query"
@@ -130,5 +148,5 @@ def queries(sizes: Mapping[str, Sequence[tuple[int, Sequence[float]]]], title: s
         steps, rows = zip(*points)
         for read in zip(*rows):
             ax.plot(steps, read, color=STYLES[name][1], linewidth=0.8, alpha=0.7)
-        ax.set_xlabel("step after the conversion")
+        ax.set_xlabel(AFTER)
     return figure

@@ -5,9 +5,10 @@
     python notebooks/recording/retrofit.py judged --part 0/2  # every second run
     python notebooks/recording/retrofit.py judged --so-far    # write what is there, no more
 
-Written before any of the runs. With queries at zero a trained PreNorm model and its AttnRes
-twin are one function, so the weights move over without a loss. All arms then see the same
-new tokens, as many as they were trained on, from a fresh optimiser with a warm-up.
+Written before any of the runs, but for the rates beyond the grid, which joined it before
+any judged run. With queries at zero a trained PreNorm model and its AttnRes twin are one
+function, so the weights move over without a loss. All arms then see the same further
+batches, as many as they were trained on, from a fresh optimiser with a warm-up.
 
 The primary tests are Block and Full less PreNorm, two-sided and together at 5 % (Holm). Two
 more arms say what a retrofit could reach: Block and Full that were so from the start, going
