@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import usual as decoders
 from attnres_ref import LM, BlockAttnRes, FullAttnRes, LMConfig, PreNorm
@@ -68,7 +69,8 @@ def test_every_kind_of_block_is_tried():
         cls for _, cls in inspect.getmembers(decoders, inspect.isclass)
         if issubclass(cls, decoders.UsualBlock)
     }
-    assert kinds <= {*UNDERSTOOD.values(), *REFUSED, decoders.Positional, decoders.Packing}
+    assert kinds <= {*UNDERSTOOD.values(), *REFUSED, decoders.Positional, decoders.Packing,
+                     decoders.Choosing}
 
 
 def test_arguments_go_where_the_block_sends_them():
@@ -86,6 +88,15 @@ def test_arguments_go_where_the_block_sends_them():
     for args, names in (((h,), {}), ((h, mask, 1.0, None), {}), ((h, mask), dict(cache=1))):
         with pytest.raises(TypeError, match="its forward takes h, attention_mask, scale"):
             block(*args, **names)
+
+
+def test_an_argument_that_would_change_the_way_stays_at_its_default():
+    decoder, mask = usual(block=decoders.Choosing), torch.ones(5, 5, dtype=torch.bool)
+    before = decoder(TOKENS, mask=mask)
+    convert(decoder, FullAttnRes)
+    torch.testing.assert_close(decoder(TOKENS, mask=mask, encoder=None), before)
+    with pytest.raises(TypeError, match="a block got encoder: convert knows what it does"):
+        decoder(TOKENS, encoder=mask)
 
 
 def test_arguments_that_travel_together_are_filled_in():
@@ -289,7 +300,8 @@ def test_a_part_that_autocast_leaves_in_float32_is_written_as_the_others(residua
         (usual(), FullAttnRes(6, 16), "residual is FullAttnRes.*pass what builds a stream"),
         (usual(), "full", "residual is 'full': pass what builds a stream"),
         (usual(), lambda n, d: nn.Linear(d, n), r"built a Linear without \['begin'"),
-        (LM(LMConfig(n_layers=4, d_model=8, n_heads=2)), FullAttnRes, "Attention cannot"),
+        (LM(LMConfig(n_layers=4, d_model=8, n_heads=2)), FullAttnRes,
+         "LM has an attribute `stream`"),
     ],
 )
 def test_refuses_what_it_cannot_convert(decoder, residual, message):
@@ -311,3 +323,151 @@ def test_a_width_that_nobody_tells_is_asked_for():
     decoder.config.hidden_size = 16
     before = decoder(TOKENS)
     torch.testing.assert_close(convert(decoder, FullAttnRes)(TOKENS), before)
+
+
+# ---- Around the blocks -------------------------------------------------------------------
+
+
+def loss_of(model):
+    return model(TOKENS).square().mul(torch.arange(16)).sum()
+
+
+def test_a_forward_of_the_objects_own_and_backward_hooks_are_refused():
+    """They would go on, or cease, without a word."""
+    decoder = usual()
+    block = decoder.layers[1]
+    block.forward = block.forward
+    with pytest.raises(ValueError, match="UsualBlock has a forward of its own"):
+        convert(decoder, FullAttnRes)
+    del block.forward
+    hook = block.register_full_backward_hook(lambda *_: None)
+    with pytest.raises(ValueError, match="UsualBlock has backward hooks"):
+        convert(decoder, FullAttnRes)
+    hook.remove()
+    convert(decoder, FullAttnRes)
+
+
+def test_nothing_is_half_converted_where_a_class_cannot_be_made():
+    class Registered(decoders.UsualBlock):
+        seen = set()
+
+        def __init_subclass__(cls):
+            assert cls.__name__ not in Registered.seen, "registered twice"
+            Registered.seen.add(cls.__name__)
+
+    class Once(Registered):
+        pass
+
+    decoder = usual()
+    decoder.layers[2] = Once(16).double()
+    before = decoder(TOKENS)
+    with pytest.raises(AssertionError, match="registered twice"):
+        convert(decoder, FullAttnRes)
+    assert not hasattr(decoder, "stream")
+    torch.testing.assert_close(decoder(TOKENS), before, rtol=0, atol=0)
+    decoder.layers[2] = decoders.UsualBlock(16).double()
+    convert(decoder, FullAttnRes)
+
+
+def test_names_that_are_taken_are_not_overwritten():
+    decoder = usual()
+    decoder.stream = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="UsualDecoder has an attribute `stream`"):
+        convert(decoder, FullAttnRes)
+    del decoder.stream
+    decoder.layers[0].fitting = "mine"
+    with pytest.raises(ValueError, match="UsualBlock has an attribute `fitting`"):
+        convert(decoder, FullAttnRes)
+
+
+@pytest.mark.parametrize("context", [
+    torch.inference_mode, torch.no_grad, lambda: torch.device("meta"),
+    lambda: torch.autocast("cpu", torch.bfloat16),
+])
+def test_queries_learn_wherever_the_decoder_was_converted(context):
+    decoder = usual()
+    with context():
+        convert(decoder, FullAttnRes)
+    loss_of(decoder).backward()
+    assert decoder.stream.queries.grad[1:].abs().sum(-1).min() > 0
+
+
+@pytest.mark.parametrize("first, last", [(0, 3), (2, 3), (0, 2)])
+def test_reentrant_checkpointing_of_some_blocks_is_refused(first, last):
+    decoder = convert(usual(), FullAttnRes)
+    h = decoder.embed_tokens(TOKENS)
+    with pytest.raises(ValueError, match="would lose the gradients of its sources.*use_re"):
+        for i, block in enumerate(decoder.layers):
+            inside = first <= i < last
+            h = checkpoint(block, h, use_reentrant=True) if inside else block(h)
+
+
+def test_recomputing_draws_the_same_dropout():
+    gradients = []
+    for recompute in (False, True):
+        decoder = usual()
+        for block in decoder.layers:
+            weight = block.input_layernorm.weight
+            block.input_layernorm = nn.Sequential(nn.Dropout(0.5), block.input_layernorm)
+            block.input_layernorm.weight = weight
+        convert(decoder.eval(), FullAttnRes, recompute=recompute).train()
+        torch.manual_seed(1)
+        loss_of(decoder).backward()
+        gradients.append([p.grad for p in decoder.parameters()])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_what_takes_a_state_for_a_hidden_state_is_told():
+    decoder = convert(usual(), FullAttnRes)
+    handed = decoder.layers[0](decoder.embed_tokens(TOKENS))
+    for wrong in (lambda: handed.dtype, lambda: handed * 2.0, lambda: handed[0] + 1.0,
+                  lambda: handed[0].shape):
+        with pytest.raises(AttributeError, match="travels a stream's state, no tensor"):
+            wrong()
+    # A decoder may take the first of what a block returned, as of (hidden, weights).
+    for block in decoder.layers[1:]:
+        handed = block(handed[0])
+    torch.testing.assert_close(decoder.norm(handed), decoder(TOKENS))
+
+
+def test_hidden_states_that_a_decoder_collects_itself_are_read():
+    class Collecting(UsualDecoder):
+        form = dict
+
+        def forward(self, tokens):
+            h, states = self.embed_tokens(tokens), []
+            for block in self.layers:
+                states += [h]
+                h = block(h)
+            h = self.norm(h)
+            return dict(h=h, hidden_states=states) if self.form is dict else (h, (*states,))
+
+    torch.manual_seed(0)
+    decoder = Collecting().double()
+    before = decoder(TOKENS)["hidden_states"]
+    convert(decoder, FullAttnRes)
+    for form in (dict, tuple):
+        decoder.form = form
+        found = decoder(TOKENS)
+        for ours, theirs in zip([*(found.values() if form is dict else found)][1], before):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_blocks_in_a_sequential_and_a_compiled_decoder():
+    decoder = usual()
+    before = decoder(TOKENS)
+    decoder.layers = nn.Sequential(*decoder.layers)
+    convert(torch.compile(decoder), FullAttnRes)
+    torch.testing.assert_close(decoder(TOKENS), before)
+    assert decoder.stream.queries.shape == (7, 16)
+
+
+def test_a_decoder_without_a_floating_parameter_is_refused():
+    decoder = nn.Module()
+    decoder.layers = nn.ModuleList([decoders.Weightless(16)])
+    for part in (decoder.layers[0].self_attn, decoder.layers[0].mlp):
+        for p in part.parameters():
+            p.requires_grad_(False).data = p.data.to(torch.float8_e4m3fn)
+    with pytest.raises(ValueError, match="Module has no parameter of a floating dtype"):
+        convert(decoder, FullAttnRes)

@@ -103,6 +103,16 @@ class Turned(UsualAttention):
         return super().forward(h * cos - h.roll(1, -1) * sin)[0]
 
 
+class Choosing(UsualBlock):
+    """Goes another way for an argument that decoders rarely give, as GPT-2's blocks do."""
+
+    def forward(self, h, mask=None, encoder=None):
+        h = h + self.self_attn(self.input_layernorm(h), mask=mask)[0]
+        if encoder is not None:
+            h = h + self.cross_attn(h, encoder)
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
 class Weightless(UsualBlock):
     def __init__(self, d, eps=None):
         super().__init__(d, eps)
@@ -254,10 +264,106 @@ class Clamped(UsualBlock):
         return h + self.mlp(self.post_attention_layernorm(h))
 
 
-class Deciding(UsualBlock):
-    def forward(self, h, mask=None, causal=False):
-        h = h + self.self_attn(self.input_layernorm(h), mask if causal else None)[0]
+class OwnMask(UsualBlock):
+    def forward(self, h, mask=None):
+        if mask is None:
+            mask = torch.ones(h.shape[1], h.shape[1], dtype=torch.bool).tril()
+        h = h + self.self_attn(self.input_layernorm(h), mask=mask)[0]
         return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class FlagOfNone(UsualBlock):
+    def forward(self, h, mask=None):
+        h = h + self.self_attn(self.input_layernorm(h), mask=mask, causal=mask is None)[0]
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class TakingOut(UsualBlock):
+    def forward(self, h, **context):
+        h = h + self.self_attn(self.input_layernorm(h), mask=context.get("mask"))[0]
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class ByLength(UsualBlock):
+    def forward(self, h):
+        h = h + self.self_attn(self.input_layernorm(h), length=h.shape[1])[0]
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class ByDtype(UsualBlock):
+    def forward(self, h):
+        h = h + self.self_attn(self.input_layernorm(h), dtype=h.dtype)[0]
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class OverBatch(UsualBlock):
+    def forward(self, h):
+        h = h + self.self_attn(self.input_layernorm(h))[0].mean(0, keepdim=True)
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class Keeping(UsualBlock):
+    """A loss beside its output, as some mixtures of experts have."""
+
+    def forward(self, h):
+        out, self.aux = self.self_attn(self.input_layernorm(h))
+        return h + out + self.mlp(self.post_attention_layernorm(h + out))
+
+
+class Detached(UsualBlock):
+    def forward(self, h):
+        h = h + self.self_attn(self.input_layernorm(h))[0].detach()
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class Frozen(UsualBlock):
+    @torch.no_grad()
+    def forward(self, h):
+        return super().forward(h)
+
+
+class Precise(UsualBlock):
+    def forward(self, h):
+        h = h + self.self_attn(self.input_layernorm(h))[0]
+        with torch.autocast("cpu", enabled=False):
+            return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class Skipping(UsualBlock):
+    """Stochastic depth."""
+
+    def forward(self, h):
+        skip = self.training and torch.rand(()) < 0.1
+        return h if skip else super().forward(h)
+
+
+class Flat(nn.Module):
+    """A tanh in the place of a norm (DyT): flat far out, but not scale-free."""
+
+    def __init__(self, d):
+        super().__init__()
+        self.alpha, self.weight = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(d))
+
+    def forward(self, x):
+        return torch.tanh(self.alpha * x) * self.weight
+
+
+class NoNormButFlat(UsualBlock):
+    def __init__(self, d, eps=None):
+        super().__init__(d, eps)
+        self.input_layernorm = Flat(d)
+
+
+class Packed(UsualBlock):
+    def forward(self, h):
+        x = self.input_layernorm(h)
+        h = h + self.self_attn(x, pair=(x, x))[0]
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class Starred(UsualBlock):
+    def forward(self, h, *context):
+        return super().forward(h)
 
 
 class Inspecting(UsualBlock):
@@ -269,7 +375,7 @@ REFUSED = {
     Parallel: "post_attention_layernorm reads something else than the sum so far",
     Gated: "has gamma beside its parts, which would be lost",
     Buffered: "has scale beside its parts",
-    DroppedOut: "something other than a sum happens|training|something else",
+    DroppedOut: "something other than a sum happens|draws random numbers",
     OnlyWhenTraining: "computes something else while it trains",
     Bent: "something other than a sum happens between its parts",
     Spare: r"has parts that its forward did not call: \['cross_attn'\]",
@@ -280,6 +386,19 @@ REFUSED = {
     Idle: "it adds nothing",
     Wide: "something other than a sum happens",
     Clamped: "something other than a sum happens",
-    Deciding: "it looks into its argument `causal`",
+    OwnMask: "something other than a sum happens",
+    FlagOfNone: "does something else where `mask` is None",
+    TakingOut: "looks into its arguments `context`",
+    ByLength: "for another size",
+    ByDtype: "goes by the dtype of what it reads",
+    OverBatch: "something other than a sum happens",
+    Keeping: r"it keeps \['aux'\] of what it computes",
+    Detached: "something between its parts keeps gradients back",
+    Frozen: "runs without gradients",
+    Precise: "runs without gradients, or in a precision of its own",
+    Skipping: "it draws random numbers between its parts",
+    NoNormButFlat: "begins with input_layernorm, which feels the scale",
+    Packed: "it packs its hidden state with something else",
+    Starred: "takes arguments by position that it does not name",
     Inspecting: "cannot be followed",
 }

@@ -13,10 +13,19 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
-from attnres_ref.adapter.anatomy import Anatomy, Call, anatomy, is_norm, refusal
+from attnres_ref.adapter.anatomy import Anatomy, Call
+from attnres_ref.adapter.find import anatomy, is_norm, refusal
+
+
+def no_tensor(self, name: object = None):
+    """Whoever takes what blocks hand on for a hidden state learns what it is."""
+    raise AttributeError(
+        "between the blocks of a converted decoder travels a stream's state, no tensor: "
+        "the blocks run from the first to the last, and nothing else reads or changes it"
+    )
 
 
 class At(NamedTuple):
@@ -25,12 +34,16 @@ class At(NamedTuple):
     state: Any                         # of the stream
     layer: int                         # the layer that reads it next
 
+    __add__ = __radd__ = __mul__ = __rmul__ = __getattr__ = no_tensor
+
 
 class Handed(NamedTuple):
     """What a block hands to the next. A tuple of one, since whoever records hidden states
     of a block takes the first of what it returns."""
 
     at: At
+
+    __add__ = __radd__ = __mul__ = __rmul__ = __getattr__ = no_tensor
 
 
 class Fitting(NamedTuple):
@@ -51,11 +64,9 @@ class OnStream:
         decoder, anatomy, n_layers, recompute = self.fitting
         given = anatomy.given(args, context)
         stream, hidden = decoder.stream, given[anatomy.names[0]]
-        if type(hidden) is tuple:
-            raise ValueError(
-                f"{type(self).__name__} was handed a plain tuple: activation checkpointing "
-                "needs use_reentrant=False, or gradients of the sources are lost"
-            )
+        if isinstance(hidden, At):     # a decoder has taken the first of what it got
+            hidden = Handed(hidden)
+        check_gradients(self, hidden)
         handed = isinstance(hidden, Handed)
         state, layer = hidden.at if handed else (stream.begin(hidden), 0)
         for (opening, *calls), weight in anatomy.layers:
@@ -63,11 +74,13 @@ class OnStream:
                 h = opened_again(self, stream, opening, state, layer, given)
             else:
                 h = opening(self, read(stream, state, layer), given)  # [B, T, d]
-            shape = h.shape            # which some mixtures of experts flatten
+            output = h
             for call in calls:
-                h = call(self, h, given)
-            h = h.reshape(shape) if weight == 1 else h.reshape(shape) * weight
-            state = stream.write(state, layer, h)
+                output = call(self, output, given)
+            if output.numel() == h.numel():
+                output = output.view_as(h)     # some mixtures of experts flatten tokens
+            output = output if weight == 1 else output * weight
+            state = stream.write(state, layer, output)
             layer += 1
         if layer == n_layers:
             return read(stream, state, layer)                         # the final read
@@ -75,8 +88,21 @@ class OnStream:
 
     def __reduce_ex__(self, protocol):
         """Pickle looks classes up by name, where it would find the block's own."""
-        classes = type(self).__mro__
-        return blank, (classes[classes.index(OnStream) + 1],), self.__dict__
+        classes, (_, _, *state) = type(self).__mro__, super().__reduce_ex__(protocol)
+        return blank, (classes[classes.index(OnStream) + 1],), *state
+
+
+def check_gradients(block: nn.Module, hidden) -> None:
+    """Refuse what reentrant checkpointing makes of a state: a plain tuple, or sources that
+    want gradients where none are recorded."""
+    lost = type(hidden) is tuple
+    if isinstance(hidden, Handed) and not torch.is_grad_enabled():
+        lost = any(isinstance(x, Tensor) and x.requires_grad for x in tree_leaves(hidden))
+    if lost:
+        raise ValueError(
+            f"{type(block).__name__} would lose the gradients of its sources: activation "
+            "checkpointing needs use_reentrant=False"
+        )
 
 
 def read(stream: nn.Module, state: Any, layer: int) -> Tensor:
@@ -96,7 +122,7 @@ def opened_again(block, stream, opening: Call, state, layer: int, given: dict) -
     def opened(*tensors):
         return opening(block, read(stream, tree_unflatten(tensors, shape), layer), given)
 
-    return checkpoint(opened, *tensors, use_reentrant=False, preserve_rng_state=False)
+    return checkpoint(opened, *tensors, use_reentrant=False)
 
 
 @cache
@@ -112,6 +138,7 @@ def blank(block_class: type) -> nn.Module:
     return object.__new__(on_stream(block_class))
 
 
+@torch.inference_mode(False)
 def convert(
     decoder: nn.Module, residual: Callable[[int, int], nn.Module], recompute: bool = False
 ) -> nn.Module:
@@ -127,11 +154,14 @@ def convert(
     compute both again, so that no more bytes are kept than by a sum.
 
     With queries still zero every read is what PreNorm sums, up to rounding, so that the
-    decoder computes what it did; on `PreNorm` itself bit for bit.
+    decoder computes what it did; on `PreNorm` itself bit for bit, but for the rounding of a
+    factor k. Constants that a block has now, k among them, stay as they are. Load weights
+    before, and wrap (DDP, FSDP2, torch.compile of the whole) after.
 
     Raises ValueError, and leaves the decoder as it was, for one without such layers, one
     converted before, and a block that does anything else, whatever its parts are called.
     """
+    decoder = getattr(decoder, "_orig_mod", decoder)       # what torch.compile has wrapped
     name, blocks = type(decoder).__name__, blocks_of(decoder)
     if any(isinstance(block, OnStream) for block in blocks):
         raise ValueError(f"{name} is on a stream: convert it once")
@@ -140,7 +170,12 @@ def convert(
             f"residual is {residual!r}: pass what builds a stream from n_layers and "
             "d_model, for instance FullAttnRes or partial(BlockAttnRes, block_size=4)"
         )
-    like = next(p for p in decoder.parameters() if p.is_floating_point())
+    if hasattr(decoder, "stream"):
+        raise ValueError(f"{name} has an attribute `stream`, the name that convert needs")
+    wide = [p for p in decoder.parameters() if p.is_floating_point() and p.itemsize > 1]
+    if not wide:
+        raise ValueError(f"{name} has no parameter of a floating dtype for the stream's")
+    like = wide[0]
     if like.is_meta:
         raise ValueError(f"{name} is on the meta device, where no query can start at zero: "
                          "load its weights first, then convert it")
@@ -152,23 +187,27 @@ def convert(
                 raise refusal(block, f"has a layer that begins with {opening.part}, which "
                                      "feels the scale of what it reads")
     n_layers = sum(len(found[block].layers) for block in blocks)
-    stream = residual(n_layers, width)
+    with torch.device(like.device):
+        stream = residual(n_layers, width)
     if missing := [f for f in ("begin", "read", "write") if not hasattr(stream, f)]:
         raise ValueError(f"residual built a {type(stream).__name__} without {missing}: a "
                          "stream needs begin, read and write, see attnres_ref.streams")
-    decoder.stream = stream.to(like.device, like.dtype)
+    stream = stream.to(like.device, like.dtype)
+    classes = {block: on_stream(type(block)) for block in found}
+    decoder.stream = stream            # from here on nothing can fail
     for block, its_anatomy in found.items():
-        block.__class__ = on_stream(type(block))
-        block.fitting = Fitting(decoder, its_anatomy, n_layers, recompute)
+        object.__setattr__(block, "__class__", classes[block])
+        vars(block)["fitting"] = Fitting(decoder, its_anatomy, n_layers, recompute)
     decoder.register_forward_hook(hidden_states_read)
     return decoder
 
 
 def blocks_of(decoder: nn.Module) -> nn.ModuleList:
-    """Its `layers`, or its only ModuleList by any other name."""
+    """Its `layers`, in a ModuleList or one after the other, or its only ModuleList by any
+    other name."""
     lists = [m for m in decoder.children() if isinstance(m, nn.ModuleList)]
     blocks = getattr(decoder, "layers", lists[0] if len(lists) == 1 else None)
-    if not isinstance(blocks, nn.ModuleList) or not blocks:
+    if not isinstance(blocks, (nn.ModuleList, nn.Sequential)) or not blocks:
         raise ValueError(
             f"{type(decoder).__name__} has no ModuleList `layers` with blocks in it: pass "
             "the module that holds the blocks, for instance model.model"
@@ -192,10 +231,16 @@ def width_of(decoder: nn.Module, norm: nn.Module) -> int:
 
 
 def hidden_states_read(decoder: nn.Module, args: tuple, output: Any) -> None:
-    """A forward hook: where a decoder of transformers recorded what its blocks returned,
-    each place in depth is read as its next layer reads it."""
-    if isinstance(output, dict) and output.get("hidden_states") is not None:
-        output["hidden_states"] = tuple(
-            read(decoder.stream, *hidden) if isinstance(hidden, At) else hidden
-            for hidden in output["hidden_states"]
-        )
+    """A forward hook: where a decoder recorded what its blocks returned, each place in
+    depth is read as its next layer reads it."""
+    def as_read(value):
+        if isinstance(value, At | Handed):
+            at = value.at if isinstance(value, Handed) else value
+            return read(decoder.stream, *at)
+        return tuple(map(as_read, value)) if type(value) is tuple else value
+
+    if isinstance(output, dict):
+        if output.get("hidden_states") is not None:
+            output["hidden_states"] = as_read(tuple(output["hidden_states"]))
+        return None
+    return as_read(output) if type(output) is tuple else None
