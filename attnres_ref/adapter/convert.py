@@ -111,8 +111,8 @@ def check_norms(block: nn.Module, layers: tuple[Layer, ...], width: int) -> None
     """Refuse a block with a layer that does not begin with a norm."""
     for (opening, *_), _ in layers:
         if not is_norm(getattr(block, opening.part), width):
-            raise refusal(block, f"has a layer that begins with {opening.part}, which feels "
-                                 "the scale of what it reads")
+            why = f"begins with {opening.part}, which feels the scale of what it reads"
+            raise refusal(block, f"has a layer that {why}")
 
 
 def width_of(decoder: nn.Module, norm: nn.Module) -> int:
