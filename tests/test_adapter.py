@@ -70,7 +70,7 @@ def test_every_kind_of_block_is_tried():
         if issubclass(cls, decoders.UsualBlock)
     }
     assert kinds <= {*UNDERSTOOD.values(), *REFUSED, decoders.Positional, decoders.Packing,
-                     decoders.Choosing}
+                     decoders.Choosing, decoders.ByKind}
 
 
 def test_arguments_go_where_the_block_sends_them():
@@ -85,7 +85,8 @@ def test_arguments_go_where_the_block_sends_them():
     for args, names in (((h, mask), {}), ((h,), dict(attention_mask=mask)),
                         ((), dict(h=h, attention_mask=mask, scale=2.0))):
         torch.testing.assert_close(block(*args, **names), masked, rtol=0, atol=1e-12)
-    for args, names in (((h,), {}), ((h, mask, 1.0, None), {}), ((h, mask), dict(cache=1))):
+    for args, names in (((h,), {}), ((h, mask, 1.0, None), {}), ((h, mask), dict(cache=1)),
+                        ((h, mask), dict(attention_mask=None))):
         with pytest.raises(TypeError, match="its forward takes h, attention_mask, scale"):
             block(*args, **names)
 
@@ -97,6 +98,9 @@ def test_an_argument_that_would_change_the_way_stays_at_its_default():
     torch.testing.assert_close(decoder(TOKENS, mask=mask, encoder=None), before)
     with pytest.raises(TypeError, match="a block got encoder: convert knows what it does"):
         decoder(TOKENS, encoder=mask)
+    decoder = convert(usual(block=decoders.ByKind), FullAttnRes)
+    with pytest.raises(TypeError, match="where kind is 'full', and no more"):
+        decoder(TOKENS, kind="causal")
 
 
 def test_arguments_that_travel_together_are_filled_in():
@@ -392,6 +396,16 @@ def test_queries_learn_wherever_the_decoder_was_converted(context):
     assert decoder.stream.queries.grad[1:].abs().sum(-1).min() > 0
 
 
+def test_evaluation_where_the_embedding_wants_gradients_all_the_same():
+    """As transformers' `enable_input_require_grads` has it."""
+    decoder = usual()
+    before = decoder(TOKENS)
+    convert(decoder, FullAttnRes)
+    decoder.embed_tokens.register_forward_hook(lambda *args: args[-1].requires_grad_(True))
+    with torch.no_grad():
+        torch.testing.assert_close(decoder(TOKENS), before)
+
+
 @pytest.mark.parametrize("first, last", [(0, 3), (2, 3), (0, 2)])
 def test_reentrant_checkpointing_of_some_blocks_is_refused(first, last):
     decoder = convert(usual(), FullAttnRes)
@@ -422,7 +436,7 @@ def test_what_takes_a_state_for_a_hidden_state_is_told():
     decoder = convert(usual(), FullAttnRes)
     handed = decoder.layers[0](decoder.embed_tokens(TOKENS))
     for wrong in (lambda: handed.dtype, lambda: handed * 2.0, lambda: handed[0] + 1.0,
-                  lambda: handed[0].shape):
+                  lambda: handed[0].shape, lambda: decoder.norm(handed)):
         with pytest.raises(AttributeError, match="travels a stream's state, no tensor"):
             wrong()
     # A decoder may take the first of what a block returned, as of (hidden, weights).
@@ -454,6 +468,22 @@ def test_hidden_states_that_a_decoder_collects_itself_are_read():
             torch.testing.assert_close(ours, theirs)
 
 
+def test_a_fixed_argument_may_be_given_as_it_is_by_default():
+    class Flag(decoders.UsualBlock):
+        def forward(self, h, p=0.5):
+            k = 0.5 if p > 0 else 1.0
+            h = h + k * self.self_attn(self.input_layernorm(h))[0]
+            return h + self.mlp(self.post_attention_layernorm(h))
+
+    decoder = usual(block=Flag)
+    before = decoder(TOKENS)
+    convert(decoder, PreNorm)
+    torch.testing.assert_close(decoder(TOKENS, p=float("0.5")), before, rtol=0, atol=0)
+    for p in (0.25, 0.0, None):
+        with pytest.raises(TypeError, match="where p is 0.5, and no more"):
+            decoder(TOKENS, p=p)
+
+
 def test_blocks_in_a_sequential_and_a_compiled_decoder():
     decoder = usual()
     before = decoder(TOKENS)
@@ -461,6 +491,9 @@ def test_blocks_in_a_sequential_and_a_compiled_decoder():
     convert(torch.compile(decoder), FullAttnRes)
     torch.testing.assert_close(decoder(TOKENS), before)
     assert decoder.stream.queries.shape == (7, 16)
+    for other in (nn.ModuleDict(dict(layers=nn.ModuleDict(dict(a=usual().layers[0])))),
+                  nn.ModuleDict(dict(blocks=nn.Sequential(*usual().layers[:1])))):
+        assert convert(other, FullAttnRes).stream.queries.shape == (3, 16)
 
 
 def test_a_decoder_without_a_floating_parameter_is_refused():

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 
 class UsualAttention(nn.Module):
@@ -135,6 +136,15 @@ class Torch(nn.Module):
         return h + self.mlp(self.ln_2(h))
 
 
+class InPlace(UsualBlock):
+    def forward(self, h, **context):
+        out, _ = self.self_attn(self.input_layernorm(h), **context)
+        out += h
+        last = self.mlp(self.post_attention_layernorm(out))
+        last += out
+        return last
+
+
 class OneLayer(nn.Module):
     """A mixer alone, as in Mamba."""
 
@@ -160,7 +170,7 @@ class Flattening(UsualBlock):
 
 UNDERSTOOD = {
     cls.__name__: cls for cls in
-    (UsualBlock, Sandwich, Multiplied, Weightless, Torch, OneLayer, Flattening)
+    (UsualBlock, Sandwich, Multiplied, Weightless, Torch, InPlace, OneLayer, Flattening)
 }
 
 
@@ -302,6 +312,72 @@ class OverBatch(UsualBlock):
         return h + self.mlp(self.post_attention_layernorm(h))
 
 
+class KeepingNone(UsualBlock):
+    """The same, with a place for it from the start."""
+
+    def __init__(self, d, eps=None):
+        super().__init__(d, eps)
+        self.aux = None
+
+    def forward(self, h):
+        out, self.aux = self.self_attn(self.input_layernorm(h))
+        return h + out + self.mlp(self.post_attention_layernorm(h + out))
+
+
+class Logging(UsualBlock):
+    def __init__(self, d, eps=None):
+        super().__init__(d, eps)
+        self.seen = []
+
+    def forward(self, h):
+        self.seen.append(h)
+        return super().forward(h)
+
+
+class Needing(UsualBlock):
+    """An argument without a default, which may be None."""
+
+    def forward(self, h, mask):
+        h = h + self.self_attn(self.input_layernorm(h), mask, causal=mask is None)[0]
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class ByKind(UsualBlock):
+    def forward(self, h, kind="full"):
+        mask = "causal" if kind == "causal" else None
+        h = h + self.self_attn(self.input_layernorm(h), mask)[0]
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class Helped(UsualBlock):
+    def attend(self, h, mask=None, **_):
+        return self.self_attn(self.input_layernorm(h), mask=mask)[0]
+
+    def forward(self, h, **context):
+        h = h + self.attend(h, **context)
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class Documented(UsualBlock):
+    def forward(self, h, **context):
+        """
+Refused for another reason than where its docstring begins."""
+        return super().forward(h, **context)
+
+
+class Checkpointing(UsualBlock):
+    def forward(self, h):
+        h = h + self.self_attn(self.input_layernorm(h))[0]
+        x = self.post_attention_layernorm(h)
+        return h + checkpoint(self.mlp, x, use_reentrant=False)
+
+
+class Asserting(UsualBlock):
+    def forward(self, h):
+        assert h.shape[-1] == 16
+        return super().forward(h)
+
+
 class Keeping(UsualBlock):
     """A loss beside its output, as some mixtures of experts have."""
 
@@ -400,5 +476,12 @@ REFUSED = {
     NoNormButFlat: "begins with input_layernorm, which feels the scale",
     Packed: "it packs its hidden state with something else",
     Starred: "takes arguments by position that it does not name",
-    Inspecting: "cannot be followed",
+    KeepingNone: r"it keeps \['aux'\] of what it computes",
+    Logging: r"it keeps \['seen'\]",
+    Needing: "does something else where `mask` is None",
+    Helped: "looks into its arguments `context`",
+    Documented: "looks into its arguments `context`",
+    Checkpointing: "it checkpoints mlp itself",
+    Asserting: "cannot be followed: AssertionError",
+    Inspecting: "it takes something out of its part mlp",
 }

@@ -14,16 +14,9 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Argument:
-    """Stands for an argument of the block, wherever a part is given it. It can be given on
-    and compared with None, no more: what a block decides by it, or takes out of it, would
-    not be known."""
+    """Stands for an argument of the block, wherever a part is given it."""
 
     name: str
-
-    def looked_into(self, *_):
-        raise ValueError(f"it looks into its argument `{self.name}`")
-
-    __bool__ = __iter__ = __len__ = __getitem__ = looked_into
 
 
 HIDDEN = Argument("what the part reads")
@@ -82,17 +75,19 @@ class Anatomy(NamedTuple):
         """The block's arguments by name. Raises TypeError as the block itself would, and
         for an argument of which it is not known what the block does with it."""
         given = self.defaults | dict(zip(self.names, args)) | keywords
+        twice = set(self.names[: len(args)]) & set(keywords)
         rest = {name: given.pop(name) for name in set(given) - set(self.names)}
         missing = [name for name in self.names if name not in given]
-        if missing or rest and not self.has_rest or len(args) > len(self.names):
+        if twice or missing or rest and not self.has_rest or len(args) > len(self.names):
             raise TypeError(
                 f"a block got {len(args)} positional arguments and {sorted(keywords)}: its "
                 f"forward takes {', '.join(self.names)}"
             )
         for name in self.fixed:
-            if given[name] is not self.defaults[name]:
+            value, default = given[name], self.defaults[name]
+            if value is not default and (type(value), value) != (type(default), default):
                 raise TypeError(
                     f"a block got {name}: convert knows what it does without, where "
-                    f"{name} is {self.defaults[name]!r}, and no more"
+                    f"{name} is {default!r}, and no more"
                 )
         return given | {REST: rest}

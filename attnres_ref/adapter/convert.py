@@ -24,8 +24,9 @@ def convert(
     """Put a residual stream under `decoder`, in place, and return the decoder.
 
     decoder: has `layers`, a ModuleList of blocks whose layers follow each other as
-    h = h + k f(norm(h)), and a norm after the last (not checked). If it has one ModuleList
-    only, that may have another name. Of a model of transformers, pass `model.model`.
+    h = h + k f(norm(h)), and a norm after the last (not checked). A Sequential or a
+    ModuleDict do as well, and if it is the only one, it may have another name. Of a model
+    of transformers, pass `model.model`.
     residual: residual(n_layers, d_model) builds the stream: `FullAttnRes`, or
     `partial(BlockAttnRes, block_size=4)`. It becomes `decoder.stream`, on the device and in
     the dtype of the decoder's first weight, and may be replaced there.
@@ -58,12 +59,14 @@ def convert(
 
 
 def blocks_of(decoder: nn.Module) -> nn.ModuleList | nn.Sequential:
-    """Its `layers`, or its only ModuleList by any other name. Raises ValueError without,
-    and for those of a decoder that has a stream."""
-    name, lists = type(decoder).__name__, [
-        m for m in decoder.children() if isinstance(m, nn.ModuleList)
-    ]
+    """Its `layers`, or its only ModuleList or Sequential by another name. Raises ValueError
+    without, and for those of a decoder that has a stream."""
+    name, children = type(decoder).__name__, [*decoder.children()]
+    lists = [m for m in children if isinstance(m, nn.ModuleList)]
+    lists = lists or [m for m in children if isinstance(m, nn.Sequential)]
     blocks = getattr(decoder, "layers", lists[0] if len(lists) == 1 else None)
+    if isinstance(blocks, nn.ModuleDict):
+        blocks = nn.ModuleList(blocks.values())
     if not isinstance(blocks, (nn.ModuleList, nn.Sequential)) or not blocks:
         raise ValueError(
             f"{name} has no ModuleList `layers` with blocks in it: pass the module that "
@@ -137,10 +140,10 @@ def hidden_states_read(decoder: nn.Module, args: tuple, output: Any) -> None:
         if isinstance(value, At | Handed):
             at = value.at if isinstance(value, Handed) else value
             return read(decoder.stream, *at)
-        return tuple(map(as_read, value)) if type(value) is tuple else value
+        return tuple(map(as_read, value)) if type(value) in (tuple, list) else value
 
     if isinstance(output, dict):
         if output.get("hidden_states") is not None:
             output["hidden_states"] = as_read(tuple(output["hidden_states"]))
         return None
-    return as_read(output) if type(output) is tuple else None
+    return as_read(output) if type(output) in (tuple, list) else None

@@ -1,12 +1,12 @@
 """The anatomy of a block, from runs of its own `forward` with stand-ins (probe.py).
 
-Not everything can be seen so. What a block does by a global, by a clock or to an object
-that it shares may pass: compare the converted decoder on PreNorm with the one before.
+Not everything can be seen so. What a block does by a global, by a clock, by the type of an
+argument, or to an object that it shares may pass, and so may a checkpointing of its own
+that a flag turns on: compare the converted decoder on PreNorm with the one before.
 """
 
 import ast
 import inspect
-import textwrap
 
 import torch
 from torch import nn
@@ -29,7 +29,7 @@ def anatomy(block: nn.Module) -> Anatomy:
     rest = [p for p in others if p.kind == p.VAR_KEYWORD]
     if len(named) + len(rest) < len(others):
         raise refusal(block, "takes arguments by position that it does not name")
-    if rest and looks_into(forward, rest[0].name):
+    if rest and looks_into(block, forward, rest[0].name):
         raise refusal(block, f"looks into its arguments `{rest[0].name}`")
     defaults = {p.name: p.default for p in named if p.default is not p.empty}
     arguments = known(block, [p.name for p in named], defaults)
@@ -64,7 +64,7 @@ def known(block: nn.Module, names: list[str], defaults: dict) -> dict[str, Argum
     try:
         layers_of(block, every, USUAL)
         return every
-    except Exception:                  # whatever somebody else's code may raise
+    except Exception:
         some = {name: every[name] for name in names if name not in defaults}
     plain = followed(block, some)
     for name in defaults:
@@ -80,13 +80,14 @@ def known(block: nn.Module, names: list[str], defaults: dict) -> dict[str, Argum
 def followed(block: nn.Module, arguments: dict, run: Run = USUAL) -> tuple[Layer, ...]:
     try:
         return layers_of(block, arguments, run)
-    except Exception as error:
-        raise refusal(block, f"cannot be followed: {error}") from error
+    except Exception as error:         # whatever somebody else's code may raise
+        why = str(error).rstrip(".") or type(error).__name__
+        raise refusal(block, f"cannot be followed: {why}") from error
 
 
 def check_modes(block: nn.Module, arguments: dict, layers: tuple, defaults: dict) -> None:
     """Refuse a block that does something else while it trains, for another size or dtype,
-    or where an argument has its default."""
+    or where an argument has its default, or is None."""
     if followed(block, arguments, Run(training=True, shape=(3, 1))) != layers:
         raise refusal(block, "computes something else while it trains, or for another size")
     if followed(block, arguments, Run(shape=(2, 3))) != layers:
@@ -94,29 +95,32 @@ def check_modes(block: nn.Module, arguments: dict, layers: tuple, defaults: dict
     half = followed(block, arguments, Run(dtype=torch.bfloat16, autocast=True))
     if [layer.calls for layer in half] != [layer.calls for layer in layers]:
         raise refusal(block, "goes by the dtype of what it reads")   # weights are rounded
-    for name in arguments.keys() & defaults.keys():
-        value = {name: defaults[name]}
+    for name in arguments.keys() - {REST}:
+        value = {name: defaults.get(name)}
         expected = tuple(
             Layer(tuple(call.at(value) for call in layer.calls), layer.weight)
             for layer in layers
         )
         if followed(block, arguments | value) != expected:
-            what = f"`{name}` is {defaults[name]!r}"
+            what = f"`{name}` is {value[name]!r}"
             raise refusal(block, f"does something else where {what}")
 
 
-def looks_into(forward, name: str) -> bool:
-    """Whether the source takes something out of its `**name`, in place of giving all of it
-    on. False where there is no source to read."""
+def looks_into(block: nn.Module, forward, name: str) -> bool:
+    """Whether the source takes something out of its `**name`, or gives it to one of the
+    block's own methods, in place of giving all of it to a part. False where there is no
+    source to read."""
     try:
-        source = textwrap.dedent(inspect.getsource(inspect.unwrap(forward)))
+        source = inspect.getsource(inspect.unwrap(forward))
     except OSError:
         return False
-    nodes = [*ast.walk(ast.parse(source))]
-    given_on = {
-        id(keyword.value) for node in nodes if isinstance(node, ast.Call)
-        for keyword in node.keywords if keyword.arg is None
-    }
+    nodes = [*ast.walk(ast.parse(f"if 1:\n{source}" if source[0].isspace() else source))]
+    to_parts = [
+        node for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        and not hasattr(type(block), node.func.attr)
+    ]
+    given_on = {id(k.value) for node in to_parts for k in node.keywords if k.arg is None}
     uses = [node for node in nodes if isinstance(node, ast.Name) and node.id == name]
     return any(id(node) not in given_on for node in uses)
 

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from attnres_ref.adapter.anatomy import Anatomy, Call
 
 
-def no_tensor(self, name: object = None):
+def no_tensor(*_):
     """Whoever takes what blocks hand on for a hidden state learns what it is."""
     raise AttributeError(
         "between the blocks of a converted decoder travels a stream's state, no tensor: "
@@ -30,6 +30,7 @@ class At(NamedTuple):
     layer: int                         # the layer that reads it next
 
     __add__ = __radd__ = __mul__ = __rmul__ = __getattr__ = no_tensor
+    __torch_function__ = classmethod(no_tensor)
 
 
 class Handed(NamedTuple):
@@ -39,6 +40,7 @@ class Handed(NamedTuple):
     at: At
 
     __add__ = __radd__ = __mul__ = __rmul__ = __getattr__ = no_tensor
+    __torch_function__ = classmethod(no_tensor)
 
 
 class Fitting(NamedTuple):
@@ -62,8 +64,11 @@ class OnStream:
         if isinstance(hidden, At):     # a decoder has taken the first of what it got
             hidden = Handed(hidden)
         check_gradients(self, hidden)
-        handed = isinstance(hidden, Handed)
-        state, layer = hidden.at if handed else (stream.begin(hidden), 0)
+        if isinstance(hidden, Handed):
+            state, layer = hidden.at
+        else:                          # without gradients, no source wants any
+            grad = torch.is_grad_enabled()
+            state, layer = stream.begin(hidden if grad else hidden.detach()), 0
         for (opening, *calls), weight in anatomy.layers:
             if recompute and torch.is_grad_enabled():
                 h = opened_again(self, stream, opening, state, layer, given)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from attnres_ref.adapter.anatomy import HIDDEN, Call, Layer
+from attnres_ref.adapter.anatomy import HIDDEN, Argument, Call, Layer
 
 WIDTH = 64                             # coordinates: more than a block calls parts
 # What a token's vector is multiplied with. Powers of two are exact; the second is beyond
 # any clamp.
-FACTORS = (1.0, -(2.0**20), 0.5, -4.0, 8.0, -0.125)
+FACTORS = (1.0, -(2.0**100), 0.5, -4.0, 8.0, -0.125)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Units:
         if len(self.made) == WIDTH:
             raise ValueError(f"it calls more than {WIDTH - 1} parts")
         self.made.append((self.factors * self.one[len(self.made)]).requires_grad_())
-        return self.made[-1]
+        return self.made[-1].clone()   # which may be changed in place
 
     def coordinates(self, hidden: Tensor) -> Tensor:
         """[WIDTH] of a sum of units. Raises ValueError where it is none, and where the
@@ -65,26 +65,44 @@ class Units:
         return found
 
 
+class Watched(Argument):
+    """An argument during a run. It can be given on and compared with None, no more: what a
+    block decides by it, or takes out of it, would not be known."""
+
+    def looked_into(self, *_):
+        raise ValueError(f"it looks into its argument `{self.name}`")
+
+    __bool__ = __iter__ = __len__ = __getitem__ = __hash__ = looked_into
+
+    def __eq__(self, other) -> bool:
+        return other is self or other is not None and self.looked_into()
+
+    def __getattr__(self, name):
+        raise AttributeError(f"it looks into its argument `{self.name}`")
+
+
 class Output(Tensor):
     """What a part returns: a tensor, which may be taken for (tensor, attention weights)."""
 
+    second = Watched("what a part returns besides")
+
     def __iter__(self):
-        return iter((self, None))
+        return iter((self, self.second))
 
     def __getitem__(self, index):
-        return (self, None)[index]
+        return (self, self.second)[index]
 
 
 def layers_of(block: nn.Module, arguments: dict, run: Run) -> tuple[Layer, ...]:
     """The block's layers, read off one run. Raises ValueError, or whatever somebody else's
     code raises that meets a stand-in."""
     calls, units = [], Units(run)      # every call, and the coordinates of what it read
-    probe = copy.copy(block)           # its own dictionary, but the block's own values
-    probe.__dict__["training"] = run.training
-    probe.__dict__["gradient_checkpointing"] = False
-    probe.__dict__["_modules"] = {
-        name: part and stand_in(name, calls, units) for name, part in block._modules.items()
-    }
+    for key, x in arguments.items():
+        arguments = arguments | {key: Watched(x.name) if isinstance(x, Argument) else x}
+    probe = shell(block, run, {
+        name: None if part is None else StandIn(name, calls, units)
+        for name, part in block._modules.items()
+    })
     before, chance = dict(probe.__dict__), (torch.random.get_rng_state(), random.getstate())
     with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=run.autocast):
         try:
@@ -99,15 +117,36 @@ def layers_of(block: nn.Module, arguments: dict, run: Run) -> tuple[Layer, ...]:
         result = units.coordinates(returned)
     if drew:
         raise ValueError("it draws random numbers between its parts")
-    kept = [k for k, v in probe.__dict__.items() if k not in before or before[k] is not v]
+    kept = [
+        key for key, x in vars(probe).items() if key not in before or before[key] is not x
+        or type(x) in (list, dict, set) and len(x) != len(vars(block).get(key, x))
+    ]
     if kept:
         raise ValueError(f"it keeps {kept} of what it computes, which would be lost")
     return layers_in(calls, result, units.one)
 
 
-def stand_in(name: str, calls: list, units: Units):
+def shell(block: nn.Module, run: Run, parts: dict) -> nn.Module:
+    """The block with other parts. What it notes down goes into copies of its own."""
+    probe = copy.copy(block)
+    for key, x in vars(block).items():
+        if type(x) in (list, dict, set):
+            vars(probe)[key] = copy.copy(x)
+    # transformers wraps forward in a checkpoint; the class on the stream gets that as well.
+    vars(probe).update(training=run.training, gradient_checkpointing=False, _modules=parts)
+    return probe
+
+
+class StandIn:
     """Answers with a unit, and notes in `calls` how it was called and what it was given."""
-    def part(*args, **keywords) -> Output:
+
+    def __init__(self, name: str, calls: list, units: Units):
+        self.name, self.calls, self.units = name, calls, units
+
+    def __call__(self, *args, **keywords) -> Output:
+        name, units = self.name, self.units
+        if torch._C._autograd._top_saved_tensors_default_hooks(True):
+            raise ValueError(f"it checkpoints {name} itself, which would be lost")
         modes = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
         if modes != (True, units.autocast):
             raise ValueError(f"{name} runs without gradients, or in a precision of its own")
@@ -116,11 +155,14 @@ def stand_in(name: str, calls: list, units: Units):
         if not seen or any(not torch.equal(x, seen[0]) for x in seen):
             raise ValueError(f"{name} is not given one hidden state")
         args = tuple(template(x) for x in args)
-        calls.append((Call(name, args, {k: template(x) for k, x in keywords.items()}),
-                      seen[0]))
+        keywords = {key: template(x) for key, x in keywords.items()}
+        self.calls.append((Call(name, args, keywords), seen[0]))
         return units.new().as_subclass(Output)
 
-    return part
+    def taken_apart(self, *_):
+        raise ValueError(f"it takes something out of its part {self.name}")
+
+    __iter__ = __len__ = __getitem__ = __getattr__ = taken_apart
 
 
 def template(value):
@@ -128,9 +170,13 @@ def template(value):
     stands in something else: whether it is the hidden state would not be known."""
     if isinstance(value, Tensor):
         return HIDDEN
-    if isinstance(value, (tuple, list)) and any(isinstance(x, Tensor) for x in value):
+    if type(value) is Watched:
+        return Argument(value.name)
+    if type(value) not in (tuple, list):
+        return value
+    if any(isinstance(x, Tensor) for x in value):
         raise ValueError("it packs its hidden state with something else")
-    return value
+    return type(value)(map(template, value))
 
 
 def layers_in(calls: list, returned: Tensor, one: Tensor) -> tuple[Layer, ...]:
