@@ -241,7 +241,8 @@ def retrofit(name):
     small = max(map(abs, gap.ends)) < MARGIN
     called = HOLDS if gap.mean < 0 else FAILS
     return {
-        "here": [gap.mean, p], "95 %": [gap.half, gap.n],
+        "here": [gap.mean, "< 0.001", 0.001] if p < 0.001 else [gap.mean, p],
+        "95 %": [gap.half, gap.n],
         "verdict": called if p < again.ALPHA else SAME if small else OPEN,
     }
 

@@ -33,7 +33,8 @@ def retrofits() -> Iterator[Claim]:
     for ((ours, _), gap), p in zip(gaps.items(), adjusted):
         yield Claim(
             f"A trained PreNorm model goes on better as {names[ours]}", "",
-            f"{gap.mean:+.3f}, adjusted p {p:.3f}", spread(gap), verdict(gap, p),
+            f"{gap.mean:+.4f}, adjusted p {f'{p:.3f}' if p >= 0.001 else '< 0.001'}",
+            spread(gap), verdict(gap, p),
         )
     for ours, name in names.items():
         start = f"{ours}_from_start"
