@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[4]
 NEEDED = ("nbclient", "nbformat", "ipykernel")
 # First those that need a GPU or are short, then those that train most.
 ORDER = dict(
-    cuda=["09", "08", "00", "10", "03", "02", "01", "11", "06", "07", "05", "04"],
+    cuda=["09", "08", "00", "10", "12", "03", "02", "01", "11", "06", "07", "05", "04"],
     cpu=["10"],
 )
 AT_ONCE = 6
