@@ -1,7 +1,9 @@
 """What a decoder on a stream keeps for its backward, and its gradients on two processes."""
 
 import copy
+import os
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,6 @@ from torch.utils.checkpoint import checkpoint
 import ranks
 from attnres_ref import BlockAttnRes, FullAttnRes, PreNorm
 from attnres_ref.adapter import convert
-from attnres_ref.pipeline.launch import launch
 from attnres_ref.study.probes import kept_bytes, saved_bytes
 from usual import UNDERSTOOD, UsualBlock, usual
 
@@ -97,19 +98,13 @@ def test_kept_bytes_sees_what_a_checkpoint_holds_and_saved_bytes_does_not():
     assert saved_bytes(nn.Module(), forward) < 800
 
 
-@pytest.fixture(scope="module")
-def alone():
-    decoder = ranks.decoder_on_a_stream()
-    return decoder, ranks.gradients_of(decoder, *ranks.decoder_batch())
-
-
-@pytest.mark.parametrize("way", ["ddp", "fsdp", "fsdp_checkpointed"])
-def test_two_processes_have_the_gradients_of_one(alone, way):
-    decoder, expected = alone
-    for found in launch(ranks.decoder_gradients, 2, way):
-        assert found.keys() == expected.keys()
-        for name, gradient in expected.items():
-            torch.testing.assert_close(
-                torch.tensor(found[name], dtype=torch.float64), gradient,
-                rtol=1e-10, atol=1e-12, msg=lambda text: f"{name}: {text}",
-            )
+def test_two_processes_under_torchrun_have_the_gradients_of_one(monkeypatch):
+    here = Path(__file__).parent
+    folders = [here, here.parent, here.parent / "kernels"]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
+    n_gradients = len(list(ranks.decoder_on_a_stream().parameters()))
+    said = ranks.under_torchrun("decoder_on_two")
+    assert said.splitlines() == [
+        f"{way}: {n_gradients} gradients on 2 processes"
+        for way in ("ddp", "fsdp", "fsdp_checkpointed")
+    ]
