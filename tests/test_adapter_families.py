@@ -153,7 +153,7 @@ def enable_checkpointing(model, **options):
 
 
 def save_and_load(model):
-    """With the two lines of notebook 12, which take several files, too."""
+    """By the loop of notebook 12, from several files."""
     converted = with_queries(model)
     with TemporaryDirectory() as folder:
         converted.save_pretrained(folder, max_shard_size="20KB")

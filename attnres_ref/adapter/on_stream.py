@@ -48,7 +48,7 @@ class Fitting(NamedTuple):
 
     decoder: nn.Module                 # whose `stream` it is, also one that comes later
     anatomy: Anatomy
-    n_layers: int                      # of the decoder: behind the last is the final read
+    n_layers: int                      # of the decoder: after the last is the final read
     recompute: bool
 
 

@@ -68,10 +68,6 @@ class Retrofit:
         return f"{self.arm}-{rates}-seed{self.seed}"
 
     @property
-    def recipe(self) -> tuple[float, float]:
-        return self.lr, self.query_lr_scale
-
-    @property
     def half(self) -> str:
         return "tuning" if self.seed in TUNING_SEEDS else "judging"
 
