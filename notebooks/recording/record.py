@@ -3,7 +3,6 @@
     python notebooks/recording/record.py ablations
     python notebooks/recording/record.py ablations --part 0/2  # half of the runs
     python notebooks/recording/record.py ablations --so-far    # write what is there
-    python notebooks/recording/record.py depth_weights         # of two runs of residuals
 
 sweeps.py and plan.py say what each sweep is for. A sweep goes on where it stopped: what its
 JSON holds, or build/recorded, is not run again. The JSON is written once all its runs are
@@ -19,15 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import plan
-from attnres_ref import LM
 from attnres_ref.hybrid.routing import router_statistics
 from attnres_ref.study.probes import depth_weights, dynamics
 from attnres_ref.study.puzzles import accuracy_observer
 from attnres_ref.study.sweep import Trial, run_trial
 from attnres_ref.training.provenance import require_clean
-from attnres_ref.training.run_directory import load_checkpoint
 from plan import CORPUS
-from sweeps import PUZZLES, STUDIES, corpus, residuals
+from sweeps import PUZZLES, STUDIES, corpus
 from sweeps import SWEEPS as STUDIED
 from tiny_data import Corpus
 from tiny_data.puzzles import Puzzles
@@ -38,7 +35,8 @@ RECORDED = ROOT / "notebooks" / "recorded"
 PLANNED = {name: {CORPUS: sweep} for name, sweep in plan.SWEEPS.items()}
 SWEEPS = STUDIED | PLANNED
 KEEP_OBSERVED = (
-    "ablations", "hybrid", "hybrid_start", "puzzles", "whodunnit", "horizon"
+    "ablations", "hybrid", "hybrid_start", "puzzles", "whodunnit", "horizon",
+    "depth_weights",
 )
 
 
@@ -72,6 +70,8 @@ class Run:
         keep, observe = self.sweep in KEEP_OBSERVED, None
         if self.corpus in PUZZLES:
             observe = accuracy_observer(self.data)
+        elif self.sweep == "depth_weights":
+            observe = weights_observer(self.data)
         elif keep or self.is_study:
             observe = observer(self.data)
         record = run_trial(self.trial, self.data, self.folder, observe)
@@ -100,24 +100,6 @@ def found(records: list[dict], trial: Trial, data: Corpus | Puzzles) -> dict | N
         if record["name"] == trial.name and same and record["data"] == data.fingerprint:
             return record
     return None
-
-
-def record_depth_weights() -> None:
-    """Depth weights of the seed 0 models of `residuals`, which are trained if they are not
-    there any more. The records lie beside the weights alone, which the notebooks draw."""
-    data, content = corpus(CORPUS), {CORPUS: []}
-    for trial in residuals():
-        if trial.name not in ("block-seed0", "full-seed0"):
-            continue
-        folder = Run("residuals", CORPUS, trial, data, None).folder
-        record = run_trial(trial, data, folder)
-        model = LM(trial.model)
-        model.load_state_dict(load_checkpoint(folder / "checkpoint.pt")["model"])
-        inputs, _ = data.validation_windows(trial.train.eval_windows, trial.model.context)
-        rows = [[round(w, 4) for w in row.tolist()] for row in depth_weights(model, inputs)]
-        content[trial.model.residual] = rows
-        content[CORPUS].append(slim(record, False))
-    write("depth_weights", content)
 
 
 def write(name: str, content: dict) -> None:
@@ -150,7 +132,7 @@ def stop_if_any(missing: list[str]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sweep", choices=[*SWEEPS, "depth_weights"])
+    parser.add_argument("sweep", choices=[*SWEEPS])
     parser.add_argument(
         "--part", type=part, default="0/1", help="K/N: every N-th run from the K-th"
     )
@@ -158,12 +140,6 @@ def main(arguments: list[str] | None = None) -> None:
         "--so-far", action="store_true", help="train nothing, write the runs that are there"
     )
     options = parser.parse_args(arguments)
-    if options.sweep == "depth_weights":
-        if options.part != part("0/1") or options.so_far:
-            parser.error("depth_weights has no parts")
-        require_clean()
-        return record_depth_weights()
-
     require_clean()
     runs = runs_of(options.sweep)
     if not runs:
@@ -187,6 +163,18 @@ def observer(corpus):
         if "moe" in model.config.layer_names:
             measured |= router_statistics(model, inputs)
         return rounded(measured)
+
+    return observe
+
+
+def weights_observer(corpus):
+    """Where every read looks, over 64 validation windows, for `run_trial`."""
+
+    def observe(model):
+        inputs, _ = corpus.validation_windows(64, model.config.context)
+        inputs = inputs.to(next(model.parameters()).device)
+        rows = [row.tolist() for row in depth_weights(model, inputs)]
+        return rounded({"depth_weights": rows})
 
     return observe
 

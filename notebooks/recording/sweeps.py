@@ -50,6 +50,12 @@ def query_rate() -> list[Trial]:
     ]
 
 
+def depth_weights() -> list[Trial]:
+    """Seed 0 of `residuals` again, looked at every sixth step: the weights on their way
+    from the plain mean to where the trained model looks."""
+    return [main_size(name, name, 0, eval_every=6) for name in ("block", "full")]
+
+
 def study(residual: str, seed: int, **changes) -> Trial:
     """A run of STUDY with some fields of LMConfig or TrainConfig changed. Its name says
     which, so that sweeps share the runs they have in common."""
@@ -244,6 +250,7 @@ SWEEPS = {
     "baseline": {"tinyshakespeare": baseline},
     "residuals": {"tinyshakespeare": residuals, "python_sources": residuals},
     "query_rate": {"tinyshakespeare": query_rate},
+    "depth_weights": {"python_sources": depth_weights},
     "puzzles": {"pointer_chasing": pointer_chasing, "chained_addition": chained_addition},
     **{sweep.__name__: {"python_sources": sweep} for sweep in STUDIES},
 }
