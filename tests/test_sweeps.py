@@ -169,24 +169,16 @@ def test_a_sweep_that_cannot_choose_yet_is_refused(recording):
     assert not (recording.folder / "horizon.json").exists()
 
 
-def test_depth_weights_come_with_their_runs_which_are_trained_if_missing(
-    recording, monkeypatch
-):
-    trials = [replace(trial, name=f"{residual}-seed{seed}") for seed in (0, 1)
-              for trial, residual in zip(TWO, ("block", "full"))]
-    trials[0] = replace(trials[0], model=replace(TWO[0].model, residual="block"))
-    monkeypatch.setattr(record, "residuals", lambda: trials)
+def test_depth_weights_are_observed_from_the_plain_mean_on(recording):
     recording.really = True
-    for trained in (["block-seed0", "full-seed0"], []):
-        recording.trained = []
-        record.main(["depth_weights"])
-        assert recording.trained == trained
-    content = json.loads((recording.folder / "depth_weights.json").read_text())
-    runs = content["python_sources"]
-    assert [run["model"]["residual"] for run in runs] == ["block", "full"]
-    assert [run["train"]["seed"] for run in runs] == [0, 0] and runs[0]["commit"]
-    assert [len(row) for row in content["full"]] == [1, 2, 3]
-    for row in content["full"] + content["block"]:
+    content, _ = recording("depth_weights", trials=TWO[1:])
+    (run,) = content["python_sources"]
+    steps, seen = zip(*run["observed"])
+    assert steps[0] == 0 and steps[-1] == run["train"]["steps"]
+    rows = [weights["depth_weights"] for weights in seen]
+    assert [len(row) for row in rows[0]] == [1, 2, 3]
+    assert rows[0][2] == pytest.approx([1 / 3] * 3, abs=1e-4) and rows[-1] != rows[0]
+    for row in rows[0] + rows[-1]:
         assert sum(row) == pytest.approx(1, abs=2e-4)
 
 

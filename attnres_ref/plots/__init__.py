@@ -14,6 +14,7 @@ from statistics import mean
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 STYLES = {                             # residual: label, colour, marker
     "prenorm": ("PreNorm", "#0072B2", "o"),
@@ -42,15 +43,21 @@ def show(figure: Figure, alt: str) -> None:
     """Display as PNG with `alt`, a sentence for readers who cannot see the picture."""
     from IPython.display import display
 
-    png = io.BytesIO()
-    figure.savefig(
-        png, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None}
-    )
     display(
-        {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt},
+        {"image/png": png(figure), "text/plain": alt},
         metadata={"image/png": {"alt": alt}},
         raw=True,
     )
+
+
+def png(figure: Figure, dpi: int = 160, box: str | None = "tight") -> str:
+    """A PNG in base64, cut to its contents unless `box` is None. 160 dpi are sharp on a
+    projector; a palette of 128 colours, more than a plot has, saves two thirds of it."""
+    raw, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(raw, format="png", dpi=dpi, bbox_inches=box)
+    image = Image.open(raw).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    image.save(small, format="png", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def sheet(width: float, height: float, title: str = "") -> Figure:
@@ -174,9 +181,11 @@ def heat_map(ax, rows, colours: str = "PuOr", vmin=-3, vmax=3, **look):
 
 
 def log_colour_bar(figure: Figure, image, beside, label: str, **look) -> None:
-    """The scale of a `heat_map` of log2, in words from 1/8 to 8."""
+    """The scale of a `heat_map` of log2, in words such as 1/8 and 8."""
     bar = figure.colorbar(image, ax=beside, label=label, extend="both", **look)
-    bar.set_ticks(range(-3, 4), labels=["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    low, high = map(int, image.get_clim())
+    ticks = range(low, high + 1)
+    bar.set_ticks(ticks, labels=[f"1/{2**-n}" if n < 0 else f"{2**n}" for n in ticks])
 
 
 def bars(values: Mapping[str, float], title: str, xlabel: str, unit: str = ""):

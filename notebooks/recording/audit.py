@@ -33,7 +33,6 @@ ROUNDING = 1e-3                        # relative: records keep four digits
 KNOWN = {
     "mixing": (40, "measured at 9067561, adfc214 and b00397f, which this history lacks; "
                "the models' own records in ablations.json name commits that are there"),
-    "depth_weights": (1, "recorded before records named seeds, versions and commit"),
 }
 
 

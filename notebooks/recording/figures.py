@@ -1,12 +1,14 @@
-"""Draw the README's figures from recorded runs: notebooks/figures/*.png.
+"""Draw the README's figures from recorded runs, notebooks/figures/*.png, and its film,
+notebooks/figures/unfolding.gif.
 
     python notebooks/recording/figures.py
 
-The heat map needs trained weights, which are too large to keep here; record.py leaves
-their depth weights in recorded/depth_weights.json.
+The film needs the weights of a model in training, which are too large to keep here;
+record.py leaves its depth weights in recorded/depth_weights.json.
 """
 
 import argparse
+import base64
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,10 +19,12 @@ import claims_primary
 import plan
 from attnres_ref import plots
 from attnres_ref.notebook import recorded
+from attnres_ref.plots import film
 from attnres_ref.plots.study import ForestRow, forest
 from attnres_ref.study import compare
 from judging import Gap
 
+FOLDER = Path(__file__).parents[1] / "figures"
 LIMIT = 0.16                           # nats: beyond it a mean is written, not drawn
 
 
@@ -67,17 +71,21 @@ def hybrids() -> Iterable[Gap]:
 
 def main(arguments: list[str] | None = None) -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
-    weights = recorded("depth_weights")["full"]
+    full = compare.select(recorded("depth_weights")[plan.CORPUS], residual="full")[0]
+    every = [(step, seen["depth_weights"]) for step, seen in full["observed"]]
     losses = compare.final_losses(recorded("residuals")[plan.CORPUS])
     figures = {
-        "full_weights": plots.depth_heat_map(weights, "Full AttnRes, trained"),
+        "full_weights": plots.depth_heat_map(every[-1][1], "Full AttnRes, trained"),
         "final_losses": plots.final_losses(losses, "Python sources, three seeds"),
         "differences": forest(differences(), "Differences of loss", LIMIT, width=10.5),
     }
     for name, figure in figures.items():
-        path = Path(__file__).parents[1] / "figures" / f"{name}.png"
-        figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+        path = FOLDER / f"{name}.png"
+        path.write_bytes(base64.b64decode(plots.png(figure)))
         print(f"wrote notebooks/figures/{path.name}")
+    frames = [film.unfolding(rows, step) for step, rows in every[::2]]
+    film.gif(frames, FOLDER / "unfolding.gif")
+    print("wrote notebooks/figures/unfolding.gif")
 
 
 if __name__ == "__main__":

@@ -117,9 +117,6 @@ def starts_with_the_bootstrap(page: Page) -> Iterator[str]:
 def keeps_its_size(page: Page) -> Iterator[str]:
     if len(page.cells) > 90:
         yield f"has {len(page.cells)} cells, more than 90"
-    words = len(re.sub(r"```.+?```", "", page.prose, flags=re.DOTALL).split())
-    if words > 4500:
-        yield f"has {words} words of markdown, more than 4500"
     for index in range(len(page.cells) - 2):
         if all(c.cell_type == "code" for c in page.cells[index : index + 3]):
             yield f"cell {index}: starts three code cells in a row"

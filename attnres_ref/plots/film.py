@@ -1,0 +1,58 @@
+"""Pictures that move: frames under a slider in a notebook, or a GIF for a page."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from attnres_ref.plots import log_colour_bar, log_share, png, triangle
+
+SLIDER = """<div style="max-width: {width}px">
+<img alt="{alt}" src="data:image/png;base64,{first}" style="width: 100%">
+<input type="range" min="0" max="{last}" value="0" style="width: 100%"
+ aria-label="{what}" oninput="var frames = this.nextElementSibling.textContent.split(' ');
+ this.previousElementSibling.src = 'data:image/png;base64,' + frames[this.value]">
+<script type="text/plain">{frames}</script>
+</div>"""
+
+
+def slider(figures: Sequence[Figure], what: str, alt: str) -> None:
+    """Display frames of one size with a slider, where HTML with scripts is shown; else the
+    last frame as a picture. what: the quantity that the slider moves, "step"; alt: a
+    sentence for readers who cannot see the frames."""
+    from IPython.display import display
+
+    frames = [png(figure, 110, None) for figure in figures]
+    width = round(figures[0].get_figwidth() * 96)
+    page = SLIDER.format(
+        width=width, alt=html.escape(alt), what=html.escape(what),
+        first=frames[0], last=len(frames) - 1, frames=" ".join(frames),
+    )
+    display(
+        {"text/html": page, "image/png": frames[-1], "text/plain": alt},
+        metadata={"image/png": {"alt": alt}},
+        raw=True,
+    )
+
+
+def gif(figures: Sequence[Figure], path: Path, seconds: float = 0.15) -> None:
+    """Write frames of one size as an endless GIF that rests on its last frame."""
+    pictures = [base64.b64decode(png(figure, 110, None)) for figure in figures]
+    frames = [Image.open(io.BytesIO(picture)) for picture in pictures]
+    rest = [1000 * seconds] * (len(frames) - 1) + [2500]
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=rest, loop=0, optimize=True
+    )
+
+
+def unfolding(rows: Sequence[Sequence[float]], step: int) -> Figure:
+    """A frame: the weights of every read after so many steps, over the plain mean, which
+    is white and where every read begins."""
+    shares = [*map(log_share, rows)]
+    figure, ax, image = triangle(shares, f"step {step}", vmin=-2, vmax=2)
+    log_colour_bar(figure, image, ax, "weight / plain mean", shrink=0.8)
+    return figure
