@@ -108,13 +108,23 @@ def test_every_arm_is_judged_at_its_own_recipe_on_fresh_seeds(json):
     assert seeds == sorted(seeds) and not {*seeds} & {*plan.TUNING_SEEDS}
     assert plan.HALVES == {
         "tuning": "tuning", "finalists": "tuning", "horizon_rates": "tuning",
-        "whodunnit": "judging", "horizon": "judging",
+        "whodunnit": "judging", "horizon": "judging", "longer": "judging",
     }
+
+
+def test_longer_runs_keep_each_arms_recipe_and_its_share_of_warm_up(json):
+    fill(json, "tuning", "finalists")
+    trials = plan.longer()
+    assert len({trial.name for trial in trials}) == len(trials) == 2 * 4 * 5
+    for trial in trials:
+        assert trial.train.lr == best(trial.model.residual)
+        assert trial.train.warmup_steps == trial.train.steps // 10
+        assert trial.train.steps in (800, 1600) and trial.train.seed > 2
 
 
 def test_the_parts_that_two_processes_take_have_every_arm_equally_often(json):
     fill(json, "tuning", "finalists", "horizon_rates")
-    for trials in (plan.whodunnit(), plan.horizon()):
+    for trials in (plan.whodunnit(), plan.horizon(), plan.longer()):
         one, other = (Counter(t.model.residual for t in trials[k::2]) for k in (0, 1))
         assert one.keys() == other.keys()
         assert all(abs(one[arm] - other[arm]) <= 1 for arm in one)

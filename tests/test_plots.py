@@ -44,6 +44,15 @@ def test_show_stores_the_alt_text(monkeypatch):
     assert data["image/png"].startswith("iVBOR")
 
 
+def test_a_prediction_is_drawn_if_there_is_one():
+    _, ax = plots.axes("", "", "")
+    plots.sketch(ax, None)
+    assert not ax.lines
+    plots.sketch(ax, {8: 5.0, 0: 1.0})
+    assert ax.lines[0].get_xydata().tolist() == [[0, 1], [8, 5]]
+    assert ax.lines[0].get_label() == "your prediction"
+
+
 def test_curves_draw_every_seed_and_their_mean():
     curves = {"prenorm": [[[1, 3.0], [2, 2.0]], [[1, 5.0], [2, 4.0]]]}
     lines = plots.learning_curves(curves, "loss").axes[0].lines

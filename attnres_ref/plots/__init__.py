@@ -96,6 +96,13 @@ def in_a_row(names, size, title: str, ylabel: str, fontsize=10, loc="center"):
     return figure, grid
 
 
+def sketch(ax, points: Mapping[float, float] | None) -> None:
+    """The reader's prediction, x -> y, beside what was measured; None draws nothing."""
+    if points:
+        ax.plot(*zip(*sorted(points.items())), "--", color="black", marker="x",
+                label="your prediction")
+
+
 def learning_curves(curves: Mapping[str, Sequence], title: str, first_step: int = 0):
     """Validation loss by step. curves: residual -> one list of [step, loss] per seed;
     thin lines are seeds, the thick one their mean."""

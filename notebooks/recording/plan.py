@@ -9,6 +9,7 @@ tests below are the ones that count; whatever else the records show is a side re
     python notebooks/recording/record.py whodunnit        # 162 runs, 50 s each
     python notebooks/recording/record.py horizon_rates    # 36 runs, 2 to 16 minutes each
     python notebooks/recording/record.py horizon          # 60 runs, as long
+    python notebooks/recording/record.py longer           # 40 runs, 2 and 4 minutes each
 
 Each goes on from what notebooks/recorded holds, and `--so-far` writes what is there.
 """
@@ -209,9 +210,27 @@ def horizon() -> list[Trial]:
     return trials
 
 
+# ---- A side remark: the whodunnit's arms, trained two and four times as long ------------
+
+LONGER = (800, 1600)                   # steps; the whodunnit has 400
+LONGER_ARMS = (*MAIN, "loud")
+LONGER_SEEDS = range(3, 8)             # of the whodunnit's, none that older sweeps had used
+
+
+def longer() -> list[Trial]:
+    """Each arm from its recipe of the whodunnit, the rate included, which was tuned for 400
+    steps: so this is no test, but it says how the gaps move while `horizon` is incomplete.
+    If time ends before, the seeds that all arms have finished count."""
+    chosen = recipes()
+    return [
+        run(STUDY, arm, seed, chosen[arm], JUDGING_WINDOWS, steps)
+        for seed in LONGER_SEEDS for steps in LONGER for arm in LONGER_ARMS if chosen
+    ]
+
+
 # The half of the validation split that each sweep is measured on, and its runs.
 HALVES = {"tuning": "tuning", "finalists": "tuning", "whodunnit": "judging",
-          "horizon_rates": "tuning", "horizon": "judging"}
+          "horizon_rates": "tuning", "horizon": "judging", "longer": "judging"}
 SWEEPS = {sweep.__name__: sweep for sweep in (
-    tuning, finalists, whodunnit, horizon_rates, horizon
+    tuning, finalists, whodunnit, horizon_rates, horizon, longer
 )}
