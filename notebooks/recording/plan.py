@@ -224,7 +224,8 @@ def longer() -> list[Trial]:
     chosen = recipes()
     return [
         run(STUDY, arm, seed, chosen[arm], JUDGING_WINDOWS, steps)
-        for seed in LONGER_SEEDS for steps in LONGER for arm in LONGER_ARMS if chosen
+        for seed in LONGER_SEEDS if chosen
+        for steps, arms in zip(LONGER, (LONGER_ARMS, LONGER_ARMS[::-1])) for arm in arms
     ]
 
 
