@@ -86,6 +86,7 @@ def test_a_slider_holds_every_frame_and_falls_back_to_the_last(monkeypatch):
     inside = re.search(r'text/plain">(.+?)</script>', data["text/html"])[1].split()
     first, last = (plots.png(figure, 110, None) for figure in frames())
     assert inside == [first, last] and first != last
+    assert f'src="data:image/png;base64,{first}"' in data["text/html"]
     assert data["image/png"] == last
     assert rest["metadata"]["image/png"]["alt"] == "two frames"
     assert 'max="1"' in data["text/html"] and "the &quot;step&quot;" in data["text/html"]
@@ -94,7 +95,7 @@ def test_a_slider_holds_every_frame_and_falls_back_to_the_last(monkeypatch):
 def test_a_gif_has_every_frame(tmp_path):
     film.gif(frames(), tmp_path / "film.gif")
     with Image.open(tmp_path / "film.gif") as picture:
-        assert picture.n_frames == 2 and picture.info["loop"] == 0
+        assert picture.n_frames == 2 and picture.info["loop"] == 2
 
 
 def test_a_picture_has_a_palette_and_its_colours():

@@ -40,12 +40,13 @@ def slider(figures: Sequence[Figure], what: str, alt: str) -> None:
 
 
 def gif(figures: Sequence[Figure], path: Path, seconds: float = 0.15) -> None:
-    """Write frames of one size as an endless GIF that rests on its last frame."""
+    """Write frames of one size as a GIF that plays three times and stops at the last frame,
+    because what moves for ever beside a text keeps people from reading it."""
     pictures = [base64.b64decode(png(figure, 110, None)) for figure in figures]
     frames = [Image.open(io.BytesIO(picture)) for picture in pictures]
     rest = [1000 * seconds] * (len(frames) - 1) + [2500]
     frames[0].save(
-        path, save_all=True, append_images=frames[1:], duration=rest, loop=0, optimize=True
+        path, save_all=True, append_images=frames[1:], duration=rest, loop=2, optimize=True
     )
 
 

@@ -75,7 +75,6 @@ def main(arguments: list[str] | None = None) -> None:
     every = [(step, seen["depth_weights"]) for step, seen in full["observed"]]
     losses = compare.final_losses(recorded("residuals")[plan.CORPUS])
     figures = {
-        "full_weights": plots.depth_heat_map(every[-1][1], "Full AttnRes, trained"),
         "final_losses": plots.final_losses(losses, "Python sources, three seeds"),
         "differences": forest(differences(), "Differences of loss", LIMIT, width=10.5),
     }

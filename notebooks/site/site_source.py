@@ -21,7 +21,8 @@ import links
 import pages
 
 ROOT = cells.ROOT
-SHOWN = ("*.md", "notebooks/*.md", "notebooks/guide/*.md", "notebooks/**/*.png")
+PICTURES = ("notebooks/**/*.png", "notebooks/**/*.gif")
+SHOWN = ("*.md", "notebooks/*.md", "notebooks/guide/*.md", *PICTURES)
 FILES = [*cells.notebooks(), *(path for pattern in SHOWN for path in ROOT.glob(pattern))]
 # Where each file lies on the site.
 PLACES = {path: path.relative_to(ROOT) for path in FILES}
