@@ -32,6 +32,7 @@ def test_a_row_has_three_languages_and_an_explanation():
     for term, (_, _, chinese, french, meaning) in ROWS.items():
         assert french and meaning and not HAN.search(term + french), term
         assert HAN.search(chinese) or chinese == term in AS_IT_IS, term
+        assert not re.search("[()]", chinese), f"{term}: Chinese has （ and ）"
 
 
 def test_terms_are_sorted_and_said_once_and_anchors_are_unique():
