@@ -14,8 +14,8 @@ WORDS = {
     "failed": ("✗", "not yet right"),
     "unsolved": ("○", "not solved yet"),
 }
-# Edge, ground and verdict. With a ground of its own the box is read on any page, light or
-# dark; the darkest contrast of ink and ground is 6 to 1.
+# Edge, ground and verdict. As the box brings its ground, it is read on light and on dark
+# pages alike.
 COLOURS = {
     "passed": ("#1a7f37", "#e3f4e7", "#0f5c27"),
     "failed": ("#b07400", "#fff3d1", "#744900"),
@@ -32,6 +32,7 @@ CODE = (
     "display: block; background: #ffffff; color: {ink}; padding: 4px 8px; border: none; "
     "white-space: pre-wrap"
 )
+SCORE = "margin-top: 4px; font-size: 90%"
 
 
 class Outcome(NamedTuple):
@@ -72,9 +73,9 @@ def as_html(name: str, outcome: Outcome, score: str) -> str:
         rows.append(escape(_place(outcome.line)))
         if source := outcome.line.line:
             rows[-1] += f':<code style="{CODE.format(ink=INK)}">{escape(source)}</code>'
-    rows.append(escape(score))
-    style = BOX.format(edge=edge, ground=ground, ink=INK)
     inside = "".join(f"<div>{row}</div>\n" for row in rows)
+    inside += f'<div style="{SCORE}">{escape(score)}</div>\n'
+    style = BOX.format(edge=edge, ground=ground, ink=INK)
     return f'<div style="{style}">\n{inside}</div>'
 
 
