@@ -14,6 +14,7 @@ import torch
 import cells
 import exercises
 from attnres_kernels.interpret import MISSING
+from exercises import box
 from wrong_answers import WRONG
 
 NOTEBOOKS = map(cells.read, cells.notebooks())
@@ -39,15 +40,15 @@ def run_as_cell(source, namespace):
 @pytest.mark.parametrize("part, expected", [("stub", "unsolved"), ("solution", "passed")])
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
 def test_stub_is_unsolved_and_solution_passes(exercise, part, expected, monkeypatch):
-    status, message = outcome(exercise, getattr(exercise, part), monkeypatch)
-    assert status == expected, message
+    found = outcome(exercise, getattr(exercise, part), monkeypatch)
+    assert found.status == expected, found
 
 
 @pytest.mark.parametrize("factor", ["4.303", "intervals.t_quantile(0.95, 2)"])
 def test_a_factor_may_be_rounded_or_exact(factor, monkeypatch):
     exercise, = (e for e in EXERCISES if e.name == "04.2")
     answer = planted(exercise, "4.3027", factor)
-    assert outcome(exercise, answer, monkeypatch) == ("passed", "")
+    assert outcome(exercise, answer, monkeypatch).status == "passed"
 
 
 def planted(exercise, old, new):
@@ -65,8 +66,9 @@ def planted(exercise, old, new):
     for answer in WRONG.get(exercise.name, [])
 ])
 def test_a_wrong_answer_is_told_its_bug(exercise, old, new, phrase, monkeypatch):
-    status, message = outcome(exercise, planted(exercise, old, new), monkeypatch)
-    assert status == "failed" and phrase in message, message
+    found = outcome(exercise, planted(exercise, old, new), monkeypatch)
+    said = box.as_text(exercise.name, found)
+    assert found.status == "failed" and phrase in said, said
 
 
 def test_every_exercise_has_a_check_and_wrong_answers():
@@ -84,7 +86,7 @@ def test_a_kernel_is_checked_as_far_as_can_be(missing, expected, monkeypatch, ca
     old, new = next((old, new) for old, new, phrase in WRONG["09.4"] if "6 u" in phrase)
     assert outcome(exercise, planted(exercise, old, new), monkeypatch)[0] == "failed"
     monkeypatch.setattr(exercises.nb09, missing, lambda: False)
-    assert outcome(exercise, planted(exercise, old, new), monkeypatch) == expected
+    assert outcome(exercise, planted(exercise, old, new), monkeypatch)[:2] == expected
     said = capsys.readouterr().out
     assert ("values are checked, loads cannot be counted" in said) == ("passed" in expected)
 
@@ -96,6 +98,7 @@ def test_a_kernel_is_checked_as_far_as_can_be(missing, expected, monkeypatch, ca
 def double(monkeypatch):
     """Exercise 99.1: a function that doubles."""
     monkeypatch.setattr(exercises, "_checks", {})
+    monkeypatch.setattr(exercises, "_solved", set())
     monkeypatch.setattr(exercises, "names", lambda: sorted(exercises._checks))
 
     @exercises.exercise("99.1")
@@ -127,16 +130,18 @@ def in_a_cell(body):
 ])
 def test_outcome(double, answer, status, message):
     found = exercises.outcome(double, answer)
-    assert found[0] == status
-    assert message is None or found[1] == message
+    assert found.status == status
+    assert message is None or found.message == message
 
 
-def test_check_prints_one_line_and_does_not_raise(double, capsys):
+def test_check_prints_a_line_and_the_score_and_does_not_raise(double, capsys):
+    exercises.exercise("99.2")(str.upper)
     for answer in (lambda x: 2 * x, ..., lambda: 0):
         exercises.check(double, answer)
-    passed, unsolved, failed = capsys.readouterr().out.splitlines()
+    passed, one, unsolved, none, failed, _ = capsys.readouterr().out.splitlines()
     assert passed == "99.1 passed" and unsolved == "99.1 not solved yet"
     assert failed.startswith("99.1 not yet right: TypeError: ")
+    assert (one, none) == ("1 of 2 solved", "0 of 2 solved")
 
 
 @pytest.mark.parametrize("body, message", [
@@ -148,8 +153,9 @@ def test_check_prints_one_line_and_does_not_raise(double, capsys):
 ])
 def test_what_does_not_return_is_told_its_line(double, monkeypatch, body, message):
     monkeypatch.setattr(exercises, "SECONDS", 0.2)
-    status, said = exercises.outcome(double, in_a_cell(body))
-    assert status == "failed" and said.startswith(message), said
+    found = exercises.outcome(double, in_a_cell(body))
+    assert found.status == "failed" and found.message.startswith(message), found
+    said = box.as_text(double, found)
     assert said.endswith(f" (your line 2, in answer: {body})")
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
@@ -162,7 +168,7 @@ def test_an_answer_that_swallows_every_exception_is_stopped(double, monkeypatch)
                 sum(range(100))
 
     monkeypatch.setattr(exercises, "SECONDS", 0.2)
-    assert exercises.outcome(double, answer)[1].startswith("stopped after 0.2 s")
+    assert exercises.outcome(double, answer).message.startswith("stopped after 0.2 s")
 
 
 def test_exit_in_a_notebook_does_not_end_the_kernel(double, monkeypatch):
@@ -171,13 +177,14 @@ def test_exit_in_a_notebook_does_not_end_the_kernel(double, monkeypatch):
 
     shell = Shell()
     monkeypatch.setattr(exercises, "get_ipython", lambda: shell)
-    assert "leaves Python" in exercises.outcome(double, lambda x: shell.ask_exit())[1]
+    left = exercises.outcome(double, lambda x: shell.ask_exit())
+    assert "leaves Python" in left.message
     assert not vars(shell)
 
 
 def test_a_thread_has_no_alarm_and_can_check(double):
     passed = ThreadPoolExecutor(1).submit(exercises.outcome, double, partial(mul, 2))
-    assert passed.result() == ("passed", "")
+    assert passed.result().status == "passed"
 
 
 def test_an_interrupt_is_not_swallowed(double):

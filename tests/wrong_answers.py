@@ -28,7 +28,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("stream.read(state, len(layers))", "f(h)", "the last layer's output alone"),
     ],
     "00.3": [
-        (" / math.log(2)", "", "its nats: divide by ln 2"),
+        (" / math.log(2)", "", "which are nats"),
         ("targets.flatten()", 'targets.flatten(), reduction="sum"',
          "summed over the 10 positions"),
         ("targets.flatten()", "logits.flatten(0, 1).softmax(-1)",  # its entropy
@@ -94,7 +94,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
     ],
     "03.1": [
         ("(layer + 1) % block_size == 0", "layer % block_size == 0 and layer > 0",
-         "closes when layer + 1 is a multiple"),
+         "how many outputs are in the open block"),
         ("completed=(*state.completed, block)",
          "(*state.completed, block), torch.zeros_like(block)",
          "Zeros would be read as a source"),
@@ -182,7 +182,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
          "W outputs, and the embedding besides"),
     ],
     "05.2": [
-        ("(1 - g) * weight", "weight", "each step keeps (1 - g) of the past"),
+        ("(1 - g) * weight", "weight", "it takes from all that was there"),
         ("[(1 - g) * weight for weight in row] + [g]",
          "[g * weight for weight in row] + [1 - g]", "g and 1 - g are exchanged"),
         ("[(1 - g) * weight for weight in row]",
@@ -190,7 +190,8 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("return row", "return row[1:] or row", "the embedding has one too"),
         ("return row", "return row[::-1]", "the order: v_0 first"),
         ("[(1 - g) * weight for weight in row] + [g]",
-         "[(1 - g) * row[0], *row[1:], g * row[0]]", "faded by every LATER gate"),
+         "[(1 - g) * row[0], *row[1:], g * row[0]]",
+         "which gates does an output still pass"),
     ],
     "05.3": [
         ("sum(-2, keepdim=True)", "sum(0, keepdim=True)", "axis 0 is the batch"),
@@ -216,7 +217,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
     ],
     "06.2": [
         ("linear_regression(x, y)", "linear_regression(computes, losses)",
-         "take the logarithm"),
+         "only in the logarithms"),
         ("-slope", "slope", "the exponent has the wrong sign"),
         ("math.exp(intercept)", "10**intercept", "in the base of your logarithms"),
         ("(x, y)", "([x[0], x[-1]], [y[0], y[-1]])", "do you use all points"),
@@ -301,7 +302,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
                 return torch.where(real, scores.softmax(0), 0.0)
             """, "the padding is still in the denominator"),
         ("scores.max()", "max(scores.max(), 0)", "the maximum comes from the padding"),
-        (" - scores.max()", "", "subtract the maximum"),
+        (" - scores.max()", "", "no exponent may be above zero"),
     ],
     "09.3": [
         ("(alpha * dalpha).sum(0)",
@@ -321,7 +322,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
     alpha = tl.exp(s) / tl.sum(tl.exp(s), 0)
     to_w = alpha * (dalpha - tl.sum(alpha * dalpha, 0)) * r
     to_v = -to_w * tl.where(i < n, s, 0.0) * r / D
-""", "subtract the largest before exp"),
+""", "no exponent may be above zero"),
         ("alpha, to_w, to_v = through_softmax(s, r, dalpha, i < n, D)", """
     alpha = tl.exp(s - tl.max(s, 0)) / tl.sum(tl.exp(s - tl.max(s, 0)), 0)
     h = tl.sum(alpha[:, None] * v, 0).to(tl.float16).to(tl.float32)
@@ -351,7 +352,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
          "g is as it was"),
         ("g + dv + to_v[:, None] * v,", "(g + dv + to_v[:, None] * v).to(tl.bfloat16),",
          "g holds numbers of half precision"),
-        ("g_ptr + at, g", "g_ptr + T * D + at, g", "token t, is at (i * T + t) * D"),
+        ("g_ptr + at, g", "g_ptr + T * D + at, g", "between a source and the next"),
     ],
     "10.1": [
         ("1 + end", "end", "the embedding is a completed block too"),
@@ -374,7 +375,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("(n_ranks - 1) /", "work /", "that is the share of WORK"),
         ("work = n_microbatches * n_virtual",
          "work, n_ranks = n_microbatches * n_virtual, n_ranks * n_virtual",
-         "not for P V - 1"),
+         "not for all of theirs"),
     ],
     "10.4": [
         (" + leaf.grad", "", "only the present chunk's gradient goes upstream"),
@@ -411,7 +412,8 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("= scores.gather", "= (scores + bias).gather", "the bias is in the weights"),
         ("(scores + bias)", "scores", "the choice does not look at the bias"),
         (" / weights.sum(-1, keepdim=True)", "", "a token's weights do not sum to one"),
-        ("weights / weights.sum(-1, keepdim=True)", "weights.softmax(-1)", "no softmax"),
+        ("weights / weights.sum(-1, keepdim=True)", "weights.softmax(-1)",
+         "is it a softmax?"),
         ("weights.sum", "scores.sum", "divided by the sum over all experts"),
     ],
     "12.1": [

@@ -1,4 +1,4 @@
-"""Checks for the exercises: `check("02.1", your_function)` prints one line.
+"""Checks for the exercises: `check("02.1", your_function)` shows one box.
 
 The checks of notebook 02 are functions in nb02.py, each under `@exercise("02.1")`. A
 check takes the reader's answer and asserts; its message names the likely bug.
@@ -14,16 +14,17 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from IPython import get_ipython
 
-Status = Literal["passed", "unsolved", "failed"]
+from exercises.box import Outcome, show
 
 SECONDS = 20                       # for an answer; a right one takes less than one
 
 _checks: dict[str, Callable[[Any], None]] = {}
+_solved: set[str] = set()          # in this kernel
 
 
 def exercise(name: str) -> Callable:
@@ -47,15 +48,24 @@ def names() -> list[str]:
 
 
 def check(name: str, answer: Any) -> None:
-    """Print whether `answer` solves exercise `name`. A wrong answer does not raise."""
-    status, message = outcome(name, answer)
-    words = {"unsolved": "not solved yet", "failed": "not yet right"}
-    verdict = words.get(status, status)
-    print(f"{name} {verdict}" + (f": {message}" if message else ""))
+    """Show whether `answer` solves exercise `name`, and how many of its notebook are.
+    A wrong answer does not raise; it takes the place of an earlier right one."""
+    found = outcome(name, answer)
+    (_solved.add if found.status == "passed" else _solved.discard)(name)
+    show(name, found, _score(name))
 
 
-def outcome(name: str, answer: Any) -> tuple[Status, str]:
-    """Run the check of exercise `name` on `answer`: its status and what to look at.
+def _score(name: str) -> str:
+    notebook = name.partition(".")[0]
+    known = [other for other in names() if other.partition(".")[0] == notebook]
+    score = f"{len(_solved.intersection(known))} of {len(known)} solved"
+    if _solved.issuperset(known):
+        score += ". Well done, these are all the exercises of this notebook!"
+    return score
+
+
+def outcome(name: str, answer: Any) -> Outcome:
+    """Run the check of exercise `name` on `answer`: its status, what to look at, and where.
 
     An answer is unsolved if it is None or Ellipsis, returns one of them, or raises
     NotImplementedError, as a check does that cannot run here. One that raises anything
@@ -65,22 +75,22 @@ def outcome(name: str, answer: Any) -> tuple[Status, str]:
     if name not in names():
         raise KeyError(f"there is no exercise {name!r}; there are {', '.join(_checks)}")
     if answer is None or answer is ...:
-        return "unsolved", ""
+        return Outcome("unsolved")
     answer, returned = _watched(answer)
     try:
         with torch_as_new(), exit_raises(), time_limit(SECONDS):
             _checks[name](answer)
     except NotImplementedError as error:
-        return "unsolved", str(error)
+        return Outcome("unsolved", str(error))
     except KeyboardInterrupt:
         raise
     except BaseException as error:                         # SystemExit, too
         if any(value is ... for value in returned):
-            return "unsolved", ""
+            return Outcome("unsolved")
         if any(value is None for value in returned):
-            return "unsolved", "your function returned None"
-        return "failed", _one_line(error) + _place(error, answer)
-    return "passed", ""
+            return Outcome("unsolved", "your function returned None")
+        return Outcome("failed", _one_line(error), _line(error, answer))
+    return Outcome("passed")
 
 
 @contextmanager
@@ -165,14 +175,18 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _place(error: BaseException, answer: Any) -> str:
-    """The last line of the reader's code that ran: of a cell, or of the answer's file."""
+def _line(error: BaseException, answer: Any) -> traceback.FrameSummary | None:
+    """The last line of the reader's code that ran: of a cell, or of the answer's file. If
+    none led to the error, as when arguments do not fit, it is the line where the answer
+    begins; but an assertion of the check's own says enough."""
     # Of an object, __module__ is where its class is from: not the reader's, mostly.
     of_an_object = not (inspect.isfunction(answer) or inspect.isclass(answer))
     theirs = {"__main__", None if of_an_object else answer.__module__}
     steps = traceback.walk_tb(error.__traceback__)
     steps = [step for step in steps if step[0].f_globals.get("__name__") in theirs]
     for line in traceback.StackSummary.extract(steps[-1:]):
-        text = f": {line.line}" if line.line else ""
-        return f" (your line {line.lineno}, in {line.name}{text})"
-    return ""
+        return line
+    if isinstance(error, AssertionError) or not inspect.isfunction(answer):
+        return None
+    code = inspect.unwrap(answer).__code__
+    return traceback.FrameSummary(code.co_filename, code.co_firstlineno, code.co_name)

@@ -50,7 +50,7 @@ def loop(forward):
             "the answer is the stream's state, not a tensor: the final read is missing"
         )
         assert not torch.allclose(answer, run_loop(stream, layers, embedding, add=True)), (
-            "h is added twice: the stream's write keeps what was there, write f(h) alone"
+            "h is added twice: the stream's write already keeps what was there"
         )
         expected = run_loop(stream, layers, embedding)
         wrong_reader = run_loop(stream, layers, embedding, final=2)
@@ -60,7 +60,7 @@ def loop(forward):
         )
         if not torch.allclose(expected, wrong_reader):
             assert not torch.allclose(answer, wrong_reader), (
-                "the final read has a number of its own: it is read number len(layers)"
+                "the final read has a number of its own, which no layer's read has had"
             )
         assert torch.allclose(answer, expected, atol=1e-5), (
             f"wrong with a {type(stream).__name__} stream: read, f, write for each layer, "
@@ -80,9 +80,10 @@ def run_loop(stream, layers, embedding, add=False, final=3):
 def bits(bits_per_byte):
     uniform = float(bits_per_byte(torch.zeros(2, 5, 256), torch.randint(256, (2, 5))))
     wrong = {
-        "a uniform guess gives 5.545, its nats: divide by ln 2": math.log(256),
-        "multiplied by ln 2: divide by it": math.log(256) * math.log(2),
-        "summed over the 10 positions: take their mean": 10 * 8,
+        "a uniform guess gives 5.545, which are nats: bits are wanted": math.log(256),
+        "multiplied by ln 2: a bit is less than a nat, so there are more":
+            math.log(256) * math.log(2),
+        "summed over the 10 positions: the bits of one byte are wanted": 10 * 8,
     }
     for message, value in wrong.items():
         assert not math.isclose(uniform, value, rel_tol=1e-4), message

@@ -19,14 +19,14 @@ def norm(rms_norm):
         "the weight is missing": F.rms_norm(x, (16,), None, 1e-6),
         "divided by the length: the *mean* of the squares goes under the root":
             weight * F.normalize(x, dim=-1),
-        "one number for all tokens: take the mean over the last axis, keepdim=True":
+        "one number for all tokens: each token has a size of its own":
             weight * x / x.square().mean().sqrt(),
         "the root is missing": weight * x / x.square().mean(-1, keepdim=True),
     }
     for message, value in wrong.items():
         assert not torch.allclose(answer, value, atol=1e-4), message
     assert torch.allclose(answer, expected, atol=1e-4), (
-        "not weight * x / sqrt(mean of x squared + eps), per token"
+        "this is no RMSNorm: work out a single token by hand, from the definition"
     )
     assert rms_norm(torch.zeros(2, 16), weight).isfinite().all(), (
         "zeros give NaN: eps belongs under the root"
@@ -95,7 +95,7 @@ def shares(contribution):
     answer = [float(share) for share in contribution(outputs, embedding)]
     unchanged = torch.equal(torch.stack(outputs), values[1:])
     assert unchanged and torch.equal(embedding, values[0]), (
-        "embedding or outputs were changed in place: write total = total + output"
+        "embedding or outputs were changed in place: the caller still needs them"
     )
     assert len(answer) == 4, f"4 outputs give 4 numbers, not {len(answer)}"
 

@@ -26,7 +26,7 @@ def read_with_weights(read):
     sums = weights.sum(0)
     assert torch.allclose(sums, torch.ones_like(sums), atol=1e-5), (
         "the weights of a token do not sum to one over the sources: "
-        "is the softmax over the axis of the sources, 0?"
+        "is the softmax over the axis of the sources?"
     )
     raw = (torch.stack(sources) @ query).softmax(0)
     assert not torch.allclose(weights, raw, atol=1e-4), "the keys are not normalised"
@@ -68,7 +68,8 @@ def gradient_of_scores(softmax_backward):
         "is the sum over axis 0?"
     )
     assert torch.allclose(found, scores.grad, atol=1e-5), (
-        "not the softmax's gradient: weights * (d_weights - sum of weights * d_weights)"
+        "these sum to zero, yet are not the softmax's gradients: what is taken off each is "
+        "in proportion to its weight"
     )
 
 

@@ -30,8 +30,8 @@ def writes_blocks(write):
             found = write(state, layer, v[layer + 1].clone(), block_size)
             place = f"after layer {layer}, with block_size {block_size},"
             assert all(map(torch.equal, before, state.sources)), (
-                f"{place} the state before it has changed as well: add into a new "
-                "tensor (partial + output), not in place (+=)"
+                f"{place} the state before it has changed as well: make the sum a "
+                "new tensor, not in place (+=)"
             )
             assert_same_state(found, expected, place)
             state = expected
@@ -49,7 +49,7 @@ def assert_same_state(got, expected, place):
     found, wanted = len(got.completed), len(expected.completed)
     assert found == wanted, (
         f"{place} {wanted} sources should be complete, not {found}: layers count from "
-        "0, so a block closes when layer + 1 is a multiple of block_size"
+        "0, so how many outputs are in the open block by now?"
     )
     if closes:
         assert got.partial is None, (

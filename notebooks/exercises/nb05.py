@@ -41,8 +41,8 @@ def rows_of_highway(highway_row):
         )
         found = found.double()
         assert abs(found.sum() - 1) < 1e-5, (
-            f"the row sums to {found.sum():.3f}: each step keeps (1 - g) of the past, the "
-            "embedding too, and adds g, so the sum stays one"
+            f"the row sums to {found.sum():.3f}, not to one: the share that a gate gives "
+            "to the new output, it takes from all that was there, the embedding too"
         )
         assert not torch.allclose(found, faded(1 - gates), atol=1e-5), (
             "g and 1 - g are exchanged: the new output enters with g"
@@ -51,9 +51,8 @@ def rows_of_highway(highway_row):
             "the order: v_0 first"
         )
         assert torch.allclose(found, state, atol=1e-5), (
-            f"gates {[round(g, 2) for g in gates.tolist()]} give "
-            f"{[round(w, 3) for w in state.tolist()]}: v_i enters with g_i and is then "
-            "faded by every LATER gate"
+            f"for gates {[round(g, 2) for g in gates.tolist()]} the sum is right and the "
+            "weights are not: which gates does an output still pass once it is there?"
         )
 
 

@@ -20,8 +20,8 @@ def budget(steps_for):
         for message, too_many in wrong.items():
             assert abs(found - 4 * (layers + too_many) / 1024) > 2, message
         assert found == expected, (
-            f"d = {d}, L = {L}: {found} steps, not {expected}. The layers alone have "
-            "6 d^2 parameters each; four tokens for each of them, 1024 tokens a step"
+            f"d = {d}, L = {L}: {found} steps, not {expected}. How many parameters "
+            "have the layers alone, and how many tokens does a step read?"
         )
     assert steps_for(24, 6, tokens_per_parameter=20) == 20 * 6 * 24**2 * 6 // 1024, (
         "tokens_per_parameter has to count"
@@ -37,8 +37,8 @@ def fits(fit_line):
         "the exponent has the wrong sign: the slope of log L against log C is -a"
     )
     assert math.isclose(a, 0.057, rel_tol=1e-6), (
-        f"on points of 1.9 C^-0.057 the exponent comes out as {a:.4f}: take the logarithm "
-        "of the loss and of the compute, then fit a straight line"
+        f"on points of 1.9 C^-0.057 the exponent comes out as {a:.4f}: a power law "
+        "is a straight line only in the logarithms of both"
     )
     assert math.isclose(A, 1.9, rel_tol=1e-6), (
         f"A comes out as {A:.4f}, not 1.9: the intercept is log A, in the base of your "

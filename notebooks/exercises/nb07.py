@@ -18,13 +18,15 @@ def highway(highway_matrix):
     assert M[0, 0] == 1, "read 0 is the embedding, with weight one"
     assert torch.allclose(M.sum(1), torch.ones(4).double()), (
         "a row does not sum to one: what a gate lets in, it takes from all that was "
-        "there before: (1 - g) times the row above"
+        "there before"
     )
     assert not torch.allclose(M[1, 1], 1 - gates[0]), (
         "g and 1 - g have changed places: g is the part of the new output"
     )
     by_hand = torch.tensor([[0.6, 0.4], [0.45, 0.3]]).double()
-    assert torch.allclose(M[1:3, :2], by_hand), "row 2 is (1 - g_1) times row 1, then g_1"
+    assert torch.allclose(M[1:3, :2], by_hand), (
+        "a gate does not leave the right part of the row above it"
+    )
     assert torch.allclose(M[3, 1:], torch.tensor([0.06, 0.05, 0.8]).double()), (
         "the last row is off: which gates has v_1 passed on its way?"
     )
@@ -53,8 +55,8 @@ def bound_of_block(block_bound):
         measured, found = semiseparable_rank(M, 1e-10), block_bound(n_layers, block_size)
         assert found == measured, (
             f"L = {n_layers}, S = {block_size}: you say {found}, a model with random "
-            f"queries has {measured}. For every depth j take the smaller of two numbers "
-            "(vectors in the state; reads still to come), then the largest over j"
+            f"queries has {measured}. What limits the rank at one depth, on "
+            "either side of it, and which depth does the bound have to hold for?"
         )
 
 
@@ -78,8 +80,8 @@ def blind_read(marked_read):
     )
     leaked = depth_attention(query, marked)
     assert not torch.allclose(h[1:], leaked[1:]), (
-        "the marks still have weights of their own: score slot 0, and mix every slot "
-        "with those weights"
+        "the marks still have weights of their own: the contents alone decide where the "
+        "read looks"
     )
     arrived = weights.unsqueeze(-1).expand(4, 2, 3, 8)
     assert torch.allclose(h[1:], arrived), (

@@ -20,15 +20,15 @@ def joined(join):
     o, m, l = join(*parts)
     whole = attend_with_stats(queries, [*first, *second])
     assert m.shape == whole[1].shape and torch.equal(m, whole[1]), (
-        "m is not the largest score of both parts: torch.maximum(m1, m2)"
+        "m is not the largest score of both parts"
     )
     assert not torch.allclose(l, parts[0][2] + parts[1][2]), (
         "the sums are added as they are, yet each is relative to its own maximum: "
-        "scale by exp(m1 - m) and exp(m2 - m) first"
+        "bring both to the same maximum first"
     )
     a, b = ((part[1] - m).exp() for part in parts)
     assert not torch.allclose(l, parts[0][2] / a + parts[1][2] / b), (
-        "the scales are upside down: exp(m1 - m) and exp(m2 - m), never above one"
+        "the scales are upside down: none may be above one"
     )
     assert torch.allclose(l, whole[2]), "l is not the sum over both parts"
     assert o.shape == whole[0].shape and torch.allclose(o, whole[0]), (
@@ -76,7 +76,7 @@ def mask_of_a_piece(causal_mask):
     assert later[:, :5].all(), "the cached tokens lie in the past of all new ones"
     expected = [[True, False], [True, True]]
     assert later[:, 5:].tolist() == expected, (
-        "among themselves the new tokens are causal: the diagonal starts at column `start`"
+        "among themselves the new tokens are causal: each sees itself and those before it"
     )
 
 
@@ -103,7 +103,7 @@ def mended_block(run_block):
         "the first layer still reads an empty partial sum: zeros score zero and take weight"
     )
     assert torch.allclose(seen[0], expected[0]), (
-        "the first layer's read is o / l of phase 1"
+        "the first layer reads something else than what phase 1 has for it, normalised"
     )
     assert not torch.allclose(seen[1], depth_attention(queries[1], sources)), (
         "the partial sum is never read: from layer 1 of the block on it is a source"

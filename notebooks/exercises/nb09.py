@@ -20,7 +20,7 @@ def sources_that_no_longer_fit(first_too_many):
         if n == 2**11 else "int32 is signed: its largest value is 2^31 - 1"
     )
     assert n != 2**12 + 1, "int32 is signed: its largest value is 2^31 - 1, not 2^32 - 1"
-    assert n == 2**11 + 1, f"T = d = 1024: {n} is not the first n with n T d - 1 > 2^31 - 1"
+    assert n == 2**11 + 1, f"T = d = 1024: {n} is not the first n with an offset too large"
     n = first_too_many(128 * 1024, 7168)
     assert n == 3, f"128K tokens, d = 7168: {n}, not 3; is the division rounded down?"
     n = first_too_many(1, 3)
@@ -46,7 +46,7 @@ def softmax_of_the_first_lanes(masked_softmax):
     )
     compare(scores, 5, "the weights of the first five lanes are not their softmax")
     high = torch.tensor([1000.0, 1001.0, 999.0, 0.0])
-    compare(high, 3, "scores near 1000 overflow: subtract the maximum")
+    compare(high, 3, "scores near 1000 overflow: no exponent may be above zero")
     low = torch.tensor([-1000.0, -1001.0, -1002.0, 0.0])
     compare(low, 3, "scores near -1000: everything underflows if the maximum comes from "
                     "the padding")
@@ -82,7 +82,7 @@ def mended_query_gradient(query_gradient):
     near = relative_error(0.02)
     assert near < 1e-3, (
         f"off by {near:.1%} for sources that are nearly equal: delta still comes from a "
-        "rounded h; use sum_j alpha_j dalpha_j in float32"
+        "rounded h, but the same number can be had without h"
     )
 
 
@@ -126,13 +126,13 @@ def backward_in_one_read(one_read):
             raise AssertionError(
                 f"d = {d}, n = {n}: {moved.outside} elements beyond the tensors: " + (
                     "a lane from D on, or a row from n on, is not masked" if padded else
-                    "element k of source i, token t, is at (i * T + t) * D + k"
+                    "how many elements lie between a source and the next?"
                 )
             )
         assert not torch.equal(g, before), "g is as it was: add dv to it, and store the sum"
         missing = dw.isnan().all(1).nonzero().flatten().tolist()
         assert not 0 < len(missing) < T, (
-            f"T = {T}: no dw is stored for the tokens {missing}: row t begins at t * D"
+            f"T = {T}: no dw is stored for the tokens {missing}: each has a row"
         )
         dw = dw.sum(0)
         dv, exact = exact_gradients(v, w, dh)
@@ -159,10 +159,10 @@ def backward_in_one_read(one_read):
     assert not dw.isnan().all(), "dw is not stored: a row [d] for each token"
     compare(full, w, dh, "wrong without any padding, for n = 4, T = 1 and d = 16")
     g = run(full, 250 * full[0, 0], dh, torch.zeros(4, 1, 16))[0]
-    assert not g.isnan().any(), "scores near 1000 overflow: subtract the largest before exp"
+    assert not g.isnan().any(), "scores near 1000 overflow: no exponent may be above zero"
     compare(
         torch.randn(4, 3, 16), w, torch.randn(3, 16),
-        "right for one token, wrong for T = 3: source i of token t is at (i * T + t) * D",
+        "right for one token, wrong for T = 3: where does the next source begin?",
     )
     nan = (
         "NaN where there is padding: a masked load without `other` is undefined, and "
@@ -176,14 +176,14 @@ def backward_in_one_read(one_read):
     moved = compare(*many, "wrong for n = 5 and d = 100: do padded rows take weight?", nan)
     half = (300 * torch.randn(4, 2, 16)).half()
     compare(half, w, torch.randn(2, 16), "squares of half-precision sources overflow: "
-            ".to(tl.float32) right after the load")
+            "in which precision are they taken?")
     off = score_gradients_off_by(run)
     assert off < 1e-2, (
         f"off by {off:.0%} for sources that are nearly equal: delta comes from a rounded h"
     )
     assert off < 3e-5, (
         f"off by {off:.0e} for sources that are nearly equal: the digits are lost in "
-        "v . dh; take (v - v_0) . dh, with v_0 from the tile"
+        "v . dh, whose values are nearly equal, too; only their differences count"
     )
     compare(*many, "right to two digits, not to five: float32 all the way", tolerance=1e-5)
     if moved is None:

@@ -47,14 +47,14 @@ def blocks_sent(news):
     assert sent != naive, "nothing is left out: subtract what the receiver holds"
     assert sent != everything, (
         "you also leave out what the rank completed itself: it holds what had ARRIVED when "
-        "its previous chunk began, completed(previous - 1)"
+        "its previous chunk began"
     )
     by_sender = [
         layout.completed(c) - (layout.completed(c - 5) if c >= 4 else 0)
         for c in layout.transitions
     ]
     assert sent != by_sender, (
-        "you look at what the sender's rank holds: the receiver is chunk + 1"
+        "you look at what the sender's rank holds: it is the receiver's that counts"
     )
     for shape in ((4, 2, 16, 4), (4, 2, 16, 2), (2, 4, 17, 5), (3, 3, 20, 2)):
         layout = Layout(*shape, "received")
@@ -73,7 +73,8 @@ def waiting_share(bubble):
     wrong = {
         "that is waiting over WORK: the question is its share of the whole step": 3 / 16,
         "V is left out: more virtual stages shrink the bubble": 3 / 11,
-        "the last rank waits for P - 1 chunks, not for P V - 1": 7 / 23,
+        "the last rank waits for one chunk of each other rank, not for all of theirs":
+            7 / 23,
     }
     for message, value in wrong.items():
         assert abs(bubble(4, 2, 8) - value) > 1e-9, message

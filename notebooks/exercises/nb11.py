@@ -88,7 +88,7 @@ def read_in_the_latent(scores):
     )
     # mv does not count as a matrix product everywhere: bound what is surely too much.
     assert counter.get_total_flops() < 2 * T * r * K, (
-        f"this multiplies as much as making all {T} keys: bring q to the latents instead"
+        f"this multiplies as much as making all {T} keys: no key has to be made"
     )
 
 
@@ -106,7 +106,7 @@ def choice_and_weights(route):
     order = found.argsort(-1)
     found, weights = found.gather(-1, order), weights.gather(-1, order)
     assert not torch.equal(found, plain), "the choice does not look at the bias"
-    assert torch.equal(found, expected), "choose the k highest of scores + bias"
+    assert torch.equal(found, expected), "the bias counts, but these are not the k highest"
     picked = scores.gather(-1, found)
     assert not torch.allclose(weights, picked, atol=1e-5), (
         "a token's weights do not sum to one: divide by their sum"
@@ -119,5 +119,5 @@ def choice_and_weights(route):
         "the bias is in the weights: it chooses, and does not weigh"
     )
     assert torch.allclose(weights, picked / picked.sum(-1, keepdim=True), atol=1e-5), (
-        "the weights are the chosen experts' own scores, divided by their sum; no softmax"
+        "the weights are not in proportion to the chosen experts' scores: is it a softmax?"
     )
