@@ -24,7 +24,7 @@ Test = Callable[[Callable[..., nn.Module]], None]
 
 
 def written(stream, outputs):
-    """The state after outputs[0], the embedding, and those of layers 0, 1, ..."""
+    """The state after the embedding, outputs[0], and those of the layers."""
     state = stream.begin(outputs[0])
     for layer, output in enumerate(outputs[1:]):
         state = stream.write(state, layer, output)

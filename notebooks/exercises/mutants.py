@@ -159,7 +159,7 @@ BLOCK = tuple(Mutant(Block, *words) for words in (
      "block_size counts Transformer blocks of two layers each",
      "after which layers does a block close?"),
     ("embedding melted", "[embedding], None", "[], embedding",
-     "b_0 is summed into b_1: Fig. 2 read with pairs from 1",
+     "b_0 is summed into b_1, as if Fig. 2 counted from 1",
      "can a layer in a later block read the embedding alone?"),
     ("embedding twice", "[embedding], None", "[embedding], embedding",
      "b_0 is a source, and part of b_1 as well",
