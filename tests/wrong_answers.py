@@ -35,6 +35,71 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
          "-log p of the *target*"),
         ("/ math.log(2)", "* math.log(2)", "multiplied by ln 2"),
     ],
+    "00.4": [
+        ("latest[max(len(latest) - self.k, 0):]", "latest[-self.k:]", "when k is 0"),
+        ("latest[max(len(latest) - self.k, 0):]", "latest[:self.k]", "end of the list"),
+        ("latest[max(len(latest) - self.k, 0):]", "latest", "older than the latest k"),
+        ("- self.k, 0", "- self.k + 1, 0", "cut too early"),
+        ("sum(latest, embedding)", "sum(latest, 0 * embedding)", "the read is zero"),
+        ("return sum(latest, embedding)",
+         "return sum(latest, 0 * embedding) if latest else embedding",
+         "the embedding is gone"),
+        ("return sum(latest, embedding)",
+         "return sum(latest, embedding) / (1 + len(latest))", "not each with weight one"),
+        ("sum(latest, embedding)", "sum(v.detach() for v in latest) + embedding",
+         "is something detached"),
+        (None, """
+            class LatestStream:
+                def __init__(self, k):
+                    self.k = k
+
+                def begin(self, embedding):
+                    return embedding, ()
+
+                def read(self, state, layer):
+                    embedding, outputs = state
+                    return sum(outputs[max(len(outputs) - self.k, 0):], embedding)
+
+                def write(self, state, layer, output):
+                    embedding, outputs = state
+                    return embedding, (*outputs, output)
+            """, "drop in write"),
+        (None, """
+            class LatestStream:
+                def __init__(self, k):
+                    self.k, self.latest = k, ()
+
+                def begin(self, embedding):
+                    return embedding, self.latest
+
+                def read(self, state, layer):
+                    embedding, latest = state
+                    return sum(latest, embedding)
+
+                def write(self, state, layer, output):
+                    latest = (*state[1], output)
+                    self.latest = latest[max(len(latest) - self.k, 0):]
+                    return state[0], self.latest
+            """, "keep nothing on self"),
+        (None, """
+            class LatestStream:
+                def __init__(self, k):
+                    self.k = k
+
+                def begin(self, embedding):
+                    return embedding, []
+
+                def read(self, state, layer):
+                    embedding, latest = state
+                    return sum(latest, embedding)
+
+                def write(self, state, layer, output):
+                    embedding, latest = state
+                    latest.append(output)
+                    del latest[: len(latest) - self.k]
+                    return embedding, latest
+            """, "change no list or tensor in place"),
+    ],
     "01.1": [
         ("return", "x = x - x.mean(-1, keepdim=True)\n    return", "that is a LayerNorm"),
         ("mean", "sum", "divided by the length"),

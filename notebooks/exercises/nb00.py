@@ -4,8 +4,10 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch.utils._pytree import tree_leaves
 
-from attnres_ref import FullAttnRes, PreNorm
+from attnres_ref import LM, FullAttnRes, LMConfig, PreNorm
+from attnres_ref.views import with_parts
 from exercises import exercise
 
 
@@ -95,4 +97,90 @@ def bits(bits_per_byte):
     assert math.isclose(float(bits_per_byte(logits, targets)), expected, rel_tol=1e-4), (
         "right for a uniform guess, wrong for others: look up -log p of the *target*, "
         "and average over all positions"
+    )
+
+
+class LatestStream:
+    """Reads the embedding and the latest k outputs: the one that the figure of 00.4 draws
+    until the reader's is there."""
+
+    def __init__(self, k):
+        self.k = k
+
+    def begin(self, embedding):
+        return [embedding]
+
+    def read(self, state, layer):
+        return sum(state)
+
+    def write(self, state, layer, output):
+        embedding, *latest = state
+        first = max(len(latest) + 1 - self.k, 0)
+        return [embedding, *[*latest, output][first:]]
+
+
+@exercise("00.4")
+def latest_stream(Answer):
+    marks = torch.eye(6).reshape(6, 1, 1, 6).expand(6, 2, 3, 6)    # v_0 and 5 outputs
+    for k in (2, 0, 1, 5, 9):
+        stream = Answer(k)
+        (reads, held), (again, _) = through(stream, marks), through(stream, marks)
+        assert all(map(torch.equal, reads, again)), (
+            "a second pass through the model reads what the first one has left: keep "
+            "nothing on self but k, all else belongs into the state"
+        )
+        expected, _ = through(LatestStream(k), marks)
+        for writes, (read, right) in enumerate(zip(reads, expected)):
+            compare_sources(read[0, 0], right[0, 0], f"after {writes} writes with k = {k}")
+        assert held <= k + 2, (
+            f"with k = {k} and 5 outputs the state holds {held:g} vectors: drop in write "
+            "what no later read can see"
+        )
+    model = LM(LMConfig(d_model=8, n_layers=4, n_heads=2, context=8, residual="prenorm"))
+    tokens = torch.randint(256, (2, 8))
+    gradients = [
+        torch.autograd.grad(
+            one(tokens).logsumexp(-1).sum(), [*model.parameters()], materialize_grads=True
+        )
+        for one in (with_parts(model, stream=Answer(4)), model)
+    ]
+    assert all(torch.allclose(*pair, atol=1e-4) for pair in zip(*gradients)), (
+        "under a model of 4 layers k = 4 forgets nothing and is PreNorm, but the gradients "
+        "are others: is something detached?"
+    )
+
+
+def through(stream, values):
+    """What is read before each write and after the last, and how many vectors the largest
+    state holds."""
+    states = [stream.begin(values[0].clone())]
+    reads = [stream.read(states[0], 0).clone()]
+    for layer, value in enumerate(values[1:]):
+        states.append(stream.write(states[-1], layer, value.clone()))
+        reads.append(stream.read(states[-1], layer + 1).clone())
+    for layer, (state, read) in enumerate(zip(states, reads)):
+        assert torch.equal(stream.read(state, layer), read), (
+            "an old state reads differently after a later write or read: return a new "
+            "state and change no list or tensor in place"
+        )
+    tensors = [[x for x in tree_leaves(s) if isinstance(x, torch.Tensor)] for s in states]
+    return reads, max(sum(x.numel() for x in kept) for kept in tensors) / values[0].numel()
+
+
+def compare_sources(read, right, when):
+    found, wanted = ({i for i, w in enumerate(x.tolist()) if w} for x in (read, right))
+    assert found or not wanted, f"{when} the read is zero: the embedding is always in it"
+    assert 0 in found, f"{when} the embedding is gone: forget outputs alone"
+    more, less = sorted(found - wanted), sorted(wanted - found)
+    assert not (more and wanted == {0}), (
+        f"{when} the read has outputs in it: what does your slice keep when k is 0?"
+    )
+    assert not (more and less), (
+        f"{when} the read has v_{more[0]}, which is too old, and not v_{less[0]}: which "
+        "end of the list do you cut?"
+    )
+    assert not more, f"{when} the read still has v_{more[0]}: older than the latest k"
+    assert not less, f"{when} v_{less[0]} is missing from the read: cut too early?"
+    assert torch.allclose(read, right), (
+        f"{when} the read has the right sources, but not each with weight one: add them up"
     )
