@@ -76,14 +76,15 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
     "02.1": [
         ("(-1, -1, 3, -1)", "(0, 0, 2, 0)", "normalise the key of v_4 first"),
         ("(-1, -1, 3, -1)", "(0, 0, 4, 0)", "turn the rivals down"),
-        ("(-1, -1, 3, -1)", "(-1, 0, 1, 0)", "which channels of its key does your query"),
+        ("(-1, -1, 3, -1)", "(1, 1, 1, 1)", "which channels of its key does your query"),
         ("(-1, -1, 3, -1)", "(0, 3)", "a query has four numbers"),
     ],
     "02.2": [
         ("-1) * keys", "-1) * values", "so something else is averaged"),
         (" / math.sqrt(query.shape[0])", "", "what has become of the scores?"),
         ("math.sqrt(query.shape[0])", "2", "depends on their number"),
-        ("softmax(0)", "softmax(-1)", "the query of zeros does not give the first row"),
+        ("softmax(0)", "softmax(-1)", "over which axis does the softmax run?"),
+        ("softmax(0)", "sigmoid()", "the query of zeros does not give the first row"),
         ("keys @ query / math.sqrt(query.shape[0])", "keys @ query * 2",
          "the first row of the table is right, the second is not"),
     ],

@@ -83,7 +83,8 @@ def a_read_seen_from_outside(colleague):
     )
     expected = colleagues_read(query, sources, 1 / math.sqrt(8))
     assert torch.allclose(found, expected, atol=1e-3), (
-        "both rows are right, and another read with more tokens is not"
+        "both rows are right, and a read of several tokens is not: over which axis does "
+        "the softmax run?"
     )
 
 
@@ -118,8 +119,9 @@ def mended(mended_read):
 def backward_of_the_read(gradients):
     query, sources = example()
     query, d_h = query.double(), torch.randn(2, 3, 8).double()
-    # of RMS 1 at first, where powers of r do not show
-    normed = [F.rms_norm(v.double(), (8,), None, 0.0) for v in sources]
+    # of RMS 1 at first, the norm's eps included, where powers of r do not show
+    size = math.sqrt(1 - 1e-5)
+    normed = [size * F.rms_norm(v.double(), (8,), None, 0.0) for v in sources]
     for leaves, at in ((normed, "of RMS 1"), ([v.double() for v in sources], "of any RMS")):
         d_query, d_sources = gradients(query, leaves, d_h)
         expected, *others = autograds(query, leaves, d_h)
