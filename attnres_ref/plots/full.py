@@ -18,9 +18,9 @@ def duality() -> Figure:
     time, depth = ["$x_1$", "$x_2$", "$x_3$", "$x_4$"], [f"$v_{i}$" for i in range(4)]
     panels = (
         ("RNN: one state over time", False, time, "step 5", GREY),
-        ("PreNorm: one sum over depth", True, depth, "layer 4", blue),
+        ("PreNorm: one sum over depth", True, depth, "layer 3", blue),
         ("attention: a look at every step", False, time, "step 5", GREY),
-        ("Full AttnRes: a look at every layer", True, depth, "layer 4", green),
+        ("Full AttnRes: a look at every layer", True, depth, "layer 3", green),
     )
     for i, (ax, panel) in enumerate(zip(figure.subplots(2, 2).flat, panels)):
         title, upwards, names, reader, colour = panel
