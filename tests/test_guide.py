@@ -107,8 +107,10 @@ def test_headings_of_another_notebook_exist_there(page):
 
 @of_a_notebook
 def test_every_exercise_has_a_row_and_messages_are_the_checks_own(number):
-    checks = cells.ROOT / "notebooks" / "exercises" / f"nb{number}.py"
-    nodes = ast.walk(ast.parse(checks.read_text(encoding="utf-8")))
+    folder = cells.ROOT / "notebooks" / "exercises"
+    files = [folder / f"{name}.py" for name in (f"nb{number}", "arena", "mutants")]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
     said = [one_line(str(node.value)) for node in nodes if isinstance(node, ast.Constant)]
     table = rows(section(f"{number}.md", "Exercises"))
     names = [e.name for e in cells.exercises(cells.read(NOTEBOOKS[number]))]
