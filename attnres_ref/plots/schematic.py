@@ -139,7 +139,8 @@ def states(rows: Sequence[tuple[str, Sequence, Sequence | None]], title: str) ->
         if partial is None:
             ax.text(x + 0.7, -y, "None", ha="center", va="center", fontsize=11, color=GREY)
         else:
-            strip(ax, (x, -y), partial, across=True, edge=colour, linestyle=":", linewidth=2)
+            dotted = dict(edge=colour, linestyle=":", linewidth=2)
+            strip(ax, (x, -y), partial, across=True, **dotted)
     for n in range(widest):
         ax.text(2.2 * n + 1.05, 0.75, f"$b_{n}$", ha="center", va="center", fontsize=12)
     return figure
