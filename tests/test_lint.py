@@ -174,6 +174,15 @@ def test_every_rule_has_a_violation(root):
     assert caught == set(lint.RULES)
 
 
+def test_an_inline_cell_may_show_what_the_exercises_have(root):
+    notebook = good_notebook()
+    change(INLINE, "def add", "def plus")(notebook)
+    folder = root / "notebooks" / "exercises"
+    folder.mkdir()
+    (folder / "sums.py").write_text("def plus(a, b):\n    return a + b")
+    assert faults(root, notebook) == []
+
+
 def test_a_good_notebook_has_no_faults_and_fractions_are_no_paths(root):
     notebook = good_notebook()
     text = "3 it/s, and/or, home/away, 1/tmp, </root>, https://x.org/home/y"

@@ -92,6 +92,13 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("rms_norm", "layer_norm", "the keys are still LayerNorm's"),
         ("softmax(0)", "softmax(-1)", "the softmax still runs over the tokens"),
     ],
+    "02.9": [
+        ("nn.init.normal_(parameter)", "pass", "5: what does a query that you choose read"),
+        ("my_tests = [reads_by_hand, gradients_are_whole]", "my_tests = [reads_by_hand]",
+         "14 of 15 mutants killed; the first alive is number 14: a gradient that arrives"),
+        ("(1 + stream.queries_norm[layer])", "stream.queries_norm[layer]",
+         "reads_by_hand is thrown out, because the right stream fails it as well"),
+    ],
     "03.1": [
         ("(layer + 1) % block_size == 0", "layer % block_size == 0 and layer > 0",
          "closes when layer + 1 is a multiple"),
@@ -131,6 +138,14 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("math.ceil(n_layers / n_blocks)", "n_layers", "the smallest is wanted"),
         ("math.ceil(n_layers / n_blocks)", "n_blocks", "9 is the number of blocks"),
         ("d_model * n_bytes", "d_model * 2", "twice as wide need twice the budget"),
+    ],
+    "03.9": [
+        ("nn.init.normal_(stream.queries)", "pass", "does each layer use a query of its"),
+        ("my_tests = [reads_by_hand, every_read_sends_gradients]",
+         "my_tests = [reads_by_hand]", "at every read, not only at the last?"),
+        ("my_tests = [reads_by_hand, every_read_sends_gradients]",
+         "my_tests = [every_read_sends_gradients]", "at the reads that open a block?"),
+        ("min(i + size, layer + 1)", "i + size", "the right stream fails it as well"),
     ],
     "04.1": [
         ("loss.backward()", f"loss.backward()\n    {CLIP}", "measured after clipping"),

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from attnres_ref import depth_attention
-from exercises import exercise
+from exercises import arena, exercise, mutants
 
 
 def example(n=5, scale=1.0):
@@ -89,3 +89,8 @@ def mended(mended_read):
         "a constant added to all channels goes unseen: the keys are still LayerNorm's"
     )
     assert torch.allclose(found, expected, atol=1e-3), "the read differs from Eq. 2-4"
+
+
+@exercise("02.9")
+def kills_the_mutants(my_tests):
+    arena.assert_none_survives([*arena.GIVEN, *my_tests], mutants.FULL)

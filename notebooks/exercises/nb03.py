@@ -5,7 +5,7 @@ import math
 import torch
 
 from attnres_ref.streams import BlockAttnRes, Depth
-from exercises import exercise
+from exercises import arena, exercise, mutants
 
 
 def dyed_outputs(n_layers):
@@ -155,3 +155,9 @@ def fits_the_budget(smallest_block_size):
             )
             fp32 = smallest_block_size(n_layers, 1000, 64, 4, 2 * budget)
             assert fp32 == expected, "numbers twice as wide need twice the budget"
+
+
+@exercise("03.9")
+def kills_the_mutants(my_tests):
+    of_block = [test for test in arena.GIVEN if test is not arena.source_sets]
+    arena.assert_none_survives([*of_block, *my_tests], mutants.BLOCK)

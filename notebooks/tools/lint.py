@@ -166,8 +166,8 @@ def has_exercises(page: Page) -> Iterator[str]:
 
 def shows_what_the_package_has(page: Page) -> Iterator[str]:
     """A definition in an `inline` cell equals the package's, docstrings aside."""
-    folders = (page.root / "attnres_ref", page.root / "kernels")
-    files = [path for folder in folders for path in folder.rglob("*.py")]
+    folders = ("attnres_ref", "kernels", "notebooks/exercises")
+    files = [path for folder in folders for path in (page.root / folder).rglob("*.py")]
     package = [definitions(ast.parse(path.read_text(encoding="utf-8"))) for path in files]
     for index, tree in page.trees:
         if "inline" not in cells.tags(page.cells[index]):
