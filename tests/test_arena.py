@@ -174,6 +174,12 @@ def test_a_false_alarm_is_thrown_out(test, words):
     assert status == "failed" and "is thrown out, because the right stream" in message
 
 
+def test_the_check_of_a_false_alarm_leads_to_the_readers_line():
+    with pytest.raises(AssertionError, match="far too strict") as caught:
+        arena.assert_none_survives([false_alarm], TWO)
+    assert caught.traceback[-1].name == "false_alarm"
+
+
 def test_one_that_remembers_its_first_stream_is_thrown_out():
     seen = []
 
