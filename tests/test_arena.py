@@ -231,7 +231,7 @@ def test_the_check_has_the_score_and_one_hint():
         "failed",
         f"8 of 15 mutants killed; the first alive is number 5: {mutants.FULL[4].look}",
     )
-    assert exercises.outcome("03.9", [])[1].startswith("7 of 14 mutants killed")
+    assert exercises.outcome("03.5", [])[1].startswith("7 of 14 mutants killed")
     assert exercises.outcome("02.3", ...)[0] == "unsolved"
 
 

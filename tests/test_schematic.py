@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from matplotlib.colors import to_rgba
 from PIL import Image
 
-from attnres_ref import plots
-from attnres_ref.plots import film, reads, schematic
+from attnres_ref import BlockAttnRes, plots
+from attnres_ref.plots import blocks, film, reads, schematic
 
 WEIGHTS = [0.5, 0.2, 0.1, 0.2]
 
@@ -45,6 +47,12 @@ def test_a_fan_is_as_wide_as_the_weights_and_ends_in_the_mix():
     assert found[-5:-1] == ["1.4", ".6", "0", ".4"]   # 0.5 v_0 + 0.2 v_1 + ...
 
 
+def test_sources_of_a_fan_have_names():
+    read = schematic.TOKEN[:2], [0.5, 0.5], "", "block"
+    assert {"$b_0$", "$b_1$"} <= set(texts(schematic.fan(*read, ["$b_0$", "$b_1$"])))
+    assert {"$v_0$", "$v_1$"} <= set(texts(schematic.fan(*read)))
+
+
 def test_a_bar_holds_the_outputs_of_one_source():
     kinds = [("prenorm", [[0, 1, 2]], [1]), ("full", [[0], [1], [2]], [0.2, 0.3, 0.5])]
     figure = schematic.one_read(kinds, "layer 3")
@@ -63,6 +71,38 @@ def test_states_draw_the_partial_sum_dotted():
     rows = [("before", [schematic.TOKEN[0]], schematic.TOKEN[1])]
     styles = [patch.get_linestyle() for patch in schematic.states(rows, "").axes[0].patches]
     assert styles == ["solid"] * 4 + [":"] * 4
+    empty = schematic.states([("before", [schematic.TOKEN[0]], None)], "")
+    assert "None" in texts(empty) and "None" not in texts(schematic.states(rows, ""))
+
+
+@pytest.mark.parametrize("block_size", range(1, 9))
+def test_bars_are_the_sources_of_the_stream(block_size):
+    seen, outputs = [], torch.eye(9)
+
+    def attend(query, sources, norm_weight):
+        seen.append([torch.nonzero(source).flatten().tolist() for source in sources])
+        return sources[0]
+
+    stream = BlockAttnRes(8, 9, block_size, attend)
+    state = stream.begin(outputs[0])
+    for layer in range(8):
+        stream.read(state, layer)
+        state = stream.write(state, layer, outputs[layer + 1])
+    stream.read(state, 8)
+    assert blocks.reads(8, block_size) == seen
+
+
+def test_blocks_of_one_have_the_colour_of_full():
+    figure = blocks.melting((1, 2, 4, 8))
+    faces = [ax.patches[0].get_edgecolor() for ax in figure.axes]
+    assert faces == [to_rgba(plots.STYLES[name][1])
+                     for name in ("full", "block", "block", "block")]
+
+
+def test_a_frame_names_sums_and_partial_sums():
+    found = texts(blocks.frame(3))
+    assert found[-4:] == ["$b_0$", "$b_1$", "$b_2$", "$b_3^2$"]
+    assert "4 vectors" in blocks.frame(3).axes[0].get_title()
 
 
 @pytest.mark.parametrize("value, text", [
@@ -82,12 +122,13 @@ def test_a_slider_holds_every_frame_and_falls_back_to_the_last(monkeypatch):
         "IPython.display.display", lambda data, **rest: shown.append((data, rest))
     )
     film.slider(frames(), 'the "step"', "two frames")
-    (data, rest), = shown
+    film.slider(frames(), "step", "two frames", still=0)
+    (data, rest), (other, _) = shown
     inside = re.search(r'text/plain">(.+?)</script>', data["text/html"])[1].split()
     first, last = (plots.png(figure, 110, None) for figure in frames())
     assert inside == [first, last] and first != last
     assert f'src="data:image/png;base64,{first}"' in data["text/html"]
-    assert data["image/png"] == last
+    assert data["image/png"] == last and other["image/png"] == first
     assert rest["metadata"]["image/png"]["alt"] == "two frames"
     assert 'max="1"' in data["text/html"] and "the &quot;step&quot;" in data["text/html"]
 
@@ -114,6 +155,9 @@ def test_reads_of_attention_and_mlp_stand_apart():
     assert attention.get_clim() == mlp.get_clim() == (0, 0.6)
     words = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert words == ["0", "final"]
+    assert not [patch for ax in figure.axes[:2] for patch in ax.patches]
+    outlined = reads.by_kind(rows, "", ["e", "A", "M"], block_size=2).axes[1].patches
+    assert [patch.get_xy() for patch in outlined] == [pytest.approx((0.53, -0.47))]
 
 
 def test_the_record_begins_at_the_plain_mean():

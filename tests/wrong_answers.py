@@ -215,7 +215,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("math.ceil(n_layers / n_blocks)", "n_blocks", "9 is the number of blocks"),
         ("d_model * n_bytes", "d_model * 2", "twice as wide need twice the budget"),
     ],
-    "03.9": [
+    "03.5": [
         ("nn.init.normal_(stream.queries)", "pass", "does each layer use a query of its"),
         ("my_tests = [reads_by_hand, every_read_sends_gradients]",
          "my_tests = [reads_by_hand]", "at every read, not only at the last?"),

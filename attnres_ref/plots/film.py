@@ -20,10 +20,10 @@ SLIDER = """<div style="max-width: {width}px">
 </div>"""
 
 
-def slider(figures: Sequence[Figure], what: str, alt: str) -> None:
-    """Display frames of one size with a slider, where HTML with scripts is shown; else the
-    last frame as a picture. what: the quantity that the slider moves, "step"; alt: a
-    sentence for readers who cannot see the frames."""
+def slider(figures: Sequence[Figure], what: str, alt: str, still: int = -1) -> None:
+    """Display frames of one size with a slider, where HTML with scripts is shown; else one
+    frame as a picture, the last if no `still` says which. what: the quantity that the
+    slider moves, "step"; alt: a sentence for readers who cannot see the frames."""
     from IPython.display import display
 
     frames = [png(figure, 110, None) for figure in figures]
@@ -33,7 +33,7 @@ def slider(figures: Sequence[Figure], what: str, alt: str) -> None:
         first=frames[0], last=len(frames) - 1, frames=" ".join(frames),
     )
     display(
-        {"text/html": page, "image/png": frames[-1], "text/plain": alt},
+        {"text/html": page, "image/png": frames[still], "text/plain": alt},
         metadata={"image/png": {"alt": alt}},
         raw=True,
     )

@@ -68,8 +68,9 @@ def running_sum(vectors: Sequence[Sequence[float]] = TOKEN) -> Figure:
 
 
 def fan(sources: Sequence[Sequence[float]], weights: Sequence[float], title: str,
-        residual: str = "full") -> Figure:
-    """One read: its sources as strips, lines as wide as their weights, and the mix."""
+        residual: str = "full", names: Sequence[str] = ()) -> Figure:
+    """One read: its sources as strips, lines as wide as their weights, and the mix.
+    names: of the sources, v_0, v_1, ... without them."""
     _, colour, _ = STYLES[residual]
     n = len(sources)
     figure, ax = _canvas(6.2, 4.0, (-0.8, max(n, 4) - 0.2), (-0.9, 6.6), title)
@@ -81,7 +82,8 @@ def fan(sources: Sequence[Sequence[float]], weights: Sequence[float], title: str
         ax.text(i + 0.25 * (middle - i), 2.55, f"{weight:.2f}", ha="center", va="center",
                 fontsize=11, bbox=dict(facecolor="white", edgecolor="none", pad=1))
         strip(ax, (i, 1.85), source)
-        ax.text(i, -0.6, f"$v_{i}$", ha="center", va="center", fontsize=12)
+        name = names[i] if names else f"$v_{i}$"
+        ax.text(i, -0.6, name, ha="center", va="center", fontsize=12)
     strip(ax, (middle, 6.1), mixed, edge=colour)
     ax.text(middle + 0.45, 5.25, "what is read", va="center", fontsize=11, color=GREY)
     return figure
@@ -126,16 +128,19 @@ def states(rows: Sequence[tuple[str, Sequence, Sequence | None]], title: str) ->
     """What a block stream holds, a row for each moment: its label, the completed sources
     and the partial sum or None, as vectors of four numbers."""
     _, colour, _ = STYLES["block"]
-    widest = max(len(completed) + (partial is not None) for _, completed, partial in rows)
+    widest = max(len(completed) + 1 for _, completed, _ in rows)
     figure, ax = _canvas(6.4, 0.62 * len(rows) + 0.9, (-2.1, 2.2 * widest),
                          (-len(rows) + 0.35, 1.15), title)
     for y, (label, completed, partial) in enumerate(rows):
         ax.text(-0.3, -y, label, ha="right", va="center", fontsize=11)
         for n, vector in enumerate(completed):
             strip(ax, (2.2 * n + 0.35, -y), vector, edge=colour, across=True, linewidth=2)
-        if partial is not None:
-            strip(ax, (2.2 * len(completed) + 0.35, -y), partial, across=True,
-                  edge=colour, linestyle=":", linewidth=2)
+        x = 2.2 * len(completed) + 0.35
+        if partial is None:
+            ax.text(x + 0.7, -y, "None", ha="center", va="center", fontsize=11, color=GREY)
+        else:
+            dotted = dict(edge=colour, linestyle=":", linewidth=2)
+            strip(ax, (x, -y), partial, across=True, **dotted)
     for n in range(widest):
         ax.text(2.2 * n + 1.05, 0.75, f"$b_{n}$", ha="center", va="center", fontsize=12)
     return figure

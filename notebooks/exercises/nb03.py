@@ -157,7 +157,7 @@ def fits_the_budget(smallest_block_size):
             assert fp32 == expected, "numbers twice as wide need twice the budget"
 
 
-@exercise("03.9")
+@exercise("03.5")
 def kills_the_mutants(my_tests):
     of_block = [test for test in arena.GIVEN if test is not arena.source_sets]
     arena.assert_none_survives([*of_block, *my_tests], mutants.BLOCK)
