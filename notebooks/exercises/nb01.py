@@ -5,6 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from attnres_ref import LM, LMConfig
 from attnres_ref.study.probes import rms
 from exercises import exercise
 
@@ -119,6 +120,57 @@ def shares(contribution):
     assert close(answer, against(sums[1:])), (
         "not rms(output) / rms(sum after it), with the embedding in the sum"
     )
+
+
+@exercise("01.5")
+def two_writes(interaction):
+    config = LMConfig(vocab_size=32, d_model=16, n_layers=6, n_heads=2, context=8,
+                      residual="prenorm")
+    model, tokens = LM(config), torch.randint(32, (4, 9))
+    inputs, targets, stream = tokens[:, :-1], tokens[:, 1:], model.stream
+    answers = [float(interaction(model, inputs, targets, *pair)) for pair in PAIRS]
+    assert model.stream is stream, (
+        "the model keeps your stream: work on with_parts(model, stream=...)"
+    )
+    whole = loss_without(model, inputs, targets)
+    for (a, b), answer in zip(PAIRS, answers):
+        one, other, both = (loss_without(model, inputs, targets, *dropped)
+                            for dropped in ((a,), (b,), (a, b)))
+        expected = both - one - other + whole
+        wrong = {
+            "the rise without both, from which the two single rises are still to be taken":
+                both - whole,
+            "losses are not rises: with three rises, the whole model's loss goes in three "
+            "times, and not all of it cancels": both - one - other,
+            "the whole model's loss is taken off once too often":
+                both - one - other - whole,
+            "the sign is turned: above zero means that both cost more than their sum":
+                -expected,
+            "that is a ratio: take the difference of both and the sum":
+                (both - whole) / (one + other - 2 * whole),
+            "the stream drops only the first of the two": whole - other,
+            "the stream drops only the second of the two": whole - one,
+            "nothing is dropped when both should be": 2 * whole - one - other,
+        }
+        for message, value in wrong.items():
+            assert not math.isclose(answer, value, abs_tol=1e-5), message
+        assert math.isclose(answer, expected, abs_tol=1e-5), (
+            f"layers {a} and {b}: not loss(both) - loss(one) - loss(other) + loss(none)"
+        )
+
+
+PAIRS = (1, 4), (0, 3)
+
+
+@torch.no_grad()
+def loss_without(model, inputs, targets, *dropped):
+    """The loss of an LM over PreNorm when the writes of these layers are dropped."""
+    state = model.embedding(inputs)
+    for layer, f in enumerate(model.layers):
+        output = f(state)
+        state = state if layer in dropped else state + output
+    logits = model.head(model.norm(state))
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten()).item()
 
 
 def close(first, second):
