@@ -67,6 +67,18 @@ def test_open_blocks_are_hatched():
     assert [patch.get_hatch() for patch in ax.patches] == [None, None, "///", None, None]
 
 
+def test_probes_stand_on_the_read_on_the_write_and_on_the_way_back():
+    ax = schematic.probes().axes[0]
+    marks = [tuple(line.get_xydata()[0]) for line in ax.lines]
+    arrows = [(note.xyann, note.xy) for note in ax.texts if hasattr(note, "xyann")]
+    (read, write, _), (back,) = arrows[:3], arrows[3:]
+    assert read[0][1] > read[1][1] and write[0][1] < write[1][1]       # down, up
+    for (x, y), ((x0, y0), (x1, y1)) in zip(marks, (read, write, back), strict=True):
+        assert min(x0, x1) <= x <= max(x0, x1) and min(y0, y1) <= y <= max(y0, y1)
+    found = texts(schematic.probes())
+    assert found.index("1") < found.index("2") < found.index("3")
+
+
 def test_states_draw_the_partial_sum_dotted():
     rows = [("before", [schematic.TOKEN[0]], schematic.TOKEN[1])]
     styles = [patch.get_linestyle() for patch in schematic.states(rows, "").axes[0].patches]

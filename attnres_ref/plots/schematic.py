@@ -1,4 +1,4 @@
-"""Schematics of notebooks 00 to 03: streams, reads, writes and blocks, drawn by code.
+"""Schematics of notebooks 00 to 04: streams, reads, writes and blocks, drawn by code.
 
 One example runs through them all, `TOKEN`: a single token of four numbers on its way
 through L = 8 layers. A vector is a strip of four cells, darker where a number is larger,
@@ -21,6 +21,7 @@ TOKEN = (
     (1, 1, 1, 1), (0, 2, 0, 0), (1, 1, -1, 1), (0, 0, 4, 0),
     (1, -1, 1, 1), (0, 0, 0, 2), (1, 1, 1, -1), (0, 2, 0, 0),
 )
+PROBE = "#D55E00"                      # of marks that say where something is measured
 PAPER = "#f4f4f4"                      # of boxes that are neither a vector nor a stream
 
 
@@ -38,6 +39,30 @@ def loop(n_layers: int = 3) -> Figure:
         _arrow(ax, (x + 1.0, 1.1), (x + 1.0, 2.15), "write", (x + 1.18, 1.62), 90)
     _arrow(ax, (end - 0.35, 2.15), (end - 0.35, 1.1), "final\nread", (end + 0.2, 1.62))
     _box(ax, (end - 0.35, 0.7), "head", width=0.9)
+    return figure
+
+
+def probes() -> Figure:
+    """Where notebook 04 looks at a layer: 1 what it reads, 2 what it writes, 3 the gradient
+    of its parameters, which comes back from the loss."""
+    figure, ax = _canvas(6.6, 3.2, (-1.9, 7.2), (-0.75, 3.1))
+    ax.add_patch(Rectangle((-1.0, 2.5), 8.0, 0.55, facecolor="#d9d9d9"))
+    ax.text(3.0, 2.77, "the stream", ha="center", va="center", fontsize=12)
+    _box(ax, (2.0, 0.55), "layer $l$", width=2.4)
+    _box(ax, (6.3, 0.55), "head, loss", width=1.5)
+    _arrow(ax, (1.3, 2.45), (1.3, 0.95))
+    _arrow(ax, (2.7, 0.95), (2.7, 2.45))
+    _arrow(ax, (6.3, 2.45), (6.3, 0.95))
+    back = dict(arrowstyle="-|>", color=PROBE, linewidth=1.5, linestyle="--")
+    ax.annotate("", (3.3, 0.55), (5.45, 0.55), arrowprops=back)
+    for number, place, ha, at, words in (
+        ("1", (1.3, 1.7), "right", (0.85, 1.7), "what is read\n$h_l$"),
+        ("2", (2.7, 1.7), "left", (3.15, 1.7), "what is written\n$f_l(h_l)$"),
+        ("3", (4.4, 0.55), "center", (4.4, -0.25), "gradient of\nits parameters"),
+    ):
+        ax.plot(*place, "o", ms=19, mfc="white", mec=PROBE, mew=2, zorder=3)
+        ax.text(*place, number, ha="center", va="center", fontsize=12, color=PROBE)
+        ax.text(*at, words, ha=ha, va="center", fontsize=12)
     return figure
 
 

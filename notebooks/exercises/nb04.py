@@ -2,7 +2,9 @@
 
 import copy
 import math
-from statistics import NormalDist, mean, stdev
+import random
+from itertools import combinations, product
+from statistics import mean, pstdev, stdev
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +13,7 @@ from attnres_ref import LM, LMConfig
 from attnres_ref.study.intervals import t_quantile
 from exercises import exercise
 
-# Student's factor for three values, as tables print it and with all its digits.
-FACTORS = 4.303, 4.3027, t_quantile(0.95, 2)
+FACTOR_3 = t_quantile(0.95, 2)         # Student's, for three values
 
 
 def small_model(residual="full"):
@@ -59,39 +60,52 @@ def norms_before_clipping(training_step):
 
 
 @exercise("04.2")
-def interval_of_pairs(paired_interval):
-    baseline = [1.80, 1.84, 1.79]
-    ours = [1.77, 1.76, 1.75]
-    gaps = [a - b for a, b in zip(ours, baseline)]
-    centre, half_width = paired_interval(ours, baseline)
-    assert not math.isclose(centre, -mean(gaps), abs_tol=1e-9), (
-        "the sign: ours - baseline, so that a negative number is an improvement"
-    )
-    assert math.isclose(centre, mean(gaps), abs_tol=1e-9), "not the mean difference"
-    error = stdev(gaps) / math.sqrt(3)
-    by_rank = [a - b for a, b in zip(sorted(ours), sorted(baseline))]
-    unpaired = math.sqrt((stdev(ours) ** 2 + stdev(baseline) ** 2) / 3)
+def patient_and_impatient(false_alarms):
+    def of(*gaps):
+        patient, impatient = false_alarms([[float(gap) for gap in gaps]])
+        return bool(patient), bool(impatient)
 
-    def is_width(spread, factors=FACTORS):
-        return any(math.isclose(half_width, t * spread, rel_tol=1e-6) for t in factors)
-
-    assert not is_width(error, factors=(1.96, NormalDist().inv_cdf(0.975))), (
-        "1.96 is for many values; for three the factor is 4.3027"
+    # Of 2, 3 and 3.6 the mean is 6.1 standard errors from zero, and three need 4.30.
+    assert of(2, 3, 7) == (False, False), (
+        "1.96 is for many values: of three the factor is FACTOR[3], 4.3027"
     )
-    wrong = {
-        unpaired: "the two spreads are added as if the runs were no pairs: "
-        "subtract seed by seed first, then take the spread",
-        stdev(by_rank) / math.sqrt(3): "sorted lists pair runs of different seeds",
-        stdev(gaps): "that is the spread of one pair: the mean of n is "
-        "sqrt(n) times more certain",
-        error * math.sqrt(2 / 3): "the spread is around their own mean: divide "
-        "by n - 1 (statistics.stdev does)",
-    }
-    for spread, message in wrong.items():
-        assert not is_width(spread), message
-    assert is_width(error), (
-        f"half_width is {half_width:.5f}, not 4.3027 standard errors, "
-        f"{4.3027 * error:.5f}"
+    assert of(2, 3, 5) == (False, False), (
+        "the interval is too narrow: stdev, which divides by n - 1, over sqrt(n)"
+    )
+    decided = of(2, 3, 3.6)
+    assert decided != (True, False), (
+        "impatient: the last look, at all pairs, is one as well"
+    )
+    assert decided == (True, True), (
+        "the interval is too wide: it is that of the mean, so divide by sqrt(n)"
+    )
+    assert of(-2, -3, -3.6) == (True, True), (
+        "a difference below zero is one, too: an interval has two ends"
+    )
+    early = of(2, 3, 3.6, -20, 15)         # decided after three, and not later
+    assert early != (True, True), (
+        "patient: that is an early look, and all pairs count, looked at once"
+    )
+    assert early != (False, False), (
+        "impatient: pairs 1 to 3 decided, and what came later is never looked at"
+    )
+    assert early == (False, True), "return the patient one's share first"
+    assert of(-1, 2, 3, 2, 3, 3) == (True, True), (        # after six, and not before
+        "impatient: one look is not enough, it goes on until all pairs are there"
+    )
+    assert of(3, 3.1, -30, 12, 17) == (False, False), (
+        "two pairs decide nothing yet: the first look is at three"
+    )
+    assert of(-30, 20, -20, 24, 2, 3, 3.6) == (False, False), (
+        "impatient: the interval is that of all pairs so far, not of the latest ones"
+    )
+    draw = random.Random(0).gauss
+    nothing = [[draw(0, 1) for _ in range(20)] for _ in range(200)]
+    patient, impatient = false_alarms(nothing)
+    assert patient <= 1 and impatient <= 1, "return shares of all experiments, not numbers"
+    assert patient < 0.1 and 0.15 < impatient < 0.35, (
+        f"{patient:.2f} and {impatient:.2f} where nothing differs: the patient one should "
+        "err in about 5 %, as a 95 % interval does"
     )
 
 
@@ -139,3 +153,46 @@ def decays_matrices_only(decays):
             else:
                 reason = "is a norm's weight: decay would pull it to zero, not to one"
             raise AssertionError(f"{residual}: {name} {shape} {reason}")
+
+
+@exercise("04.5")
+def how_often_so_few_decide(decided):
+    gaps = [0.05, 0.06, 0.07, 0.02, -0.01, 0.065, 0.1, 0.045]
+    whole = FACTOR_3 * stdev(gaps) / math.sqrt(3)
+
+    def share(of, rule):
+        return mean(rule(chosen) for chosen in of)
+
+    def excludes_zero(chosen, factor=FACTOR_3, spread=stdev):
+        return abs(mean(chosen)) > factor * spread(chosen) / math.sqrt(3)
+
+    choices = [*combinations(gaps, 3)]
+    right = share(choices, excludes_zero)
+    found = float(decided(gaps, 3))
+    in_a_row = [gaps[i : i + 3] for i in range(len(gaps) - 2)]
+    wrong = {
+        share(choices, lambda c: excludes_zero(c, 1.96)):
+        "1.96 is for many values: of three the factor is FACTOR[3], 4.3027",
+        share(choices, lambda c: excludes_zero(c, t_quantile(0.95, 7))):
+        "FACTOR[len(gaps)] is that of all pairs: a study of n has FACTOR[n]",
+        share(choices, lambda c: abs(mean(c)) > whole):
+        "the spread is that of all pairs, which a study of three does not know",
+        share(choices, lambda c: excludes_zero(c, spread=pstdev)):
+        "the spread is around their own mean: divide by n - 1, as stdev does",
+        share(choices, lambda c: abs(mean(c)) > FACTOR_3 * stdev(c)):
+        "the interval is that of the mean: divide by sqrt(n)",
+        share(in_a_row, excludes_zero):
+        "only neighbours were chosen: every choice of n pairs is a study",
+        share(product(gaps, repeat=3), excludes_zero):
+        "a pair may not stand twice in one study",
+    }
+    for value, message in wrong.items():
+        assert right == value or not math.isclose(found, value), message
+    assert found <= 1, f"{found:g} is a number of choices: return their share"
+    assert math.isclose(found, right), (
+        f"of {gaps} and n = 3 the share is {right:.3f}, not {found:.3f}"
+    )
+    assert math.isclose(float(decided([-gap for gap in gaps], 3)), right), (
+        "a difference below zero is one, too: an interval has two ends"
+    )
+    assert float(decided(gaps, 8)) == 1, "with n = 8 there is one choice, and it decides"
