@@ -309,16 +309,15 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
          "W outputs, and the embedding besides"),
     ],
     "05.2": [
-        ("(1 - g) * weight", "weight", "it takes from all that was there"),
-        ("[(1 - g) * weight for weight in row] + [g]",
-         "[g * weight for weight in row] + [1 - g]", "g and 1 - g are exchanged"),
-        ("[(1 - g) * weight for weight in row]",
-         "row[:1] + [(1 - g) * weight for weight in row[1:]]", "the embedding too"),
-        ("return row", "return row[1:] or row", "the embedding has one too"),
-        ("return row", "return row[::-1]", "the order: v_0 first"),
-        ("[(1 - g) * weight for weight in row] + [g]",
-         "[(1 - g) * row[0], *row[1:], g * row[0]]",
-         "which gates does an output still pass"),
+        ("weight / so_far", "weight", "a gate is larger than its weight"),
+        ("weight / so_far", "1 - weight / so_far", "g and 1 - g are exchanged"),
+        ("row[1:]", "row", "has none"),
+        ("row[1:]", "row[:0:-1]", "not even the last weight comes out"),
+        ("so_far += weight", "pass", "not even the last weight comes out"),
+        ("row[0]", "row[1]", "not even the last weight comes out"),
+        ("so_far, gates = row[0], []\n    for weight in row[1:]",
+         "so_far, gates = row[-1], []\n    for weight in row[-2::-1]",
+         "the order is turned round"),
     ],
     "05.3": [
         ("sum(-2, keepdim=True)", "sum(0, keepdim=True)", "axis 0 is the batch"),
@@ -331,11 +330,47 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("logits.exp()", "torch.ones_like(logits)", "not exp(logits) any more"),
     ],
     "05.4": [
-        ("(k - rank)", "k", "the next by k - 1"),
-        ("max(least, min(1.0, (k - rank) * p_values[i]))",
-         "min(1.0, (k - rank) * p_values[i])", "must not come out below"),
-        ("min(1.0, (k - rank) * p_values[i])", "(k - rank) * p_values[i]", "stop at 1"),
-        ("adjusted[i] = least", "adjusted[rank] = least", "must not come out below"),
+        ("if seed not in claim.tuned_on", "", "had a part in choosing its recipe"),
+        ("seed: losses for seed, *losses in claim.runs",
+         "i: losses for i, (seed, *losses) in enumerate(claim.runs)",
+         "more runs than seeds"),
+        ("claim.tried[0] <= claim.tried[1]", "True", "more recipes than its baseline"),
+        ("holm([gap.p for gap in gaps.values()])", "[gap.p for gap in gaps.values()]",
+         "how many are there?"),
+        ("holm([gap.p for gap in gaps.values()])",
+         "[len(gaps) * gap.p for gap in gaps.values()]", "how many tests are left"),
+        (" and gap.mean < 0", "", "look to which side"),
+        ("*zip(*fresh.values())",
+         "*(losses[:: 1 - 2 * i] for i, losses in enumerate(zip(*fresh.values())))",
+         "compare them within the pair"),
+    ],
+    "05.5": [
+        ("self.factor * embedding", "embedding", "nothing is louder"),
+        ("d_model**0.5", "8.0", "at d_model = 16 you multiply by 8"),
+        ("d_model**0.5", "nn.Parameter(torch.tensor(d_model**0.5))", "it has 3 parameters"),
+        ("(FullAttnRes)", "(PreNorm)", "it has 0 parameters"),
+        ("self.factor * embedding", "embedding.mul_(self.factor)",
+         "begin changed the embedding itself"),
+        ("def begin(self, embedding):\n"
+         "        return super().begin(self.factor * embedding)",
+         "def read(self, state, layer):\n"
+         "        return self.factor * super().read(state, layer)",
+         "that a layer's RMSNorm takes out"),
+        ("return super().begin(self.factor * embedding)",
+         "return super().begin(self.factor * embedding)\n\n"
+         "    def write(self, state, layer, output):\n"
+         "        return super().write(state, layer, self.factor * output)",
+         "nothing is louder"),
+        ("return super().begin(self.factor * embedding)",
+         "return super().begin(self.factor * embedding)\n\n"
+         "    def write(self, state, layer, output):\n"
+         "        return super().write(state, layer, 2 * output)",
+         "outputs stay as written"),
+        ("return super().begin(self.factor * embedding)",
+         "return super().begin(self.factor * embedding)\n\n"
+         "    def read(self, state, layer):\n"
+         "        return torch.stack(state.sources).mean(0)",
+         "not Full on a loud embedding"),
     ],
     "06.1": [
         ("n_layers\n", "n_layers + 256 * d_model\n", "one of the two, embedding or output"),
