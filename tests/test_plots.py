@@ -6,7 +6,7 @@ import pytest
 from matplotlib.lines import Line2D
 
 from attnres_ref import plots
-from attnres_ref.plots import mixing, study
+from attnres_ref.plots import film, mixing, study
 from attnres_ref.study.compare import Difference
 from attnres_ref.study.puzzles import gains, intervals
 from attnres_ref.study.scaling import PowerLaw
@@ -60,7 +60,7 @@ def test_curves_draw_every_seed_and_their_mean():
 
 
 def test_heat_map_is_white_at_the_mean_and_leaves_cells_without_a_source_empty():
-    figure = plots.depth_heat_map([[1.0], [0.25, 0.75], [0.0, 0.5, 0.5]], "three reads")
+    figure = film.unfolding([[1.0], [0.25, 0.75], [0.0, 0.5, 0.5]], 6)
     image = figure.axes[0].images[0]
     grid = image.get_array().filled(math.nan)
     assert image.norm(0.0) == 0.5                      # the middle of the colours

@@ -134,15 +134,6 @@ def final_losses(losses: Mapping[str, Sequence[float]], title: str):
     return figure
 
 
-def depth_heat_map(rows: Sequence[Sequence[float]], title: str):
-    """Weights of every read, Fig. 8, as a `triangle` coloured by weight times number of
-    sources on a logarithmic scale: white is the plain mean, which every read is at
-    initialisation; purple is more, orange less."""
-    figure, ax, image = triangle([*map(log_share, rows)], title)
-    log_colour_bar(figure, image, ax, "weight / plain mean", shrink=0.8)
-    return figure
-
-
 def expert_loads(panels: Mapping, layers: Sequence[int], title: str):
     """Each expert's share of the tokens beside the equal share, on a logarithmic scale:
     white is equal, purple more, orange less. panels: title -> [MoE layers][E];
