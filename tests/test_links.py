@@ -90,8 +90,8 @@ def test_every_page_is_in_the_contents(site):
     index = (site / "index.md").read_text(encoding="utf-8")
     patterns = re.findall(r"^[\w\[][\w/\[\]*-]*$", index.partition("```{toctree}")[2], re.M)
     assert len(patterns) == 10
-    shown = [path.relative_to(site) for path in site.rglob("*.*") if path.suffix != ".png"]
-    for path in shown:
+    pages = [path for path in site.rglob("*.*") if path.suffix not in (".png", ".gif")]
+    for path in (path.relative_to(site) for path in pages):
         name, own = path.with_suffix(""), path.parts[0] == "api" or path.name == "index.md"
         assert own or any(name.match(pattern) for pattern in patterns), path
 
