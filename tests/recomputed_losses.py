@@ -86,6 +86,13 @@ def at_horizon(ours, side, baseline, steps):
     return of_losses(gap, SIDES[side], table_2(ours, baseline))
 
 
+@row("Side remarks", f"{NAME} is (below|above) PreNorm, (\\d+) steps from recipes for 400")
+def longer(ours, side, steps):
+    arms = again.whole("longer", ("prenorm", "block", "full", "loud"), steps=int(steps))
+    gap = again.student(again.paired(loss, arms[ARMS[ours]], arms["prenorm"]))
+    return of_losses(gap, SIDES[side], None)
+
+
 @row("Side remarks", NAME + "'s gain grows with more steps")
 def grows(ours):
     lengths = sorted({run["train"]["steps"] for run in again.records("horizon")})

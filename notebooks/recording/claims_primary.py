@@ -133,6 +133,14 @@ def side_gaps() -> Iterator[Gap]:
                 loss_difference(runs[test.ours], runs[test.baseline]),
                 paper.largest_delta(test.ours, test.baseline),
             )
+    records = plan.runs("longer")
+    for steps in plan.LONGER:
+        runs = complete(records, plan.LONGER_ARMS, steps=steps)
+        for ours in plan.LONGER_ARMS[1:] if len(runs["prenorm"]) >= 2 else ():
+            yield Gap(
+                f"{STYLES[ours][0]} is below PreNorm, {steps} steps from recipes for 400",
+                ours, loss_difference(runs[ours], runs["prenorm"]),
+            )
 
 
 def content_dependence() -> Iterator[Claim]:
