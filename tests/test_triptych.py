@@ -23,8 +23,10 @@ def test_the_weights_are_those_of_the_worked_example():
     first_of_block, after_it = triptych.reads(4)[4:6]
     assert [[*outputs] for outputs, _ in first_of_block] == [[0], [1, 2, 3, 4]]
     assert [[*outputs] for outputs, _ in after_it] == [[0], [1, 2, 3, 4], [5]]
-    # b_1 = (2, 4, 4, 2) of RMS 10^(1/2); query (0, 1, -1, 0) scores it with 0, as v_0.
-    assert after_it[0][1] == pytest.approx(after_it[1][1])
+    # Query (1, 1, 1, 0) scores v_0 with 2 and b_1 = (2, 4, 4, 2), of RMS 10^(1/2), with
+    # 10 over that.
+    gap = math.exp(math.sqrt(10) - 2)
+    assert after_it[1][1] == pytest.approx(gap * after_it[0][1])
 
 
 def test_prenorm_reads_one_sum_at_weight_one():

@@ -21,6 +21,11 @@ TOKEN = (
     (1, 1, 1, 1), (0, 2, 0, 0), (1, 1, -1, 1), (0, 0, 4, 0),
     (1, -1, 1, 1), (0, 0, 0, 2), (1, 1, 1, -1), (0, 2, 0, 0),
 )
+# Made-up queries for its reads: of layers 0 to 7 and of the final read.
+QUERIES = (
+    (0, 0, 0, 0), (0, 0, 0, 0), (0, 2, 0, 0), (1, 0, 0, 0), (0, 0, 1, 0),
+    (1, 1, 1, 0), (0, -1, 1, 0), (-1, 1, 0, 1), (0, 1, -1, 1),
+)
 PROBE = "#D55E00"                      # of marks that say where something is measured
 PAPER = "#f4f4f4"                      # of boxes that are neither a vector nor a stream
 

@@ -1,7 +1,7 @@
 """What a layer reads of each output, for PreNorm, Full and Block: notebook 01's preview.
 
 The weights are those of the worked example, `schematic.TOKEN`: each reader scores its
-sources with a query from QUERIES, which are made up, as the vectors are.
+sources with a query from `schematic.QUERIES`, which are made up, as the vectors are.
 """
 
 import math
@@ -12,13 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attnres_ref.plots import STYLES, sheet
-from attnres_ref.plots.schematic import TOKEN, rms
+from attnres_ref.plots.schematic import QUERIES, TOKEN, rms
 
-# Of layers 0 to 7 and of the final read. Layer 3's is the one of notebook 02.
-QUERIES = (
-    (0, 0, 0, 0), (0, 1, 0, 0), (1, 0, 0, 0), (1, 0, 0, 0), (0, 0, 1, 0),
-    (0, 1, -1, 0), (1, 0, 0, 1), (0, -1, 1, 0), (0, 0, 0, 1),
-)
 Read = Sequence[tuple[Sequence[int], float]]   # per source: its outputs, its weight
 
 
