@@ -210,6 +210,8 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("1 + math.ceil(layer / block_size)", "2 + layer // block_size",
          "alone, no partial sum"),
         ("1 + ", "", "the first layer reads the embedding"),
+        ("math.ceil(layer / block_size)", "layer / block_size",
+         "a block that has begun is one"),
         ("math.ceil(layer / block_size)", "layer", "that is Full AttnRes"),
     ],
     "03.3": [
@@ -230,6 +232,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("math.ceil(n_layers / n_blocks)", "n_layers", "the smallest is wanted"),
         ("math.ceil(n_layers / n_blocks)", "n_blocks", "9 is the number of blocks"),
         ("d_model * n_bytes", "d_model * 2", "twice as wide need twice the budget"),
+        ("budget // ", "budget / ", "a vector has to fit whole"),
     ],
     "03.5": [
         ("nn.init.normal_(stream.queries)", "pass", "does each layer use a query of its"),
@@ -238,6 +241,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("my_tests = [reads_by_hand, every_read_sends_gradients]",
          "my_tests = [every_read_sends_gradients]", "at the reads that open a block?"),
         ("min(i + size, layer + 1)", "i + size", "the right stream fails it as well"),
+        ("[reads_by_hand, every_read_sends_gradients]", "reads_by_hand", "into a list"),
     ],
     "04.1": [
         ("loss.backward()", f"loss.backward()\n    {CLIP}", "measured after clipping"),
@@ -297,6 +301,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
          "may not stand twice"),
         ("return mean(map", "return sum(map", "return their share"),
         ("abs(mean(chosen)) >", "mean(chosen) >", "an interval has two ends"),
+        ("abs(mean(chosen)) >", "-mean(chosen) >", "an interval has two ends"),
         ("mean(chosen)) > half_width", "mean(chosen)) < half_width", "the share is"),
     ],
     "05.1": [
@@ -314,6 +319,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("row[1:]", "row", "has none"),
         ("row[1:]", "row[:0:-1]", "not even the last weight comes out"),
         ("so_far += weight", "pass", "not even the last weight comes out"),
+        ("return gates", "return gates[::-1]", "in the wrong order"),
         ("row[0]", "row[1]", "not even the last weight comes out"),
         ("so_far, gates = row[0], []\n    for weight in row[1:]",
          "so_far, gates = row[-1], []\n    for weight in row[-2::-1]",

@@ -32,9 +32,9 @@ STYLES = {                             # residual: label, colour, marker
     "denseformer": ("DenseFormer", "#56B4E9", "D"),
     "mhc": ("mHC", "#56B4E9", "p"),
     "highway": ("Highway", "#56B4E9", "*"),
-    "layerscale": ("LayerScale", "#56B4E9", "1"),
-    "rezero": ("ReZero", "#56B4E9", "2"),
-    "loud": ("PreNorm, loud embedding", "#56B4E9", "3"),
+    "layerscale": ("LayerScale", "#56B4E9", "8"),
+    "rezero": ("ReZero", "#56B4E9", "H"),
+    "loud": ("PreNorm, loud embedding", "#56B4E9", "$+$"),
 }
 GREY = "#595959"
 
@@ -85,10 +85,10 @@ def axes(title: str, xlabel: str, ylabel: str, width: float = 6.4, height: float
     return figure, ax
 
 
-def in_a_row(names, size, title: str, ylabel: str, fontsize=10, loc="center"):
-    """A figure and plain axes beside each other on one scale, each under its name."""
+def in_a_row(names, size, title: str, ylabel: str, fontsize=10, loc="center", sharey=True):
+    """A figure and plain axes beside each other, each under its name."""
     figure, names = sheet(*size, title), list(names)
-    grid = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    grid = figure.subplots(1, len(names), sharey=sharey, squeeze=False)[0]
     for ax, name in zip(grid, names):
         ax.set_title(name, fontsize=fontsize, loc=loc)
         plain(ax)

@@ -59,10 +59,11 @@ def schedules(configs: Iterable[TrainConfig], title: str):
 
 
 def before_and_after(panels: Mapping, title: str):
-    """Numbers of the same models untrained and trained, on one logarithmic scale. panels:
+    """Numbers of the same models untrained and trained, on logarithmic scales. panels:
     title -> residual -> [untrained, trained], one value for each seed in both; markers are
     means with their 95 % intervals."""
-    figure, grid = in_a_row(panels, (2.1 * len(panels) + 1.6, 3.8), title, "ratio")
+    size = 2.1 * len(panels) + 1.6, 3.8
+    figure, grid = in_a_row(panels, size, title, "ratio", sharey=False)
     for ax, residuals in zip(grid, panels.values()):
         for i, (name, moments) in enumerate(residuals.items()):
             label, colour, marker = STYLES[name]
@@ -76,9 +77,9 @@ def before_and_after(panels: Mapping, title: str):
         ax.set_xticks([0, 1], ["untrained", "trained"])
         ax.set_xlim(-0.4, 1.4)
         ax.set_yscale("log")
-    grid[0].yaxis.set_major_locator(LogLocator(subs=(1, 1.25, 1.5, 2, 3, 5)))
-    grid[0].yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    grid[0].yaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.25, 1.5, 1.75, 2, 3, 4, 5)))
+        ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
     entries = grid[0].get_legend_handles_labels()
     columns = 2 if len(panels) == 1 else 4
     figure.legend(*entries, loc="outside lower center", ncols=columns, frameon=False)

@@ -22,14 +22,15 @@ def by_layer(panels: Mapping, title: str, ylabel: str, names: Sequence[str] = ()
     """
     figure, grid = in_a_row(panels, (3.0 * len(panels) + 1.2, 3.4), title, ylabel)
     for ax, residuals in zip(grid, panels.values()):
-        for name, seeds in residuals.items():
+        for i, (name, seeds) in enumerate(residuals.items()):
             label, colour, marker = STYLES[name]
+            look = dict(color=colour, marker=marker, lw=max(1, 4 - i), ms=max(4, 8 - 2 * i))
             layers = range(len(seeds[0]))
             values = list(zip(*seeds))                     # [layers][seeds]
             low, high = [*map(min, values)], [*map(max, values)]
             ax.fill_between(layers, low, high, color=colour, alpha=0.2, linewidth=0)
             average = [*map(mean, values)]
-            ax.plot(layers, average, color=colour, marker=marker, ms=4, label=label)
+            ax.plot(layers, average, label=label, **look)  # a line shows below its equal
         ax.set(xlabel="layer", xticks=range(0, len(layers), 4))
         if names:
             labels = [*names, "final"][: len(layers)]

@@ -135,6 +135,14 @@ def false_alarm(name: str, error: BaseException) -> str:
     return f"{name} is thrown out, because the right stream fails it as well: {said}"
 
 
+def with_mine(given: Sequence[Test], mine: Sequence[Test]) -> list[Test]:
+    """The lesson's tests and the reader's, who may have forgotten the brackets."""
+    assert isinstance(mine, list | tuple), (
+        f"my_tests is a {type(mine).__name__}: put your functions into a list"
+    )
+    return [*given, *mine]
+
+
 def assert_none_survives(tests: Sequence[Test], mutants: Sequence[Mutant]) -> None:
     """For the checks of the exercises: the message has the score and one hint."""
     result = run(tests, mutants)

@@ -49,7 +49,7 @@ def assert_same_state(got, expected, place):
     found, wanted = len(got.completed), len(expected.completed)
     assert found == wanted, (
         f"{place} {wanted} sources should be complete, not {found}: layers count from "
-        "0, so how many outputs are in the open block by now?"
+        "0, so how many outputs are in the open block by now? (One layer can be a block.)"
     )
     if closes:
         assert got.partial is None, (
@@ -76,6 +76,10 @@ def counts_sources(n_sources):
         for layer in range(25):
             expected = len(sources_before(layer, block_size))
             found = n_sources(layer, block_size)
+            assert found == int(found), (
+                f"n_sources({layer}, {block_size}) is {found:g}: sources are whole, and a "
+                "block that has begun is one"
+            )
             if layer == 0:
                 reason = "the first layer reads the embedding b_0 alone, no partial sum"
             elif layer % block_size == 0:
@@ -149,8 +153,10 @@ def fits_the_budget(smallest_block_size):
                 f"{example} fits, and so does {expected}: the smallest is wanted. Is "
                 "the short last block counted as it should be?"
             )
-            assert smallest_block_size(n_layers, 1000, 64, 2, budget + 1) == expected, (
-                "one byte more in the budget changed the answer: "
+            nearly_one_more = budget + 1000 * 64 * 2 - 1
+            again = smallest_block_size(n_layers, 1000, 64, 2, nearly_one_more)
+            assert again == expected, (
+                "a budget for a part of a vector more changed the answer: "
                 "a vector has to fit whole"
             )
             fp32 = smallest_block_size(n_layers, 1000, 64, 4, 2 * budget)
@@ -160,4 +166,4 @@ def fits_the_budget(smallest_block_size):
 @exercise("03.5")
 def kills_the_mutants(my_tests):
     of_block = [test for test in arena.GIVEN if test is not arena.source_sets]
-    arena.assert_none_survives([*of_block, *my_tests], mutants.BLOCK)
+    arena.assert_none_survives(arena.with_mine(of_block, my_tests), mutants.BLOCK)

@@ -169,6 +169,9 @@ def how_often_so_few_decide(decided):
     choices = [*combinations(gaps, 3)]
     right = share(choices, excludes_zero)
     found = float(decided(gaps, 3))
+    assert math.isclose(found, float(decided([-gap for gap in gaps], 3))), (
+        "a difference below zero is one, too: an interval has two ends"
+    )
     in_a_row = [gaps[i : i + 3] for i in range(len(gaps) - 2)]
     wrong = {
         share(choices, lambda c: excludes_zero(c, 1.96)):
@@ -191,8 +194,5 @@ def how_often_so_few_decide(decided):
     assert found <= 1, f"{found:g} is a number of choices: return their share"
     assert math.isclose(found, right), (
         f"of {gaps} and n = 3 the share is {right:.3f}, not {found:.3f}"
-    )
-    assert math.isclose(float(decided([-gap for gap in gaps], 3)), right), (
-        "a difference below zero is one, too: an interval has two ends"
     )
     assert float(decided(gaps, 8)) == 1, "with n = 8 there is one choice, and it decides"

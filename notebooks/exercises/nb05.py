@@ -51,6 +51,9 @@ def gates_of_a_row(gates_for):
         assert not torch.allclose(found.flip(0), row, atol=1e-9), (
             f"{place}: the order is turned round: v_0 comes first"
         )
+        assert n == 1 or not torch.allclose(faded(gates.flip(0)), row, atol=1e-9), (
+            f"{place}: its gates are in the wrong order: the first layer's come first"
+        )
         assert torch.allclose(found[-1], row[-1], atol=1e-9), (
             f"{place}: not even the last weight comes out, though no later gate fades it"
         )
