@@ -49,7 +49,7 @@ def test_every_weight_and_query_of_the_worked_reads_is_written():
 
 def test_moments_share_one_scale_on_which_the_plain_mean_is_zero():
     mean = [[1 / n] * n for n in (1, 2, 3)]
-    figure = full.moments({0: mean, 6: ROWS, 36: ROWS, 300: ROWS})
+    figure = full.moments({0: mean, 6: ROWS, 36: ROWS, 300: ROWS}, ["e", "A", "M"])
     panels = [ax for ax in figure.axes if ax.images]
     assert [ax.get_title(loc="left") for ax in panels] == [
         "step 0", "step 6", "step 36", "step 300",
@@ -58,3 +58,4 @@ def test_moments_share_one_scale_on_which_the_plain_mean_is_zero():
     assert numpy.abs(first.get_array()).max() < 1e-9
     assert second.get_array()[1, 1] == -1                            # half of the mean
     assert {ax.images[0].get_clim() for ax in panels} == {(-2, 2)}
+    assert [tick.get_text() for tick in panels[-1].get_xticklabels()] == ["e", "A", "M"]

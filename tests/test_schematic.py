@@ -167,6 +167,8 @@ def test_reads_of_attention_and_mlp_stand_apart():
     assert attention.get_clim() == mlp.get_clim() == (0, 0.6)
     words = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert words == ["0", "final"]
+    assert "final read" in figure.axes[0].get_title()    # it is drawn in this panel
+    assert mlp.colorbar.extend == "max"     # the first read's 1 is beyond 0.6
     assert not [patch for ax in figure.axes[:2] for patch in ax.patches]
     outlined = reads.by_kind(rows, "", ["e", "A", "M"], block_size=2).axes[1].patches
     assert [patch.get_xy() for patch in outlined] == [pytest.approx((0.53, -0.47))]

@@ -78,8 +78,10 @@ def worked_reads(rows: Sequence[Sequence[float]], queries: Sequence[Sequence[flo
     return figure
 
 
-def moments(observed: Mapping[int, Sequence[Sequence[float]]]) -> Figure:
-    """Weights of every read over the plain mean at four moments. observed: step -> rows."""
+def moments(observed: Mapping[int, Sequence[Sequence[float]]],
+            sources: Sequence[str]) -> Figure:
+    """Weights of every read over the plain mean at four moments. observed: step -> rows;
+    sources: a tick for each column."""
     figure = sheet(6.8, 6.2)
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     for ax, (step, rows) in zip(grid.flat, observed.items()):
@@ -88,8 +90,8 @@ def moments(observed: Mapping[int, Sequence[Sequence[float]]]) -> Figure:
         ticks = range(0, len(rows), 4)
         names = ["final" if tick == len(rows) - 1 else str(tick) for tick in ticks]
         ax.set_yticks(ticks, names, fontsize=11)
-        ax.set_xticks(ticks, ticks, fontsize=11)
-    figure.supxlabel("source (0 = embedding)", fontsize=11)
+        ax.set_xticks(range(len(sources)), sources, fontsize=9)
+    figure.supxlabel("source", fontsize=11)
     figure.supylabel("reading layer", fontsize=11)
     log_colour_bar(figure, image, list(grid.flat), "weight / plain mean", shrink=0.6)
     return figure
