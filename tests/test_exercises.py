@@ -3,6 +3,7 @@
 import linecache
 import signal
 import textwrap
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -162,6 +163,14 @@ def test_an_answer_that_swallows_every_exception_is_stopped(double, monkeypatch)
 
     monkeypatch.setattr(exercises, "SECONDS", 0.2)
     assert exercises.outcome(double, answer).message.startswith("stopped after 0.2 s")
+
+
+def test_a_limit_within_another_does_not_end_it():
+    stopped = pytest.raises(exercises.OutOfTime, match="after 0.2 s")
+    with stopped, exercises.time_limit(0.2):
+        with exercises.time_limit(5):
+            pass
+        time.sleep(2)
 
 
 def test_exit_in_a_notebook_does_not_end_the_kernel(double, monkeypatch):

@@ -130,8 +130,9 @@ class OutOfTime(BaseException):
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise OutOfTime in the block after so many seconds. Only the main thread on Linux
-    and macOS has an alarm: elsewhere there is no limit, and the reader interrupts."""
+    """Raise OutOfTime in the block after so many seconds. The clock of a limit around it
+    stands still meanwhile. Only the main thread on Linux and macOS has an alarm: elsewhere
+    there is no limit, and the reader interrupts."""
 
     def ring(*_):
         raise OutOfTime(f"stopped after {seconds} s: is there a loop without an end?")
@@ -142,11 +143,11 @@ def time_limit(seconds: float) -> Iterator[None]:
         return
     before = signal.signal(signal.SIGALRM, ring)
     # Again and again from then on: the answer's own `except` may swallow one.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
+    outer = signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, *outer)
         signal.signal(signal.SIGALRM, before)
 
 
