@@ -175,6 +175,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
          "14 of 15 mutants killed; the first alive is number 14: a gradient that arrives"),
         ("(1 + stream.queries_norm[layer])", "stream.queries_norm[layer]",
          "reads_by_hand is thrown out, because the right stream fails it as well"),
+        ("[reads_by_hand, gradients_are_whole]", "reads_by_hand", "into a list"),
     ],
     "02.4": [
         ("rms_norm", "layer_norm", "the keys are still LayerNorm's"),

@@ -148,8 +148,8 @@ def assert_none_survives(tests: Sequence[Test], mutants: Sequence[Mutant]) -> No
     result = run(tests, mutants)
     for name, error in result.false_alarms.items():
         raise AssertionError(false_alarm(name, error)).with_traceback(error.__traceback__)
-    for number in result.survivors[:1]:
+    if alive := result.survivors:
         raise AssertionError(
-            f"{result.score}; the first alive is number {number}: "
-            f"{mutants[number - 1].look}"
+            f"{result.score}; the first alive is number {alive[0]}: "
+            f"{mutants[alive[0] - 1].look}"
         )

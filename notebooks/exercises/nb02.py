@@ -90,7 +90,7 @@ def a_read_seen_from_outside(colleague):
 
 @exercise("02.3")
 def kills_the_mutants(my_tests):
-    arena.assert_none_survives([*arena.GIVEN, *my_tests], mutants.FULL)
+    arena.assert_none_survives(arena.with_mine(arena.GIVEN, my_tests), mutants.FULL)
 
 
 @exercise("02.4")
