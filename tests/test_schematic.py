@@ -67,6 +67,14 @@ def test_open_blocks_are_hatched():
     assert [patch.get_hatch() for patch in ax.patches] == [None, None, "///", None, None]
 
 
+@pytest.mark.parametrize("n_reads, ticks", [(5, "0 2 final"), (4, "0 2 final")])
+def test_the_final_read_is_named_whatever_the_depth(n_reads, ticks):
+    ax = plots.sheet(3, 3).subplots()
+    schematic.triangle_of_reads(ax, n_reads)
+    assert " ".join(label.get_text() for label in ax.get_yticklabels()) == ticks
+    assert ax.get_yticks()[-1] == n_reads - 1
+
+
 def test_probes_stand_on_the_read_on_the_write_and_on_the_way_back():
     ax = schematic.probes().axes[0]
     marks = [tuple(line.get_xydata()[0]) for line in ax.lines]

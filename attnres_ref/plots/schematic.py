@@ -82,7 +82,7 @@ def running_sum(vectors: Sequence[Sequence[float]] = TOKEN) -> Figure:
     edge = [(x, 3.65 + size) for x, size in enumerate(sizes)]
     edge += [(last + 0.35, 3.65 + sizes[-1]), (last + 0.8, 3.65)]
     mirror = [(x, 7.3 - y) for x, y in reversed(edge)]
-    ax.add_patch(Polygon([*edge, *mirror], facecolor=_light(blue), edgecolor="none"))
+    ax.add_patch(Polygon([*edge, *mirror], facecolor=tint(blue), edgecolor="none"))
     for x, (wrote, total) in enumerate(zip(vectors, sums)):
         strip(ax, (x, 7.4), total, edge=blue)
         strip(ax, (x, 2.05), wrote)
@@ -146,10 +146,17 @@ def staircase(ax, reads: Sequence[Sequence[Sequence[int]]], block_size: int, col
         for n, outputs in enumerate(sources):
             is_open = n > 0 and len(outputs) < block_size
             bar(ax, outputs, row, colour, hatch="///" if is_open else None, name="")
-    last = len(reads) - 1
+    triangle_of_reads(ax, len(reads))
+
+
+def triangle_of_reads(ax, n_reads: int) -> None:
+    """Axes for a row of each read, the last of which is the final one, and a column of
+    each output."""
+    last = n_reads - 1
+    rows = range(0, last, 2)
     ax.set(xlim=(-0.6, last + 0.6), ylim=(last + 0.6, -0.6), aspect="equal")
     ax.set_xticks(range(0, last + 1, 2))
-    ax.set_yticks(range(0, last + 1, 2), [*range(0, last, 2), "final"])
+    ax.set_yticks([*rows, last], [*rows, "final"])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
 
@@ -180,7 +187,7 @@ def bar(ax, outputs: Sequence[int], y: float, colour: str, hatch=None, name=None
     """The sum of neighbouring outputs, as one bar from the first to the last."""
     first, size = outputs[0], len(outputs)
     ax.add_patch(Rectangle((first - 0.42, y - 0.36), size - 0.16, 0.72, hatch=hatch,
-                           facecolor=_light(colour), edgecolor=colour, linewidth=1.2))
+                           facecolor=tint(colour), edgecolor=colour, linewidth=1.2))
     for i in outputs if name is None else ():
         ax.text(i, y, f"$v_{i}$", ha="center", va="center", fontsize=11)
 
@@ -207,9 +214,9 @@ def rms(vector: Sequence[float]) -> float:
     return math.sqrt(sum(value**2 for value in vector) / len(vector))
 
 
-def _light(colour: str) -> list[float]:
-    """The colour on white paper, thinned to a third."""
-    return [1 - 0.35 * (1 - part) for part in to_rgb(colour)]
+def tint(colour: str, share: float = 0.35) -> list[float]:
+    """So much of the colour, the rest white."""
+    return [1 - share * (1 - part) for part in to_rgb(colour)]
 
 
 def _canvas(width, height, xlim, ylim, title=""):

@@ -7,12 +7,11 @@ sources with a query from `schematic.QUERIES`, which are made up, as the vectors
 import math
 from collections.abc import Sequence
 
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from attnres_ref.plots import STYLES, sheet
-from attnres_ref.plots.schematic import QUERIES, TOKEN, rms
+from attnres_ref.plots import STYLES, blocks, sheet
+from attnres_ref.plots.schematic import QUERIES, TOKEN, rms, tint, triangle_of_reads
 
 Read = Sequence[tuple[Sequence[int], float]]   # per source: its outputs, its weight
 
@@ -22,12 +21,10 @@ def reads(block_size: int | None) -> list[Read]:
     whose one source is the sum of all outputs, at weight 1."""
     found = []
     for layer, query in enumerate(QUERIES):
-        written = range(1, layer + 1)
         if block_size is None:
             found.append([(range(layer + 1), 1.0)])
             continue
-        starts = written[::block_size]
-        sources = [range(1), *(written[i - 1 : i - 1 + block_size] for i in starts)]
+        sources = blocks.reads(layer, block_size)[-1]
         values = [[sum(TOKEN[o][i] for o in outputs) for i in range(4)]
                   for outputs in sources]
         exps = [math.exp(sum(w * x for w, x in zip(query, v)) / rms(v)) for v in values]
@@ -51,17 +48,16 @@ def triptych(block_size: int = 4) -> Figure:
 def _matrix(ax, rows: Sequence[Read], residual: str) -> None:
     """Rows are readers, columns outputs; a source is one bar, the darker the heavier."""
     label, colour, _ = STYLES[residual]
-    last = len(rows) - 1
     for y, read in enumerate(rows):
         for outputs, weight in read:
-            look = dict(facecolor=_shade(colour, weight), edgecolor=colour, linewidth=1)
+            shade = tint(colour, 0.65 * min(2 * weight, 1))   # a half is dark, and more
+            look = dict(facecolor=shade, edgecolor=colour, linewidth=1)
             corner = outputs[0] - 0.44, y - 0.44
             ax.add_patch(Rectangle(corner, len(outputs) - 0.12, 0.88, **look))
-    ax.set(xlim=(-0.6, last + 0.6), ylim=(last + 0.6, -0.6), aspect="equal", anchor="W")
-    ax.set_xticks(range(0, last + 1, 2), [f"$v_{i}$" for i in range(0, last + 1, 2)])
-    ax.set_yticks(range(0, last + 1, 2), [*range(0, last, 2), "final"])
-    ax.tick_params(length=0, labelsize=11)
-    ax.spines[:].set_visible(False)
+    triangle_of_reads(ax, len(rows))
+    ax.set_anchor("W")
+    ax.set_xticks(range(0, len(rows), 2), [f"$v_{i}$" for i in range(0, len(rows), 2)])
+    ax.tick_params(labelsize=11)
     ax.set_title(label, loc="left", fontsize=12)
     ax.set_ylabel("reading layer", fontsize=11)
 
@@ -86,8 +82,3 @@ def _faults(ax) -> None:
     ):
         ax.text(x, y, words, va="center", fontsize=11)
     ax.set_xlim(-0.6, sums + 5)
-
-
-def _shade(colour: str, weight: float) -> list[float]:
-    """White for nothing, the colour at half strength for a weight of one half or more."""
-    return [1 - 0.65 * min(2 * weight, 1) * (1 - part) for part in to_rgb(colour)]
