@@ -28,6 +28,7 @@ def test_squares_are_the_sources_that_a_read_sees():
     found = [[(round(patch.get_x() + 0.42), round(patch.get_y() + 0.36))
               for patch in ax.patches] for ax in figure.axes]
     assert found == [[(0, 0), (0, 1), (1, 1), (0, 2), (2, 2)], [(0, 0)]]
+    assert len(pictures.sources_seen({"Full": ("full", reads)}).axes) == 1
 
 
 def test_the_legend_has_the_colours_that_the_variants_share():

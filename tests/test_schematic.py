@@ -59,6 +59,7 @@ def test_a_bar_holds_the_outputs_of_one_source():
     bars = [[round(patch.get_width(), 2) for patch in ax.patches
              if patch.get_height() == 0.72] for ax in figure.axes]
     assert bars == [[2.84], [0.84] * 3]
+    assert len(schematic.one_read(kinds[:1], "layer 3").axes) == 1
 
 
 def test_open_blocks_are_hatched():

@@ -126,7 +126,8 @@ def one_read(kinds: Iterable[tuple[str, Sequence[Sequence[int]], Sequence[float]
     the widths of the lines. A bar is one source: what lies in it cannot be told apart."""
     kinds = list(kinds)
     figure = sheet(6.2, 1.75 * len(kinds))
-    for ax, (residual, sources, weights) in zip(figure.subplots(len(kinds)), kinds):
+    panels = figure.subplots(len(kinds), squeeze=False).flat
+    for ax, (residual, sources, weights) in zip(panels, kinds):
         label, colour, _ = STYLES[residual]
         n = 1 + max(map(max, sources))
         _bare(ax, (-0.7, n + 1.6), (-0.75, 2.05), label)

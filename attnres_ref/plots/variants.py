@@ -62,7 +62,7 @@ def sources_seen(panels: Mapping[str, tuple[str, Sequence[Sequence[int]]]]) -> F
     """All reads, a row each, with the sources that arrive at them as squares. panels:
     title -> residual and, for each read, its sources."""
     figure = sheet(6.4, 3.5)
-    grid = figure.subplots(1, len(panels), sharey=True)
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (title, (name, reads)) in zip(grid, panels.items()):
         staircase(ax, [[[i] for i in row] for row in reads], 1, STYLES[name][1])
         ax.set_title(title, loc="left", fontsize=12)
