@@ -160,6 +160,14 @@ def test_a_gif_has_every_frame(tmp_path):
         assert picture.n_frames == 2 and picture.info["loop"] == 2
 
 
+def test_frames_of_different_sizes_are_refused(tmp_path):
+    figures = [*frames(), blocks.frame(3)]
+    with pytest.raises(ValueError, match="different sizes"):
+        film.gif(figures, tmp_path / "film.gif")
+    with pytest.raises(ValueError, match="different sizes"):
+        film.slider(figures, "step", "three frames")
+
+
 def test_a_picture_has_a_palette_and_its_colours():
     picture = Image.open(io.BytesIO(base64.b64decode(plots.png(frames()[1]))))
     assert picture.mode == "P"

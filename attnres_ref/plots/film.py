@@ -26,7 +26,7 @@ def slider(figures: Sequence[Figure], what: str, alt: str, still: int = -1) -> N
     slider moves, "step"; alt: a sentence for readers who cannot see the frames."""
     from IPython.display import display
 
-    frames = [png(figure, 110, None) for figure in figures]
+    frames = pngs(figures)
     width = round(figures[0].get_figwidth() * 96)
     page = SLIDER.format(
         width=width, alt=html.escape(alt), what=html.escape(what),
@@ -39,11 +39,17 @@ def slider(figures: Sequence[Figure], what: str, alt: str, still: int = -1) -> N
     )
 
 
+def pngs(figures: Sequence[Figure]) -> list[str]:
+    """The frames in base64. Raises ValueError if they are not of one size."""
+    if len({tuple(figure.get_size_inches()) for figure in figures}) != 1:
+        raise ValueError("frames of different sizes do not lie on one another")
+    return [png(figure, 110, None) for figure in figures]
+
+
 def gif(figures: Sequence[Figure], path: Path, seconds: float = 0.15) -> None:
     """Write frames of one size as a GIF that plays three times and stops at the last frame,
     because what moves for ever beside a text keeps people from reading it."""
-    pictures = [base64.b64decode(png(figure, 110, None)) for figure in figures]
-    frames = [Image.open(io.BytesIO(picture)) for picture in pictures]
+    frames = [Image.open(io.BytesIO(base64.b64decode(frame))) for frame in pngs(figures)]
     rest = [1000 * seconds] * (len(frames) - 1) + [2500]
     frames[0].save(
         path, save_all=True, append_images=frames[1:], duration=rest, loop=2, optimize=True
