@@ -22,9 +22,9 @@ def texts(figure):
     return [text.get_text() for ax in figure.axes for text in ax.texts]
 
 
-def test_the_example_is_the_one_of_the_notebooks():
+def test_all_vectors_of_the_example_have_rms_1_but_the_loud_one():
     sizes = [schematic.rms(vector) for vector in schematic.TOKEN]
-    assert sizes == [1, 1, 1, 1, 2, 1, 1, 1, 1]        # v_4 is loud
+    assert sizes == [1, 1, 1, 1, 2, 1, 1, 1, 1]
 
 
 def test_the_running_sum_is_written_with_its_size():

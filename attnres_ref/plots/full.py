@@ -7,7 +7,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from attnres_ref.plots import GREY, STYLES, heat_map, log_colour_bar, log_share, sheet
-from attnres_ref.plots.schematic import written
+from attnres_ref.plots.schematic import PAPER, written
 
 
 def duality() -> Figure:
@@ -46,7 +46,7 @@ def _history(ax, names, reader, colour, upwards: bool, keeps_all: bool) -> None:
 
     end = (4, 2.3)
     for i, name in enumerate(names):
-        box((i, 0), name, facecolor="#f4f4f4")
+        box((i, 0), name, facecolor=PAPER)
         if keeps_all:
             line((i, 0), end)
             continue

@@ -32,34 +32,33 @@ PAPER = "#f4f4f4"                      # of boxes that are neither a vector nor 
 
 def loop(n_layers: int = 3) -> Figure:
     """begin, read and write: a stream as a band, and the layers that touch it."""
-    figure, ax = _canvas(6.2, 3.1, (-1.1, 2 * n_layers + 1.6), (-0.35, 3.2))
+    figure, ax = canvas(6.2, 3.1, (-1.1, 2 * n_layers + 1.6), (-0.35, 3.2))
     end = 2 * n_layers + 0.9
     ax.add_patch(Rectangle((-0.2, 2.2), end + 0.2, 0.5, facecolor="#d9d9d9"))
     ax.text(end / 2 - 0.2, 2.45, "the stream", ha="center", va="center", fontsize=12)
-    _arrow(ax, (-0.9, 2.45), (-0.22, 2.45), "begin", (-0.6, 2.85))
+    arrow(ax, (-0.9, 2.45), (-0.22, 2.45), "begin", (-0.6, 2.85))
     for layer in range(n_layers):
         x = 2 * layer + 0.2
-        _box(ax, (x + 0.6, 0.7), ("attention", "MLP")[layer % 2], f"layer {layer}")
-        _arrow(ax, (x + 0.2, 2.15), (x + 0.2, 1.1), "read", (x + 0.02, 1.62), 90)
-        _arrow(ax, (x + 1.0, 1.1), (x + 1.0, 2.15), "write", (x + 1.18, 1.62), 90)
-    _arrow(ax, (end - 0.35, 2.15), (end - 0.35, 1.1), "final\nread", (end + 0.2, 1.62))
-    _box(ax, (end - 0.35, 0.7), "head", width=0.9)
+        box(ax, (x + 0.6, 0.7), ("attention", "MLP")[layer % 2], f"layer {layer}")
+        arrow(ax, (x + 0.2, 2.15), (x + 0.2, 1.1), "read", (x + 0.02, 1.62), 90)
+        arrow(ax, (x + 1.0, 1.1), (x + 1.0, 2.15), "write", (x + 1.18, 1.62), 90)
+    arrow(ax, (end - 0.35, 2.15), (end - 0.35, 1.1), "final\nread", (end + 0.2, 1.62))
+    box(ax, (end - 0.35, 0.7), "head", width=0.9)
     return figure
 
 
 def probes() -> Figure:
     """Where notebook 04 looks at a layer: 1 what it reads, 2 what it writes, 3 the gradient
     of its parameters, which comes back from the loss."""
-    figure, ax = _canvas(6.6, 3.2, (-1.9, 7.2), (-0.75, 3.1))
+    figure, ax = canvas(6.6, 3.2, (-1.9, 7.2), (-0.75, 3.1))
     ax.add_patch(Rectangle((-1.0, 2.5), 8.0, 0.55, facecolor="#d9d9d9"))
     ax.text(3.0, 2.77, "the stream", ha="center", va="center", fontsize=12)
-    _box(ax, (2.0, 0.55), "layer $l$", width=2.4)
-    _box(ax, (6.3, 0.55), "head, loss", width=1.5)
-    _arrow(ax, (1.3, 2.45), (1.3, 0.95))
-    _arrow(ax, (2.7, 0.95), (2.7, 2.45))
-    _arrow(ax, (6.3, 2.45), (6.3, 0.95))
-    back = dict(arrowstyle="-|>", color=PROBE, linewidth=1.5, linestyle="--")
-    ax.annotate("", (3.3, 0.55), (5.45, 0.55), arrowprops=back)
+    box(ax, (2.0, 0.55), "layer $l$", width=2.4)
+    box(ax, (6.3, 0.55), "head, loss", width=1.5)
+    arrow(ax, (1.3, 2.45), (1.3, 0.95))
+    arrow(ax, (2.7, 0.95), (2.7, 2.45))
+    arrow(ax, (6.3, 2.45), (6.3, 0.95))
+    arrow(ax, (5.45, 0.55), (3.3, 0.55), color=PROBE, linestyle="--")
     for number, place, ha, at, words in (
         ("1", (1.3, 1.7), "right", (0.85, 1.7), "what is read\n$h_l$"),
         ("2", (2.7, 1.7), "left", (3.15, 1.7), "what is written\n$f_l(h_l)$"),
@@ -77,21 +76,21 @@ def running_sum(vectors: Sequence[Sequence[float]] = TOKEN) -> Figure:
     _, blue, _ = STYLES["prenorm"]
     sums = [[sum(column) for column in zip(*vectors[: n + 1])] for n in range(len(vectors))]
     last = len(vectors) - 1
-    figure, ax = _canvas(6.6, 4.6, (-1.35, last + 1.0), (-1.3, 8.0))
-    sizes = [0.16 * rms(v) for v in sums]
-    edge = [(x, 3.65 + size) for x, size in enumerate(sizes)]
-    edge += [(last + 0.35, 3.65 + sizes[-1]), (last + 0.8, 3.65)]
-    mirror = [(x, 7.3 - y) for x, y in reversed(edge)]
+    figure, ax = canvas(6.6, 4.6, (-1.35, last + 1.0), (-1.3, 8.0))
+    middle, sizes = 3.65, [0.16 * rms(v) for v in sums]    # of the arrow
+    edge = [(x, middle + size) for x, size in enumerate(sizes)]
+    edge += [(last + 0.35, middle + sizes[-1]), (last + 0.8, middle)]
+    mirror = [(x, 2 * middle - y) for x, y in reversed(edge)]
     ax.add_patch(Polygon([*edge, *mirror], facecolor=tint(blue), edgecolor="none"))
     for x, (wrote, total) in enumerate(zip(vectors, sums)):
         strip(ax, (x, 7.4), total, edge=blue)
         strip(ax, (x, 2.05), wrote)
-        _arrow(ax, (x, 2.4), (x, 3.65 - sizes[x]))
-        ax.text(x, 3.65, f"{rms(total):.1f}", ha="center", va="center", fontsize=10)
+        arrow(ax, (x, 2.4), (x, middle - sizes[x]))
+        ax.text(x, middle, f"{rms(total):.1f}", ha="center", va="center", fontsize=10)
         ax.text(x, -0.4, f"$v_{x}$", ha="center", va="center", fontsize=12)
         ax.text(x, -1.0, "emb." if not x else "MA"[x % 2], ha="center", va="center",
                 fontsize=10, color=GREY)
-    rows = {"sum,\nread\nnext": 6.5, "its\nRMS": 3.65, "what is\nwritten": 1.15}
+    rows = {"sum,\nread\nnext": 6.5, "its\nRMS": middle, "what is\nwritten": 1.15}
     for words, y in rows.items():
         ax.text(-0.55, y, words, ha="right", va="center", fontsize=10, color=GREY)
     return figure
@@ -103,7 +102,7 @@ def fan(sources: Sequence[Sequence[float]], weights: Sequence[float], title: str
     names: of the sources, v_0, v_1, ... without them."""
     _, colour, _ = STYLES[residual]
     n = len(sources)
-    figure, ax = _canvas(6.2, 4.0, (-0.8, max(n, 4) - 0.2), (-0.9, 6.6), title)
+    figure, ax = canvas(6.2, 4.0, (-0.8, max(n, 4) - 0.2), (-0.9, 6.6), title)
     middle = (n - 1) / 2
     mixed = [sum(w * v[i] for w, v in zip(weights, sources)) for i in range(4)]
     for i, (source, weight) in enumerate(zip(sources, weights)):
@@ -136,7 +135,7 @@ def one_read(kinds: Iterable[tuple[str, Sequence[Sequence[int]], Sequence[float]
             ax.plot([middle, n + 0.6], [0.36, 1.5], color=colour, alpha=0.75,
                     linewidth=10 * weight + 0.4, zorder=0.5)
             bar(ax, outputs, 0, colour)
-        _box(ax, (n + 0.6, 1.35), of, width=1.7)
+        box(ax, (n + 0.6, 1.35), of, width=1.7)
     return figure
 
 
@@ -167,7 +166,7 @@ def states(rows: Sequence[tuple[str, Sequence, Sequence | None]], title: str) ->
     and the partial sum or None, as vectors of four numbers."""
     _, colour, _ = STYLES["block"]
     widest = max(len(completed) + 1 for _, completed, _ in rows)
-    figure, ax = _canvas(6.4, 0.62 * len(rows) + 0.9, (-2.1, 2.2 * widest),
+    figure, ax = canvas(6.4, 0.62 * len(rows) + 0.9, (-2.1, 2.2 * widest),
                          (-len(rows) + 0.35, 1.15), title)
     for y, (label, completed, partial) in enumerate(rows):
         ax.text(-0.3, -y, label, ha="right", va="center", fontsize=11)
@@ -220,7 +219,8 @@ def tint(colour: str, share: float = 0.35) -> list[float]:
     return [1 - share * (1 - part) for part in to_rgb(colour)]
 
 
-def _canvas(width, height, xlim, ylim, title=""):
+def canvas(width, height, xlim, ylim, title=""):
+    """A figure, in inches, and axes without ticks or frame to draw on."""
     figure = sheet(width, height)
     ax = figure.subplots()
     _bare(ax, xlim, ylim, title)
@@ -233,7 +233,8 @@ def _bare(ax, xlim, ylim, title) -> None:
     ax.set_title(title, loc="left", fontsize=12)
 
 
-def _box(ax, at, text, below="", width=1.6) -> None:
+def box(ax, at, text, below="", width=1.6) -> None:
+    """A round box around its text, and smaller words below it."""
     x, y = at
     ax.add_patch(FancyBboxPatch((x - width / 2, y - 0.35), width, 0.7, facecolor=PAPER,
                                 boxstyle="round,pad=0.03", edgecolor=GREY, zorder=2))
@@ -241,7 +242,8 @@ def _box(ax, at, text, below="", width=1.6) -> None:
     ax.text(x, y - 0.65, below, ha="center", va="center", fontsize=10, color=GREY)
 
 
-def _arrow(ax, start, end, text="", at=(0, 0), rotation=0) -> None:
-    look = dict(arrowstyle="-|>", color=GREY, linewidth=1.5)
+def arrow(ax, start, end, text="", at=(0, 0), rotation=0, **look) -> None:
+    """An arrow, with its text at a place of its own."""
+    look = dict(arrowstyle="-|>", color=GREY, linewidth=1.5) | look
     ax.annotate("", end, start, arrowprops=look)
     ax.text(*at, text, ha="center", va="center", fontsize=11, rotation=rotation)

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from attnres_ref.plots import GREY, STYLES, sheet
-from attnres_ref.plots.schematic import PAPER, _arrow, _box, _canvas, staircase
+from attnres_ref.plots.schematic import PAPER, arrow, box, canvas, staircase
 
 # The residuals that change something there. Keys without RMSNorm are one idea, on Full as
 # on Block, and stand there once.
@@ -33,7 +33,7 @@ WORDS = {
 def places() -> Figure:
     """A layer that reads from a stream of four sources and writes a fifth, with the names
     of the variants at the place that each of them changes."""
-    figure, ax = _canvas(6.6, 5.2, (-3.1, 9.9), (-1.7, 8.9))
+    figure, ax = canvas(6.6, 5.2, (-3.1, 9.9), (-1.7, 8.9))
     ax.add_patch(Rectangle((-0.1, 4.9), 7.7, 1.2, facecolor="#d9d9d9"))
     for i, weight in enumerate((0.53, 0.20, 0.07, 0.20)):      # notebook 02's example
         ax.plot([1.2 * i + 0.5, 2.2], [5.1, 2.6], color=GREY, linewidth=14 * weight + 0.4,
@@ -42,13 +42,13 @@ def places() -> Figure:
         look = dict(facecolor=PAPER, edgecolor=GREY, linestyle="-" if i < 4 else ":")
         ax.add_patch(Rectangle((x - 0.42, 5.1), 0.84, 0.8, **look))
         ax.text(x, 5.5, f"$v_{i}$", ha="center", va="center", fontsize=12)
-    _box(ax, (2.2, 2.2), "read", width=1.4)
-    _box(ax, (4.4, 2.2), "layer 3", width=1.6)
-    _arrow(ax, (3.0, 2.2), (3.55, 2.2))
+    box(ax, (2.2, 2.2), "read", width=1.4)
+    box(ax, (4.4, 2.2), "layer 3", width=1.6)
+    arrow(ax, (3.0, 2.2), (3.55, 2.2))
     ax.plot([5.25, 6.4], [2.2, 2.2], color=GREY, linewidth=1.5)
-    _arrow(ax, (6.4, 2.2), (6.4, 5.05), "write", (6.1, 3.5), 90)
-    _arrow(ax, (-2.3, 5.5), (-0.15, 5.5), "begin", (-1.3, 5.85))
-    _arrow(ax, (2.2, 6.5), (7.0, 6.5))
+    arrow(ax, (6.4, 2.2), (6.4, 5.05), "write", (6.1, 3.5), 90)
+    arrow(ax, (-2.3, 5.5), (-0.15, 5.5), "begin", (-1.3, 5.85))
+    arrow(ax, (2.2, 6.5), (7.0, 6.5))
     for place, ((x, y), question, width) in WORDS.items():
         names = [STYLES[name][0].removeprefix("PreNorm, ") for name in PLACES[place]]
         ax.text(x, y, place, ha="center", va="center", fontsize=13, fontweight="bold")
