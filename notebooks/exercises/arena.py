@@ -18,7 +18,7 @@ from attnres_ref import LM, LMConfig, PreNorm
 from exercises import time_limit, torch_as_new
 from exercises.mutants import Mutant
 
-SECONDS = 10                   # for one test of one stream; most take a hundredth of one
+SECONDS = 3                    # for one test of one stream; most take a hundredth of one
 
 Test = Callable[[Callable[..., nn.Module]], None]
 
