@@ -10,9 +10,17 @@ import claims_hybrid
 import claims_primary
 import claims_scaling
 import judging
+import plan
 from attnres_ref.notebook import recorded
+from attnres_ref.plots import STYLES
 from attnres_ref.study import paper
-from attnres_ref.study.compare import final_losses, select
+from attnres_ref.study.compare import (
+    complete,
+    final_losses,
+    loss_difference,
+    seed,
+    select,
+)
 from attnres_ref.study.intervals import Difference
 from attnres_ref.study.scaling import parameters
 from claims_costs import JOB
@@ -62,6 +70,17 @@ def whodunnit() -> Iterator[str]:
         yield (
             f"| {test.name} | {told(test.gap)} | {p} | {test.verdict} | {theirs} |"
         )
+
+
+def longer() -> Iterator[str]:
+    """Where the gaps of the whodunnit's seeds go when its arms train four times as long."""
+    late = complete(plan.runs("longer"), plan.LONGER_ARMS, steps=plan.LONGER[-1])
+    seeds = {seed(run) for run in late["prenorm"]}
+    same = [run for run in plan.runs("whodunnit") if seed(run) in seeds]
+    early = complete(same, plan.LONGER_ARMS)
+    for arm in plan.LONGER_ARMS[1:]:
+        first, last = (loss_difference(r[arm], r["prenorm"]) for r in (early, late))
+        yield f"{STYLES[arm][0]} from {first.mean:+.3f} to {told(last)}"
 
 
 def laws() -> Iterator[str]:
@@ -230,5 +249,5 @@ def puzzles() -> Iterator[str]:
 
 
 def lines() -> list[str]:
-    parts = (whodunnit, gains, laws, costs, traffic, gpu, pipelines, hybrids, puzzles)
-    return [line for part in parts for line in part()]
+    losses = (whodunnit, longer, gains, laws, hybrids, puzzles)
+    return [line for part in (*losses, costs, traffic, gpu, pipelines) for line in part()]
