@@ -80,6 +80,7 @@ def test_the_package_imports_what_colab_has():
     known = {name.lower() for name in devices.colab_versions()}
     assert "transformers" in known                 # from a comment
     known |= devices.own_packages(cells.ROOT) | set(sys.stdlib_module_names)
+    known |= {"pil"}                               # Pillow: matplotlib does not go without
     places = ("attnres_ref", "kernels", "tiny_data", "notebooks/exercises")
     files = [path for place in places for path in (cells.ROOT / place).rglob("*.py")]
     assert len(files) > 20
