@@ -37,7 +37,7 @@ def differences() -> list[ForestRow]:
         *primary(claims_primary.whodunnit()),
         ForestRow(f"Primary tests. {short(lasting)}"),
         *primary(claims_primary.lasting()),
-        *group("Side remarks from the same runs", claims_primary.side_gaps()),
+        *group("Side remarks, from longer runs too", claims_primary.side_gaps()),
         *group("Table 2, three seeds at one recipe", claims_ablations.table_2()),
         *group("Table 4 and Fig. 6, three seeds at one recipe", claims_ablations.table_4()),
         *group("The recipe, three seeds", claims_ablations.recipe()),

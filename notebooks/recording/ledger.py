@@ -33,7 +33,7 @@ LEDGER, OTHERS = (
 HEAD = ("claim", "the paper", "here", "95 %", "verdict")
 # A heading, and the rows under it.
 SUBJECTS = {
-    "Side remarks from the same runs": (claims_primary.side_remarks,),
+    "Side remarks, from longer runs too": (claims_primary.side_remarks,),
     "Dynamics": (claims_dynamics.dynamics,),
     "Tables 2 and 4 and Fig. 6, at one recipe": (claims_ablations.table_rows,),
     "The recipe": (claims_ablations.recipe_rows,),
