@@ -178,12 +178,12 @@ class RoPE(nn.Module):
         super().__init__()
         self.base = config.rope_base
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """x [..., T, d_head] at the positions start, start + 1, ...: turned."""
+    def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
+        """x [..., T, d_head] at the positions start, start + 1, ... (int64): turned."""
         T, d_head = x.shape[-2:]
         like_x = dict(device=x.device, dtype=score_dtype(x))
         pair = torch.arange(0, d_head, 2, **like_x)                   # 2 j
-        positions = torch.arange(start, start + T, **like_x)
+        positions = start + torch.arange(T, **like_x)
         angle = torch.outer(positions, self.base ** -(pair / d_head))     # [T, d_head / 2]
         cos = torch.cat([angle.cos(), angle.cos()], -1).to(x.dtype)
         sin = torch.cat([-angle.sin(), angle.sin()], -1).to(x.dtype)
