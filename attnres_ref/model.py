@@ -179,7 +179,7 @@ class RoPE(nn.Module):
         self.base = config.rope_base
 
     def forward(self, x: Tensor, start: int | Tensor = 0) -> Tensor:
-        """x [..., T, d_head] at the positions start, start + 1, ... (int64): turned."""
+        """x [..., T, d_head] at positions start (int or tensor), start + 1, ...: turned."""
         T, d_head = x.shape[-2:]
         like_x = dict(device=x.device, dtype=score_dtype(x))
         pair = torch.arange(0, d_head, 2, **like_x)                   # 2 j
