@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attnres_ref.fields import is_whole
-from attnres_ref.inference.generation import with_cache
+from attnres_ref.inference.cache import with_cache
 from attnres_ref.model import LM, check_tokens
 
 
