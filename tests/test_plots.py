@@ -9,7 +9,6 @@ from attnres_ref import plots
 from attnres_ref.plots import film, mixing, study
 from attnres_ref.study.compare import Difference
 from attnres_ref.study.puzzles import gains, intervals
-from attnres_ref.study.scaling import PowerLaw
 
 T_2 = 12.7062047                       # Student's t for two seeds
 DEPTHS = {
@@ -120,29 +119,6 @@ def test_forest_writes_what_is_off_the_scale():
     assert written == [
         ("off the scale: +0.50", (0.2, 1)), ("off the scale: -0.50", (-0.2, 2)),
     ]
-
-
-def test_a_law_reaches_as_far_as_the_live_run():
-    sweep, laws = {"full": {1.0: [2.0], 10.0: [1.5]}}, {"full": PowerLaw(2.0, 0.125)}
-    ax = study.laws(sweep, laws, "made up", {"full": (100.0, 1.1)}).axes[0]
-    line, marker = ax.lines
-    assert list(line.get_xdata()) == [1.0, 100.0]
-    assert marker.get_xydata().tolist() == [[100.0, 1.1]]
-    assert ax.collections[0].get_offsets().tolist() == [[1.0, 2.0], [10.0, 1.5]]
-
-
-def test_gaps_are_paired():
-    sweep = {"prenorm": {1.0: [2.0, 3.0]}, "full": {1.0: [1.9, 2.5]}}
-    ax = study.gaps(sweep, "made up").axes[0]
-    points = ax.collections[0].get_offsets()
-    assert points.tolist() == [[1.0, pytest.approx(-0.1)], [1.0, pytest.approx(-0.5)]]
-    assert y_of(ax.lines[1:]) == [[pytest.approx(-0.3)]]
-
-
-def test_the_lowest_mean_is_ringed():
-    sweep = {"full": {4.0: [1.0, 1.4], 8.0: [1.1, 1.1], 16.0: [1.3, 1.3]}}
-    ring = study.shapes(sweep, "made up").axes[0].collections[1]
-    assert ring.get_offsets().tolist() == [[8.0, pytest.approx(1.1)]]
 
 
 def test_colours_compare_with_the_mean_of_the_row():

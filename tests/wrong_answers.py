@@ -380,18 +380,6 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
          "not Full on a loud embedding"),
     ],
     "06.1": [
-        ("n_layers\n", "n_layers + 256 * d_model\n", "one of the two, embedding or output"),
-        ("n_layers\n", "n_layers + 512 * d_model\n", "the embedding and the output head"),
-        ("6 *", "12 *", "12 d^2 is a pair, attention and MLP"),
-    ],
-    "06.2": [
-        ("linear_regression(x, y)", "linear_regression(computes, losses)",
-         "only in the logarithms"),
-        ("-slope", "slope", "the exponent has the wrong sign"),
-        ("math.exp(intercept)", "10**intercept", "in the base of your logarithms"),
-        ("(x, y)", "([x[0], x[-1]], [y[0], y[-1]])", "do you use all points"),
-    ],
-    "06.3": [
         ("(A / loss) ** (1 / a) / compute", "A * compute**-a / loss",
          "that is the ratio of the losses"),
         ("1 / a", "1 / ours[1]", "the baseline's A and its exponent"),
@@ -399,12 +387,30 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("(A / loss) ** (1 / a) / compute", "compute / (A / loss) ** (1 / a)",
          "below one: the baseline needs more"),
     ],
-    "06.4": [
+    "06.2": [
+        ("n_layers\n", "n_layers + 256 * d_model\n", "one of the two, embedding or output"),
+        ("n_layers\n", "n_layers + 512 * d_model\n", "the embedding and the output head"),
+        ("6 *", "12 *", "12 d^2 is a pair, attention and MLP"),
+    ],
+    "06.3": [
         ("losses[size][i] for i", "draw.choice(losses[size]) for _",
          "pairs are torn apart"),
         ("draw.choices", "draw.sample", "draw with replacement"),
         ("return", "drawn = dict.fromkeys(drawn, drawn[min(drawn)])\n    return",
          "all sizes draw the same seeds"),
+    ],
+    "06.4": [
+        (None, """
+            def plan(sizes, budget):
+                return [int(budget / sum(sizes))] * len(sizes)
+         """, "spend most of it where a pair is dearest"),
+        (None, "def plan(sizes, budget): return [2] * len(sizes)", "money is left"),
+        ("/ sizes[i]", "", "the largest size has the longest lever"),
+        ("sum(n * a for n, a in zip(pairs, x)) / sum(pairs)", "sum(x) / len(x)",
+         "all additional pairs are at one size"),
+        ("[2] * len(sizes)", "[1] + [2] * 4", "fewer than two pairs"),
+        ("budget - 2 * sum(sizes)", "budget", "the first two of every size included"),
+        ("return pairs", "return [n / 3 for n in pairs]", "a whole number of pairs"),
     ],
     "07.1": [
         ("enumerate(gates", "enumerate(1 - gates", "g and 1 - g have changed places"),
