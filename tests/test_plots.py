@@ -114,26 +114,6 @@ def test_forest_writes_what_is_off_the_scale():
     ]
 
 
-def test_colours_compare_with_the_mean_of_the_row():
-    assert mixing.of_plain_mean([1.0, 1.0, 1.0]) == [0, 0, 0]
-    assert mixing.of_plain_mean([0.25, 0.75]) == pytest.approx([-1, math.log2(1.5)])
-    none, negative, all_of_it = mixing.of_plain_mean([0.0, -1.0, 2.0])
-    assert math.isnan(none) and negative < -10 and all_of_it == 1
-
-
-def test_ranks_are_the_largest_and_the_median_rough_one():
-    ax, = mixing.ranks([("a run", "full", 9, [1, 5, 2], [4, 1, 3])], "t").axes
-    rough, tight = (marks.get_offsets().tolist() for marks in ax.collections)
-    assert (tight, rough, ax.patches[0].get_width()) == ([[5, 0]], [[3, 0]], 9)
-
-
-def test_importance_is_the_increase_over_what_was_measured():
-    figure = mixing.importance({"weight": {"embedding": [(0.1, 0.7), (0.2, 0.8)]}}, ["x"])
-    ax, = figure.axes
-    assert ax.collections[0].get_offsets().tolist() == [[0.1, 0.7], [0.2, 0.8]]
-    assert ax.get_xlabel() == "x" and "loss increase" in ax.get_ylabel()
-
-
 def test_labels_tell_all_runs_of_the_gallery_apart():
     def label(residual, block_size=4, window=8):
         model = dict(residual=residual, block_size=block_size, window=window)

@@ -413,21 +413,6 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("return pairs", "return [n / 3 for n in pairs]", "a whole number of pairs"),
     ],
     "07.1": [
-        ("enumerate(gates", "enumerate(1 - gates", "g and 1 - g have changed places"),
-        ("(1 - gate) * ", "", "what a gate lets in, it takes from all"),
-        ("return M", "return M[1:, 1:]", "M has 4 reads and 4 sources"),
-    ],
-    "07.2": [
-        (None, "def block_bound(L, S): return L // S + S", "a sum is one vector"),
-        ("n_layers + 1 - j", "n_layers + 1", "hardly a read is still to come"),
-        ("1 + math.ceil(j / block_size)", "1 + j", "that is Full AttnRes"),
-        ("1 + math.ceil", "math.ceil", "the embedding is in the state as well"),
-    ],
-    "07.3": [
-        ("sum(mixed)", "depth_attention(query, marked)", "the marks still have weights"),
-        ("sum(mixed)", "sum(mixed)[0]", "contents and marks are both mixed"),
-    ],
-    "07.4": [
         (" / rest.sum(0)", "", "the read shrinks"),
         ("weights.clone()", "weights", "have changed: copy first"),
         ("rest / rest.sum(0)", "(rest > 0) * (rest + weights[lost] / (len(rest) - 1))",
@@ -435,6 +420,24 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("rest[lost] = 0", "rest = torch.cat([rest[:lost], rest[lost + 1 :]])",
          "keep the lost source, with weight zero"),
         ("rest.sum(0)", "rest.sum(0).mean()", "all tokens are divided by the same number"),
+    ],
+    "07.2": [
+        ("share / size", "share", "compared between one read and another"),
+        ("share / size for share in shares", "w for w in all_reads[l][\"weights\"]",
+         "how long the vector is"),
+        ("share / size for share in shares]", "-share for share in shares]",
+         "fall where the costs rise"),
+        ("in shares]", "in shares[1:]]", "the embedding first"),
+    ],
+    "07.3": [
+        ("sum(mixed)", "depth_attention(query, marked)", "the marks still have weights"),
+        ("sum(mixed)", "sum(mixed)[0]", "contents and marks are both mixed"),
+    ],
+    "07.4": [
+        (None, "def block_bound(L, S): return L // S + S", "a sum is one vector"),
+        ("n_layers + 1 - j", "n_layers + 1", "hardly a read is still to come"),
+        ("1 + math.ceil(j / block_size)", "1 + j", "that is Full AttnRes"),
+        ("1 + math.ceil", "math.ceil", "the embedding is in the state as well"),
     ],
     "08.1": [
         ("(m1 - m).exp(), (m2 - m).exp()", "torch.ones_like(m), torch.ones_like(m)",
