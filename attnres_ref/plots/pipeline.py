@@ -22,7 +22,7 @@ MODE_STYLES = {                        # mode: label, colour, marker
 def journey(shape: Sequence[int], title: str) -> Figure:
     """Fig. 3: one micro-batch on its way down, once for each mode, with the blocks that
     every transition carries. shape: P, V, L, S."""
-    figure = sheet(9, 1.9 * len(MODES) + 0.4, title)
+    figure = sheet(8, 1.9 * len(MODES) + 0.4, title)
     for ax, mode in zip(figure.subplots(len(MODES), sharex=True), MODES, strict=True):
         layout = Layout(*shape, mode)
         run = simulate(layout, 1, forward=1.0, per_tensor=0.0, latency=1.2)
