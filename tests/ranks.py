@@ -35,11 +35,11 @@ SENT = []                      # a message that nobody holds on to is never sent
 
 
 def a_late_start(layout, n_microbatches, pace):
-    """A recorded step that rank 1 begins when rank 0 has long begun."""
+    """A recorded step that rank 0 begins when the others have long begun."""
     paced = PacedPipeline(layout, n_microbatches, pace)
     for _ in range(2):
         paced.prepare()
-        time.sleep(0.2 * dist.get_rank())
+        time.sleep(0.2 * (dist.get_rank() == 0))
         paced.step()
     return paced.recording()
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
@@ -119,10 +120,14 @@ def test_a_paced_pipeline_takes_no_less_than_the_simulator_says():
 
 
 def test_delays_are_found_in_a_step_that_has_them():
-    layout, pace = Layout(4, 2, 16, 4), Pace(forward=1, backward=2, per_tensor=0.5)
-    step = simulate(layout, 8, forward=1.01, backward=2.01, per_tensor=0.5, latency=0.02)
-    found = pipeline.delays(step, layout, pace)
-    assert found == pytest.approx(dict(per_pass=0.01, per_message=0.02))
+    """On links that are often waited for, and on links that seldom are."""
+    layout = Layout(4, 2, 16, 4)
+    for per_tensor in (0.5, 0.05):
+        pace = Pace(forward=1, backward=2, per_tensor=per_tensor)
+        step = simulate(layout, 8, 1.01, 2.01, per_tensor, latency=0.02)
+        late = [span._replace(start=span.start + 0.004) for span in step.spans]
+        found = pipeline.delays(replace(step, spans=late), layout, pace)
+        assert found == pytest.approx(dict(per_pass=0.01, per_message=0.024))
 
 
 def test_the_command_writes_what_a_record_needs(tmp_path, monkeypatch, capsys):

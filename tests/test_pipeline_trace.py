@@ -33,6 +33,7 @@ SHAPE = 4, 2, 16, 4
 STEPS = {
     "free links": (Layout(*SHAPE), {}),
     "thirds": (Layout(*SHAPE, "received"), dict(per_tensor=1 / 3, latency=0.1)),
+    "rounded up": (Layout(*SHAPE), dict(forward=0.1236, backward=0.7657, per_tensor=1e-4)),
     "busy links": (Layout(*SHAPE, "all"), dict(forward=0.7, per_tensor=2.9)),
     "cut blocks": (Layout(3, 2, 13, 3, "all"), dict(per_tensor=0.25)),
     "PreNorm": (OneSum(*SHAPE[:3], 16), dict(per_tensor=0.5)),
@@ -137,7 +138,7 @@ def test_record_starts_the_processes():
 @pytest.mark.parametrize("pace", [Pace(), Pace(0.004, 0.008, 0.006)], ids=str)
 def test_a_real_step_below_the_simulated_one(pace, tmp_path):
     """Times of several processes fit together only if they are counted from one moment:
-    rank 1 begins late here."""
+    when rank 1 began, for rank 0 begins late here."""
     layout = Layout(2, 2, 8, 2, "received")
     simulated = simulate(layout, 4, pace.forward, pace.backward, pace.per_tensor)
     real = launch(ranks.a_late_start, 2, layout, 4, pace)[0]
@@ -163,7 +164,7 @@ def test_a_real_step_below_the_simulated_one(pace, tmp_path):
         assert span_of[action].end <= start
         assert end - start == pytest.approx(n_tensors * pace.per_tensor)
         assert waiting.start >= end - 1e-4
-    assert min(span.start for span in real.spans) >= 0
+    assert min(span.start for span in real.spans) > 0.19
     assert real.peak_tensors == simulated.peak_tensors
 
 
