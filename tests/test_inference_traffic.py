@@ -8,7 +8,7 @@ from torch._subclasses import FakeTensorMode
 
 import cells
 from attnres_kernels import traffic as training
-from attnres_kernels.interpret import available
+from attnres_kernels.interpret import available, interpreting
 from attnres_kernels.two_phase import NormedTwoPhase
 from attnres_ref import LM, LMConfig
 from attnres_ref.inference import traffic
@@ -89,7 +89,8 @@ def test_the_fused_kernels_add_where_we_say():
     L, S, d = 12, 4, training.D
     stream = NormedTwoPhase(BlockAttnRes(L, d, S), [Unfused(d) for _ in range(L + 1)])
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        output = torch.randn(1, training.T, d)
+        device = "cpu" if interpreting() else "cuda"
+        output = torch.randn(1, training.T, d, device=device)
         with training.Counter() as counter:
             state = stream.begin(output)
             for layer in range(L):
