@@ -25,12 +25,23 @@ from attnres_ref import LM, BlockAttnRes, LMConfig, train
 from attnres_ref.adapter import convert
 from attnres_ref.pipeline import Layout
 from attnres_ref.pipeline.engine import Pipeline
+from attnres_ref.pipeline.paced import PacedPipeline
 from attnres_ref.pipeline.store import RankStore
 from attnres_ref.training import TrainConfig, Trainer, distributed, make_optimizer
 from attnres_ref.training.run_directory import CheckpointError
 from usual import usual
 
 SENT = []                      # a message that nobody holds on to is never sent
+
+
+def a_late_start(layout, n_microbatches, pace):
+    """A recorded step that rank 1 begins when rank 0 has long begun."""
+    paced = PacedPipeline(layout, n_microbatches, pace)
+    for _ in range(2):
+        paced.prepare()
+        time.sleep(0.2 * dist.get_rank())
+        paced.step()
+    return paced.recording()
 
 
 def greet(word):

@@ -11,7 +11,9 @@ from attnres_kernels.bench import __main__ as kernels_command
 from attnres_ref.bench import __main__ as command
 from attnres_ref.bench import compiled, hybrid, inference, pipeline, timing, training
 from attnres_ref.bench.timing import WARM_UP, interleaved, paired_ratio, table
+from attnres_ref.pipeline import Layout, simulate
 from attnres_ref.pipeline.layout import MODES
+from attnres_ref.pipeline.paced import Pace
 
 SIZE = dict(d_model=16, n_layers=4, n_heads=2, context=8, block_size=2)
 
@@ -111,8 +113,16 @@ def test_a_paced_pipeline_takes_no_less_than_the_simulator_says():
     for row in rows.values():
         seconds, = row["seconds"]
         assert seconds > 0.99 * row["simulated"] > 0
+        assert row["with_delays"] > row["simulated"]
     assert rows["naive"]["simulated"] > rows["all"]["simulated"]
     assert all(mode in pipeline.table(rows) for mode in MODES)
+
+
+def test_delays_are_found_in_a_step_that_has_them():
+    layout, pace = Layout(4, 2, 16, 4), Pace(forward=1, backward=2, per_tensor=0.5)
+    step = simulate(layout, 8, forward=1.01, backward=2.01, per_tensor=0.5, latency=0.02)
+    found = pipeline.delays(step, layout, pace)
+    assert found == pytest.approx(dict(per_pass=0.01, per_message=0.02))
 
 
 def test_the_command_writes_what_a_record_needs(tmp_path, monkeypatch, capsys):

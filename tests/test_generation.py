@@ -1,20 +1,16 @@
 """Cached, two-phase generation equals the plain model token by token; sharded prefill."""
 
-import copy
 
 import pytest
 import torch
 
 from attnres_ref.inference.generation import (
-    forget,
     generate_text,
     generate_tokens,
     sample,
-    with_cache,
 )
 from attnres_ref.inference.prefill import peak_elements, prefill
 from attnres_ref.inference.two_phase import TwoPhase
-from attnres_ref.model import RoPE
 from attnres_ref.streams import STREAMS
 from test_streams import build
 from test_two_phase import model_of, tokens_of
@@ -54,75 +50,11 @@ def test_equals_the_uncached_layer_wise_model(residual, length, temperature, top
     assert torch.equal(torch.stack(cached, dim=1), expected)
 
 
-@pytest.mark.parametrize("schedule", [TwoPhase, lambda stream: stream])
-@pytest.mark.parametrize("pieces", [(10,), (1,) * 10, (4, 1, 3, 2)])
-def test_pieces_give_the_logits_of_the_whole(schedule, pieces):
-    model, tokens = model_of(7, 3, T=10), tokens_of(10)
-    twin = with_cache(model, schedule(model.stream))
-    with torch.no_grad():
-        for _ in range(2):                                  # again after forget()
-            forget(twin)
-            logits = torch.cat(
-                [twin(piece) for piece in tokens.split(pieces, dim=1)], dim=1
-            )
-            torch.testing.assert_close(logits, model(tokens), rtol=0, atol=1e-12)
-
-
-def test_a_stale_position_is_caught(monkeypatch):
-    """Mutation: rotations that start at 0 for every piece."""
-    model, tokens = model_of(6, 3, T=10), tokens_of(10)
-    twin, turn = with_cache(model), RoPE.forward
-    monkeypatch.setattr(RoPE, "forward", lambda rope, x, start=0: turn(rope, x))
-    with torch.no_grad():
-        twin(tokens[:, :4])
-        assert (twin(tokens[:, 4:]) - model(tokens)[:, 4:]).abs().max() > 1e-3
-
-
-def test_the_twin_shares_weights_and_leaves_the_model_alone():
-    model = model_of(6, 3)
-    names, state = list(model.state_dict()), torch.get_rng_state()
-    twin = with_cache(model)
-    own = {p.data_ptr() for p in model.parameters()}
-    assert {p.data_ptr() for p in twin.parameters()} <= own
-    assert list(model.state_dict()) == names
-    assert torch.equal(torch.get_rng_state(), state)
-    assert isinstance(twin.stream, TwoPhase)
-    prenorm = MODELS["prenorm"]()
-    assert with_cache(prenorm).stream is prenorm.stream
-
-
-@pytest.mark.parametrize("S", [0, 3])
-def test_the_twin_follows_its_model(S):
-    """Through training and loading: it keeps nothing that was made of old weights."""
-    model, later = model_of(6, S), model_of(6, S, seed=5)
-    twin = with_cache(model)
-    copied = copy.deepcopy(twin)
-    with torch.no_grad():
-        before = model(tokens_of(5))
-        twin(tokens_of(5))
-        model.load_state_dict(later.state_dict())
-        forget(twin)
-        for ours, right in ((twin, later(tokens_of(5))), (copied, before)):
-            torch.testing.assert_close(ours(tokens_of(5)), right, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("residual", sorted(STREAMS))
 def test_every_residual_generates_the_plain_models_tokens(residual):
     model, prompt = build(residual, context=10), tokens_of(4)
     drawn = torch.stack(list(generate_tokens(model, prompt, 3, temperature=0)), dim=1)
     assert torch.equal(drawn, plain(model, prompt, 3, 0, None))
-
-
-@torch.no_grad()
-def test_a_cache_refuses_another_batch_and_more_than_its_context():
-    twin = with_cache(model_of(6, 3, T=10))
-    twin(tokens_of(8))
-    with pytest.raises(ValueError, match=r"has 1 sequences, the cache holds 2: forget"):
-        twin(tokens_of(1, batch=1))
-    with pytest.raises(ValueError, match="holds 8 tokens and 3 more pass the context of"):
-        twin(tokens_of(3))
-    forget(twin)
-    assert len(twin(tokens_of(1, batch=1))) == 1
 
 
 # --- sampling -----------------------------------------------------------------------
@@ -194,20 +126,6 @@ def test_prefill_in_shards_and_chunks_is_the_plain_model(L, S, n_shards, chunk):
     if chunk is None and 16 % n_shards == 0:                # phase 1's results wait too
         alone = prefill(model, tokens, 1, None, TwoPhase(model.stream, S))[1]
         assert alone == n_shards * peaks[1] and peaks[1] > peaks[0]
-
-
-def test_a_piece_that_broke_off_is_noticed():
-    """KDA has advanced when attention refuses: what follows would be wrong."""
-    model = build("full", n_layers=4, context=16, layers="kda,attention")
-    twin, tokens = with_cache(model), tokens_of(16)
-    with torch.no_grad():
-        twin(tokens[:, :10])
-        with pytest.raises(ValueError, match="pass the context of 16"):
-            twin(tokens[:, :8])
-        with pytest.raises(ValueError, match="the last piece was not finished: forget"):
-            twin(tokens[:, 10:])
-        forget(twin)
-        torch.testing.assert_close(twin(tokens), model(tokens))
 
 
 class Wrapped(torch.nn.Module):

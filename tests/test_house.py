@@ -101,7 +101,7 @@ def lines(files) -> int:
 def test_the_core_is_read_in_one_sitting():
     # README.md gives these numbers.
     assert lines(CORE) <= 900
-    assert lines(GRAPH) <= 8_200
+    assert lines(GRAPH) <= 9_200
 
 
 def test_the_package_knows_neither_the_kernels_nor_a_corpus():

@@ -17,12 +17,8 @@ from attnres_ref import LM, LMConfig, train, two_phase_forward
 from attnres_ref.hybrid.kda import KDA, ForgetGate, kda_chunked, kda_recurrent
 from attnres_ref.hybrid.layers import MLA, Expert, MoE
 from attnres_ref.hybrid.routing import router_statistics
-from attnres_ref.inference.generation import (
-    CachedMixer,
-    forget,
-    generate_tokens,
-    with_cache,
-)
+from attnres_ref.inference.cache import CachedMixer, forget, with_cache
+from attnres_ref.inference.generation import generate_tokens
 from attnres_ref.inference.prefill import prefill
 from attnres_ref.model import LAYERS, MIXERS
 from attnres_ref.streams import STREAMS
@@ -359,11 +355,11 @@ def test_a_cache_keeps_what_it_promises():
     model = trained_a_little()
     twin = with_cache(model)
     twin(tokens())
-    mla, kda = twin.layers[6], twin.layers[0]
+    mla, kda = twin.step.layers[6], twin.step.layers[0]
     assert mla.past.shape == (2, 12, 4)
     latest, state = kda.past
     assert latest.shape == (2, 3, 48) and state.shape == (2, 2, 8, 8)
-    assert [type(layer) is CachedMixer for layer in twin.layers] == [True, False] * 4
+    assert [type(layer) is CachedMixer for layer in twin.step.layers] == [True, False] * 4
 
 
 def test_generation_prefill_and_two_phases_run_on_the_hybrid():

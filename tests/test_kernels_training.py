@@ -23,7 +23,7 @@ from attnres_kernels.phase_one_operators import (
 )
 from attnres_kernels.phase_two_operators import phase_two_backward_op, phase_two_op
 from attnres_ref.inference import two_phase
-from attnres_ref.inference.generation import with_cache
+from attnres_ref.inference.cache import with_cache
 from attnres_ref.streams import BlockAttnRes, FullAttnRes, PreNorm
 from attnres_ref.views import with_parts
 from test_kernels import (

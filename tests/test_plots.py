@@ -8,14 +8,6 @@ from matplotlib.lines import Line2D
 from attnres_ref import plots
 from attnres_ref.plots import film, mixing, study
 from attnres_ref.study.compare import Difference
-from attnres_ref.study.puzzles import gains, intervals
-from attnres_ref.study.scaling import PowerLaw
-
-T_2 = 12.7062047                       # Student's t for two seeds
-DEPTHS = {
-    "L = 4": dict(prenorm=[[0.9, 0.2], [1.0, 0.3]], full=[[1.0, 0.5], [1.1, 0.7]]),
-    "L = 8": dict(prenorm=[[1.0, 0.4], [1.0, 0.4]], full=[[1.0, 0.3], [1.0, 0.6]]),
-}
 
 
 def y_of(lines):
@@ -122,49 +114,6 @@ def test_forest_writes_what_is_off_the_scale():
     ]
 
 
-def test_a_law_reaches_as_far_as_the_live_run():
-    sweep, laws = {"full": {1.0: [2.0], 10.0: [1.5]}}, {"full": PowerLaw(2.0, 0.125)}
-    ax = study.laws(sweep, laws, "made up", {"full": (100.0, 1.1)}).axes[0]
-    line, marker = ax.lines
-    assert list(line.get_xdata()) == [1.0, 100.0]
-    assert marker.get_xydata().tolist() == [[100.0, 1.1]]
-    assert ax.collections[0].get_offsets().tolist() == [[1.0, 2.0], [10.0, 1.5]]
-
-
-def test_gaps_are_paired():
-    sweep = {"prenorm": {1.0: [2.0, 3.0]}, "full": {1.0: [1.9, 2.5]}}
-    ax = study.gaps(sweep, "made up").axes[0]
-    points = ax.collections[0].get_offsets()
-    assert points.tolist() == [[1.0, pytest.approx(-0.1)], [1.0, pytest.approx(-0.5)]]
-    assert y_of(ax.lines[1:]) == [[pytest.approx(-0.3)]]
-
-
-def test_the_lowest_mean_is_ringed():
-    sweep = {"full": {4.0: [1.0, 1.4], 8.0: [1.1, 1.1], 16.0: [1.3, 1.3]}}
-    ring = study.shapes(sweep, "made up").axes[0].collections[1]
-    assert ring.get_offsets().tolist() == [[8.0, pytest.approx(1.1)]]
-
-
-def test_colours_compare_with_the_mean_of_the_row():
-    assert mixing.of_plain_mean([1.0, 1.0, 1.0]) == [0, 0, 0]
-    assert mixing.of_plain_mean([0.25, 0.75]) == pytest.approx([-1, math.log2(1.5)])
-    none, negative, all_of_it = mixing.of_plain_mean([0.0, -1.0, 2.0])
-    assert math.isnan(none) and negative < -10 and all_of_it == 1
-
-
-def test_ranks_are_the_largest_and_the_median_rough_one():
-    ax, = mixing.ranks([("a run", "full", 9, [1, 5, 2], [4, 1, 3])], "t").axes
-    rough, tight = (marks.get_offsets().tolist() for marks in ax.collections)
-    assert (tight, rough, ax.patches[0].get_width()) == ([[5, 0]], [[3, 0]], 9)
-
-
-def test_importance_is_the_increase_over_what_was_measured():
-    figure = mixing.importance({"weight": {"embedding": [(0.1, 0.7), (0.2, 0.8)]}}, ["x"])
-    ax, = figure.axes
-    assert ax.collections[0].get_offsets().tolist() == [[0.1, 0.7], [0.2, 0.8]]
-    assert ax.get_xlabel() == "x" and "loss increase" in ax.get_ylabel()
-
-
 def test_labels_tell_all_runs_of_the_gallery_apart():
     def label(residual, block_size=4, window=8):
         model = dict(residual=residual, block_size=block_size, window=window)
@@ -182,46 +131,8 @@ def test_memories_are_told_apart_not_by_colour_alone():
     assert len({line.get_linestyle() for line in ax.lines[1:]}) == 2
 
 
-def test_equal_loads_are_white_and_none_is_not_infinite():
-    loads = [[0.25, 0.25, 0.25, 0.25], [0.5, 0.125, 0.375, 0.0]]
-    ax = plots.expert_loads({"a": loads, "b": loads}, [1, 3], "title").axes[0]
-    grid = ax.images[0].get_array()
-    assert grid[0].tolist() == [0, 0, 0, 0]
-    assert grid[1, :2].tolist() == [1, -1] and math.isfinite(grid[1, 3]) and grid[1, 3] < -3
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["1", "3"]
-
-
 def test_layers_are_named_and_the_last_read_is_final():
     panels = {"read": {"prenorm": [[1.0, 2.0, 3.0]]}, "written": {"prenorm": [[1.0, 2.0]]}}
     figure = study.by_layer(panels, "title", "RMS", ["kda", "moe"])
     names = [[t.get_text() for t in ax.get_xticklabels()] for ax in figure.axes]
     assert names == [["kda", "moe", "final"], ["kda", "moe"]]
-
-
-def test_accuracies_have_students_intervals():
-    accuracies = {title: intervals(found) for title, found in DEPTHS.items()}
-    figure = study.by_hops(accuracies, "t", chance=0.25)
-    first, second = figure.axes
-    assert [ax.get_title() for ax in (first, second)] == ["L = 4", "L = 8"]
-    spread = T_2 * 0.05                # of two values 0.1 apart: t times half of it
-    expected = [
-        [0.96, 0.95, spread, False], [1.96, 0.25, spread, True],           # PreNorm
-        [1.04, 1.05, spread, False], [2.04, 0.6, 2 * spread, True],        # Full
-    ]
-    assert markers_with_bars(first, axis=1) == [pytest.approx(row) for row in expected]
-    assert y_of([first.lines[0], second.lines[0]]) == [[0.25, 0.25]] * 2
-    entries = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert entries == ["chance", "PreNorm", "Full AttnRes"]
-    words = study.describe(accuracies)
-    assert "L = 4, PreNorm: 0.95, 0.25; L = 4, Full AttnRes: 1.05, 0.60;" in words
-
-
-def test_gains_are_paired_by_seed_and_hollow_where_zero_lies_inside():
-    gained = {title: gains(found) for title, found in DEPTHS.items()}
-    assert list(gained["L = 4"]) == ["full"]
-    first, second = study.by_hops(gained, "t").axes
-    assert markers_with_bars(first, axis=1) == [
-        pytest.approx([1, 0.1, 0, False], abs=1e-6),
-        pytest.approx([2, 0.35, T_2 * 0.05, True], abs=1e-6),
-    ]
-    assert [y for _, y, *_ in markers_with_bars(second, axis=1)] == pytest.approx([0, 0.05])

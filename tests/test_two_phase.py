@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import attnres_ref.inference.two_phase as module
 from attnres_ref import attend_with_stats, depth_attention, merge
-from attnres_ref.inference.generation import with_cache
+from attnres_ref.inference.cache import with_cache
 from attnres_ref.inference.io_counts import (
     count_layer_wise,
     count_prenorm,

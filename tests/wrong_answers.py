@@ -380,18 +380,6 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
          "not Full on a loud embedding"),
     ],
     "06.1": [
-        ("n_layers\n", "n_layers + 256 * d_model\n", "one of the two, embedding or output"),
-        ("n_layers\n", "n_layers + 512 * d_model\n", "the embedding and the output head"),
-        ("6 *", "12 *", "12 d^2 is a pair, attention and MLP"),
-    ],
-    "06.2": [
-        ("linear_regression(x, y)", "linear_regression(computes, losses)",
-         "only in the logarithms"),
-        ("-slope", "slope", "the exponent has the wrong sign"),
-        ("math.exp(intercept)", "10**intercept", "in the base of your logarithms"),
-        ("(x, y)", "([x[0], x[-1]], [y[0], y[-1]])", "do you use all points"),
-    ],
-    "06.3": [
         ("(A / loss) ** (1 / a) / compute", "A * compute**-a / loss",
          "that is the ratio of the losses"),
         ("1 / a", "1 / ours[1]", "the baseline's A and its exponent"),
@@ -399,29 +387,32 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("(A / loss) ** (1 / a) / compute", "compute / (A / loss) ** (1 / a)",
          "below one: the baseline needs more"),
     ],
-    "06.4": [
+    "06.2": [
+        ("n_layers\n", "n_layers + 256 * d_model\n", "one of the two, embedding or output"),
+        ("n_layers\n", "n_layers + 512 * d_model\n", "the embedding and the output head"),
+        ("6 *", "12 *", "12 d^2 is a pair, attention and MLP"),
+    ],
+    "06.3": [
         ("losses[size][i] for i", "draw.choice(losses[size]) for _",
          "pairs are torn apart"),
         ("draw.choices", "draw.sample", "draw with replacement"),
         ("return", "drawn = dict.fromkeys(drawn, drawn[min(drawn)])\n    return",
          "all sizes draw the same seeds"),
     ],
+    "06.4": [
+        (None, """
+            def plan(sizes, budget):
+                return [int(budget / sum(sizes))] * len(sizes)
+         """, "spend most of it where a pair is dearest"),
+        (None, "def plan(sizes, budget): return [2] * len(sizes)", "money is left"),
+        ("/ sizes[i]", "", "the largest size has the longest lever"),
+        ("sum(n * a for n, a in zip(pairs, x)) / sum(pairs)", "sum(x) / len(x)",
+         "all additional pairs are at one size"),
+        ("[2] * len(sizes)", "[1] + [2] * 4", "fewer than two pairs"),
+        ("budget - 2 * sum(sizes)", "budget", "the first two of every size included"),
+        ("return pairs", "return [n / 3 for n in pairs]", "a whole number of pairs"),
+    ],
     "07.1": [
-        ("enumerate(gates", "enumerate(1 - gates", "g and 1 - g have changed places"),
-        ("(1 - gate) * ", "", "what a gate lets in, it takes from all"),
-        ("return M", "return M[1:, 1:]", "M has 4 reads and 4 sources"),
-    ],
-    "07.2": [
-        (None, "def block_bound(L, S): return L // S + S", "a sum is one vector"),
-        ("n_layers + 1 - j", "n_layers + 1", "hardly a read is still to come"),
-        ("1 + math.ceil(j / block_size)", "1 + j", "that is Full AttnRes"),
-        ("1 + math.ceil", "math.ceil", "the embedding is in the state as well"),
-    ],
-    "07.3": [
-        ("sum(mixed)", "depth_attention(query, marked)", "the marks still have weights"),
-        ("sum(mixed)", "sum(mixed)[0]", "contents and marks are both mixed"),
-    ],
-    "07.4": [
         (" / rest.sum(0)", "", "the read shrinks"),
         ("weights.clone()", "weights", "have changed: copy first"),
         ("rest / rest.sum(0)", "(rest > 0) * (rest + weights[lost] / (len(rest) - 1))",
@@ -429,6 +420,24 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("rest[lost] = 0", "rest = torch.cat([rest[:lost], rest[lost + 1 :]])",
          "keep the lost source, with weight zero"),
         ("rest.sum(0)", "rest.sum(0).mean()", "all tokens are divided by the same number"),
+    ],
+    "07.2": [
+        ("share / size", "share", "compared between one read and another"),
+        ("share / size for share in shares", "w for w in all_reads[l][\"weights\"]",
+         "how long the vector is"),
+        ("share / size for share in shares]", "-share for share in shares]",
+         "fall where the costs rise"),
+        ("in shares]", "in shares[1:]]", "the embedding first"),
+    ],
+    "07.3": [
+        ("sum(mixed)", "depth_attention(query, marked)", "the marks still have weights"),
+        ("sum(mixed)", "sum(mixed)[0]", "contents and marks are both mixed"),
+    ],
+    "07.4": [
+        (None, "def block_bound(L, S): return L // S + S", "a sum is one vector"),
+        ("n_layers + 1 - j", "n_layers + 1", "hardly a read is still to come"),
+        ("1 + math.ceil(j / block_size)", "1 + j", "that is Full AttnRes"),
+        ("1 + math.ceil", "math.ceil", "the embedding is in the state as well"),
     ],
     "08.1": [
         ("(m1 - m).exp(), (m2 - m).exp()", "torch.ones_like(m), torch.ones_like(m)",
@@ -573,12 +582,15 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("+ leaf.grad", "+ 2 * leaf.grad", "each counted once"),
     ],
     "11.1": [
-        ("v - k @ S", "v", "linear attention"),
-        (" * S\n    S = S +", " * S +", "forget first, then look up"),
-        ("S = S +", "return q @ S, S +", "the read comes after the write"),
-        ("g.exp().unsqueeze(-1)", "g.mean().exp()", "a rate for each key channel"),
-        ("S = g.exp().unsqueeze(-1) * S", "S *= g.exp().unsqueeze(-1)",
-         "changed in place"),
+        ("k, nothing, torch", "k, -(k @ S), torch", "the read has changed its sign"),
+        ("torch.zeros_like(key), 1.0", "torch.full_like(key, -50.0), 0.0",
+         "every key uses every channel"),
+        ("F.normalize(key, dim=-1)", "key", "KDA's keys have length one"),
+        ("F.normalize(key, dim=-1)", "key / key.norm() ** 2", "KDA's keys have length one"),
+        (", 1.0", ", 0.5", "the share of the error"),
+        (", 1.0", ", 2.0", "comes out of a sigmoid"),
+        ("nothing, torch", "k @ S, torch", "reads what it read before"),
+        (", 1.0", ", S.zero_().sum() + 1.0", "S was changed"),
     ],
     "11.2": [
         (PRODUCT, "((q * G.exp()) @ (k * (-G).exp()).T).tril()",
@@ -596,12 +608,16 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("c @ (U.T @ q)", "(c @ (U.T @ q)).softmax(0)", "without a softmax"),
     ],
     "11.4": [
-        ("= scores.gather", "= (scores + bias).gather", "the bias is in the weights"),
-        ("(scores + bias)", "scores", "the choice does not look at the bias"),
-        (" / weights.sum(-1, keepdim=True)", "", "a token's weights do not sum to one"),
-        ("weights / weights.sum(-1, keepdim=True)", "weights.softmax(-1)",
-         "is it a softmax?"),
-        ("weights.sum", "scores.sum", "divided by the sum over all experts"),
+        ("    layer.bias[: layer.n_chosen] += 9                      # a crowd\n", "",
+         '"right" comes out as "ignores"'),
+        ("layer.bias[: layer.n_chosen] += 9 ", "layer.bias += 9 ", "comes out as"),
+        ('return "leaks"', "pass", '"leaks" comes out as'),
+        ("layer.bias[busiest] > before[busiest]",
+         "not torch.equal(layer.bias, before)", "which of your tests does a right layer"),
+        ("> before[busiest]", "> 1", "which way does the bias of the busiest"),
+        ("scores / scores.sum(-1, keepdim=True)", "weights", "so give it others"),
+        ('else "drops"', 'else "right"', "so make a crowd"),
+        ('return "runaway"', 'return "the busiest"', "none of the names"),
     ],
     "12.1": [
         (", k * f(h)", ", h + k * f(h)", "still holds what was read"),

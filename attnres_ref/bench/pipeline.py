@@ -1,27 +1,21 @@
 """The simulator against real processes, on links and ranks of a known speed.
 
-The engine runs as it always does, except that every pass of a chunk takes a fixed time
-(it sleeps), and that a message waits for its turn and its time on a paced link before it
-is sent. The step is then timed and compared with `simulate`. A sleep that ends late is
-counted.
+Steps of `PacedPipeline` are timed and compared with `simulate`, which knows the speeds and
+nothing of what the engine needs for itself. That is measured as well, in other steps.
 """
 
-import queue
 import statistics
-import threading
 import time
-from functools import partial
+from dataclasses import astuple
 
 import torch
 import torch.distributed as dist
 
 from attnres_ref.bench import timing
-from attnres_ref.model import LM, LMConfig
-from attnres_ref.pipeline.counting import CountingStage
-from attnres_ref.pipeline.engine import Pipeline
 from attnres_ref.pipeline.launch import launch
 from attnres_ref.pipeline.layout import MODES, Layout
-from attnres_ref.pipeline.simulate import simulate
+from attnres_ref.pipeline.paced import Pace, PacedPipeline, Recording, recorded_step
+from attnres_ref.pipeline.simulate import following, simulate
 
 DEVICE = torch.device("cpu")           # of `launch`
 SIZE = dict(
@@ -30,95 +24,63 @@ SIZE = dict(
 )
 
 
-class Link:
-    """One direction between two ranks: a message at a time, `per_tensor` seconds for
-    each of its tensors, while the rank goes on computing."""
-
-    def __init__(self, per_tensor: float):
-        self.per_tensor, self.messages = per_tensor, queue.Queue()
-        threading.Thread(target=self.carry, daemon=True).start()
-
-    def carry(self) -> None:
-        while True:
-            ops = self.messages.get()
-            time.sleep(len(ops) * self.per_tensor)
-            for work in [dist.isend(op.tensor, op.peer) for op in ops]:
-                work.wait()
-            self.messages.task_done()
-
-
-class PacedStage(CountingStage):
-    """Passes of known length, and messages handed to paced links."""
-
-    size: dict                         # "forward" and "backward" of it, in seconds
-    links: dict[int, Link]             # by receiving rank
-
-    def forward_one_chunk(self, *args, **kwargs):
-        output = super().forward_one_chunk(*args, **kwargs)
-        time.sleep(self.size["forward"])
-        return output
-
-    def backward_one_chunk(self, *args, **kwargs):
-        super().backward_one_chunk(*args, **kwargs)
-        time.sleep(self.size["backward"])
-
-    def get_fwd_send_ops(self, fwd_chunk_id):
-        return self.hand_over(super().get_fwd_send_ops(fwd_chunk_id))
-
-    def get_bwd_send_ops(self, bwd_chunk_id):
-        return self.hand_over(super().get_bwd_send_ops(bwd_chunk_id))
-
-    def hand_over(self, ops: list) -> list:
-        if ops:
-            self.links[ops[0].peer].messages.put(ops)
-        return []                      # the engine has nothing left to send
-
-
-def paced_steps(layouts: list[Layout], rounds: int, size: dict) -> list[list[float]]:
-    """On every rank: seconds of `rounds` steps for each layout, of the slowest rank."""
-    torch.manual_seed(0)
-    text = torch.randint(256, (size["n_microbatches"], 5))
-    links = {rank: Link(size["per_tensor"]) for rank in range(size["n_ranks"])}
-
-    def together():
-        for link in links.values():
-            link.messages.join()
-        dist.barrier()
-
+def paced_steps(layouts: list[Layout], rounds: int, n_microbatches: int, pace: Pace):
+    """On every rank: the engine's `delays`, from one step of the first layout at a third of
+    the pace; then seconds of `rounds` steps for each layout, of the slowest rank."""
+    third = Pace(*(seconds / 3 for seconds in astuple(pace)))
+    found = delays(recorded_step(layouts[0], n_microbatches, third), layouts[0], third)
     steps = []
     for layout in layouts:
-        model = LM(LMConfig(
-            d_model=8, n_heads=2, context=4, n_layers=layout.n_layers,
-            residual="block", block_size=layout.block_size,
-        ))
-        pipeline = Pipeline(
-            model, layout, size["n_microbatches"], (1, 4), stage=PacedStage
-        )
-        for stage in pipeline.stages:
-            stage.links, stage.size = links, size
-        steps.append((None, together))
-        steps.append((layout.mode, partial(pipeline.step, text[:, :-1], text[:, 1:])))
-    steps.append((None, together))
+        paced = PacedPipeline(layout, n_microbatches, pace)
+        steps += [(None, paced.prepare), (layout.mode, paced.step)]
     seconds = timing.interleaved(steps, rounds, time.perf_counter)
     slowest = torch.tensor([seconds[layout.mode] for layout in layouts])
     dist.all_reduce(slowest, dist.ReduceOp.MAX)
-    return slowest.tolist()
+    return slowest.tolist(), found
+
+
+def delays(step: Recording, layout: Layout, pace: Pace) -> dict[str, float]:
+    """What the engine needs beyond the pace, in seconds, medians over the passes of a step.
+
+    per_pass: from the end of one pass to that of the next, less what this one should take,
+    where its message had long been there. per_message: from when a message should have
+    crossed the link to the start of a pass that waited for it.
+    """
+    due = {following(message.action, layout): message.end for message in step.messages}
+    length, free = dict(F=pace.forward, B=pace.backward), {}
+    per_pass, per_message = [], []
+    for rank, action, start, end in sorted(step.spans, key=lambda span: span.start):
+        there = due.get(action, 0.0)
+        if there > free.get(rank, 0.0):
+            per_message.append(start - there)
+        elif rank in free:
+            per_pass.append(end - free[rank] - length[action.kind])
+        free[rank] = end
+    middle = statistics.median
+    return dict(per_pass=middle(per_pass), per_message=middle(per_message))
 
 
 def measure(rounds: int, **changes) -> dict:
-    """By mode: measured seconds of each step, and what the simulator says."""
+    """By mode: measured seconds of each step, and what the simulator says, first of the
+    pace alone, then with the engine's delays."""
     size = SIZE | changes
     shape = [size[name] for name in ("n_ranks", "n_virtual", "n_layers", "block_size")]
-    layouts = [Layout(*shape, mode) for mode in MODES]
-    pace = {name: size[name] for name in ("forward", "backward", "per_tensor")}
-    expected = [simulate(x, size["n_microbatches"], **pace).makespan for x in layouts]
-    patience = 60 + 2 * (timing.WARM_UP + rounds) * sum(expected)
-    seconds = launch(
-        paced_steps, size["n_ranks"], layouts, rounds, size, timeout=patience
+    layouts, M = [Layout(*shape, mode) for mode in MODES], size["n_microbatches"]
+    pace = Pace(*(size[name] for name in ("forward", "backward", "per_tensor")))
+    simulated = [simulate(layout, M, *astuple(pace)).makespan for layout in layouts]
+    patience = 90 + 2 * (timing.WARM_UP + rounds) * sum(simulated)
+    seconds, late = launch(
+        paced_steps, size["n_ranks"], layouts, rounds, M, pace, timeout=patience
     )[0]
+    forward, backward = pace.forward + late["per_pass"], pace.backward + late["per_pass"]
     return {
-        mode: dict(seconds=times, simulated=simulated)
-        for mode, times, simulated in zip(MODES, seconds, expected)
+        layout.mode: dict(
+            seconds=times, simulated=ideal, delays=late,
+            with_delays=simulate(
+                layout, M, forward, backward, pace.per_tensor, late["per_message"]
+            ).makespan,
+        )
+        for layout, times, ideal in zip(layouts, seconds, simulated)
     }
 
 
@@ -126,9 +88,12 @@ def table(rows: dict) -> str:
     columns = {}
     for mode, row in rows.items():
         measured = statistics.median(row["seconds"])
-        apart = measured / row["simulated"] - 1
-        columns[mode] = row | dict(measured=measured, apart=apart)
+        columns[mode] = row | dict(
+            measured=measured, apart=measured / row["simulated"] - 1,
+            still_apart=measured / row["with_delays"] - 1,
+        )
     return timing.table(columns, [
         ("seconds of a step", "{name:18s}"), ("measured", "{measured:9.3f}"),
         ("simulated", "{simulated:10.3f}"), ("apart", "{apart:7.1%}"),
+        ("with delays", "{with_delays:12.3f}"), ("apart", "{still_apart:7.1%}"),
     ])

@@ -50,6 +50,7 @@ def comparisons(cases: list[dict]) -> list[Comparison | None]:
 def beside_one_process(
     layout: Layout, n_microbatches: int = 8, steps: int = 1, d_model: int = 16,
     context: int = 8, store: type[RankStore] = RankStore, layers: str = "attention,mlp",
+    recompute: int = 0,
 ) -> Comparison | None:
     """Train `steps` AdamW steps on random bytes, one sequence to a micro-batch.
 
@@ -61,7 +62,9 @@ def beside_one_process(
         residual="block", block_size=layout.block_size, layers=layers,
     )
     model = make_model(config)
-    pipeline = Pipeline(model, layout, n_microbatches, (1, context), store)
+    pipeline = Pipeline(
+        model, layout, n_microbatches, (1, context), store, recompute=recompute
+    )
     size, generator = (steps, n_microbatches, context + 1), torch.Generator().manual_seed(0)
     batches = torch.randint(256, size, generator=generator).to(pipeline.device)
     losses = train(pipeline.parameters.values(), pipeline.step, batches)

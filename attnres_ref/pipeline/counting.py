@@ -48,4 +48,4 @@ class CountingStage(PipelineStage):
 
     @property
     def n_received(self) -> int:
-        return 0 if self.is_first else self.submod.layout.n_tensors(self.stage_index - 1)
+        return self.submod.layout.received(self.stage_index)

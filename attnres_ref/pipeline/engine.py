@@ -15,6 +15,7 @@ from torch.distributed.pipelining import ScheduleInterleaved1F1B
 from attnres_ref.model import LM
 from attnres_ref.pipeline.counting import CountingStage, Traffic
 from attnres_ref.pipeline.layout import Layout
+from attnres_ref.pipeline.memory import recomputed
 from attnres_ref.pipeline.simulate import order
 from attnres_ref.pipeline.store import RankStore
 from attnres_ref.streams import BlockAttnRes, Depth, FullAttnRes
@@ -27,8 +28,11 @@ class Chunk(nn.Module):
     rank's chunks share its stream, and each uses the queries of its own layers.
     """
 
-    def __init__(self, model: LM, layout: Layout, index: int, store: RankStore):
+    def __init__(
+        self, model: LM, layout: Layout, index: int, store: RankStore, recompute: int = 0
+    ):
         super().__init__()
+        self.recompute = recompute
         self.layout, self.index, self.store = layout, index, store
         self.is_first, self.is_last = index == 0, index == layout.n_chunks - 1
         later = index + layout.n_ranks             # the rank's next chunk, if there is one
@@ -50,13 +54,20 @@ class Chunk(nn.Module):
         state = self.keep(number, self.unpack(number, arrived))
         if not self.n_kept:                        # naive, or the rank's last chunk
             self.store.drop(number)
-        for name, f in self.layers.items():
-            layer = int(name)
-            state = self.stream.write(state, layer, f(self.stream.read(state, layer)))
+        # The store stays outside: run again, it would keep every block twice.
+        state = recomputed(
+            self.run, self.layout.layers(self.index), state, self.recompute
+        )
         if self.is_last:
             return self.head(self.norm(self.stream.read(state, self.layout.n_layers)))
         next_rank_holds = self.layout.held(self.index + 1)
         return self.keep(number, state).sources[next_rank_holds:]
+
+    def run(self, layers: range, state: Depth) -> Depth:
+        for layer in layers:
+            f = self.layers[str(layer)]
+            state = self.stream.write(state, layer, f(self.stream.read(state, layer)))
+        return state
 
     def unpack(self, number: int, arrived: tuple[Tensor, ...]) -> Depth:
         """The stream's state, from what arrived and what the rank holds."""
@@ -81,14 +92,15 @@ class Pipeline:
 
     Made on every rank of the process group at once, from models of equal weights. Keeps
     the model's own modules, moved to the rank's GPU under nccl. shape: B and T of a
-    micro-batch; store, schedule, stage: classes, to be replaced in experiments. Raises
-    ValueError for a model or a process group that does not fit the layout, and for a
-    schedule that splits the backward pass.
+    micro-batch; store, schedule, stage: classes, to be replaced in experiments; recompute:
+    as in `memory.recomputed`. Raises ValueError for a model or a process group that does
+    not fit the layout, and for a schedule that splits the backward pass.
     """
 
     def __init__(
         self, model: LM, layout: Layout, n_microbatches: int, shape: tuple[int, int],
         store=RankStore, schedule=ScheduleInterleaved1F1B, stage=CountingStage,
+        recompute: int = 0,
     ):
         check_model(model, layout)
         check_group(layout)
@@ -101,7 +113,7 @@ class Pipeline:
         self.traffic = Traffic()
         self.chunks, self.stages = [], []
         for index in range(dist.get_rank(), layout.n_chunks, layout.n_ranks):
-            chunk = Chunk(model, layout, index, self.store).to(self.device)
+            chunk = Chunk(model, layout, index, self.store, recompute).to(self.device)
             wires = wire_shapes(model, chunk, shape)
             self.chunks.append(chunk)
             self.stages.append(stage(chunk, index, layout.n_chunks, self.device, *wires))

@@ -76,11 +76,20 @@ class Layout:
         """Completed blocks that go from `chunk` to the next: those its rank lacks."""
         return range(self.held(chunk + 1), self.completed(chunk))
 
+    def cargo(self, chunk: int) -> list[str]:
+        """The names of what goes from `chunk` to the next, as many as `n_tensors`."""
+        partial = ["partial sum"] * self.has_partial(chunk)
+        return [f"b{block}" for block in self.sent(chunk)] + partial
+
     def n_tensors(self, chunk: int) -> int:
         """Tensors [B, T, d] on the wire from `chunk` to the next, for one micro-batch:
         the blocks of `sent`, and the partial sum where there is one. As many gradients
         come back."""
         return len(self.sent(chunk)) + self.has_partial(chunk)
+
+    def received(self, chunk: int) -> int:
+        """Tensors that arrive for one micro-batch of `chunk`."""
+        return self.n_tensors(chunk - 1) if chunk > 0 else 0
 
     @property
     def transitions(self) -> range:

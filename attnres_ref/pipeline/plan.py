@@ -10,6 +10,9 @@ from attnres_ref.pipeline.simulate import Simulation, simulate
 class OneSum(Layout):
     """PreNorm: every transition carries the running sum, and nothing else."""
 
+    def cargo(self, chunk: int) -> list[str]:
+        return ["sum"]
+
     def n_tensors(self, chunk: int) -> int:
         return 1
 
@@ -47,18 +50,26 @@ class Job:
         return 2 * self.parameters / n_chunks * self.tokens / self.flops
 
     @property
+    def tensor_bytes(self) -> int:
+        """Of one [B, T, d] tensor, on a link or kept for the backward pass."""
+        return self.tokens * self.d_model * self.n_bytes
+
+    @property
     def per_tensor(self) -> float:
         """Seconds of one [B, T, d] tensor on a link."""
-        return self.tokens * self.d_model * self.n_bytes / self.bandwidth
+        return self.tensor_bytes / self.bandwidth
 
-    def simulate(self, block_size: int | None = None, mode: str = "naive") -> Simulation:
-        """A step with AttnRes blocks of `block_size`; PreNorm for None."""
+    def layout(self, block_size: int | None = None, mode: str = "naive") -> Layout:
+        """With AttnRes blocks of `block_size`; PreNorm for None."""
         kind = OneSum if block_size is None else Layout
         size = self.n_layers if block_size is None else block_size
-        layout = kind(self.n_ranks, self.n_virtual, self.n_layers, size, mode)
+        return kind(self.n_ranks, self.n_virtual, self.n_layers, size, mode)
+
+    def simulate(self, block_size: int | None = None, mode: str = "naive") -> Simulation:
+        """A step with this `layout`."""
         return simulate(
-            layout, self.n_microbatches, self.forward, 2 * self.forward, self.per_tensor,
-            self.latency,
+            self.layout(block_size, mode), self.n_microbatches, self.forward,
+            2 * self.forward, self.per_tensor, self.latency,
         )
 
     def overhead(self, block_size: int, mode: str) -> float:

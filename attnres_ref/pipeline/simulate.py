@@ -7,6 +7,7 @@ order in which they were sent, while the ranks go on computing.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
@@ -108,7 +109,7 @@ def simulate(
             link_free[link] = leaves + n_tensors * per_tensor
             arrived[receiver] = link_free[link] + latency
             messages.append(Message(action, n_tensors, leaves, link_free[link]))
-    return Simulation(spans, messages, peaks(layout, spans))
+    return Simulation(spans, messages, peaks(layout, spans, layout.received))
 
 
 def following(action: Action, layout: Layout) -> Action | None:
@@ -121,13 +122,16 @@ def following(action: Action, layout: Layout) -> Action | None:
     return Action("B", chunk - 1, microbatch) if chunk > 0 else None
 
 
-def peaks(layout: Layout, spans: list[Span]) -> list[int]:
-    """By rank, the most tensors that have arrived and still wait for the backward pass
-    of the chunk they arrived for. A kept block is one of them, however often it is read."""
+def peaks(
+    layout: Layout, spans: list[Span], tensors: Callable[[int], int]
+) -> list[int]:
+    """By rank, the most tensors that wait for a backward pass, where a micro-batch of chunk
+    c has tensors(c) of them. Of those received a kept block is one, however often it is
+    read: it waits for the chunk that it arrived for."""
     held, peak = [0] * layout.n_ranks, [0] * layout.n_ranks
     for rank, action, _, _ in sorted(spans, key=lambda span: span.start):
-        received = layout.n_tensors(action.chunk - 1) if action.chunk > 0 else 0
-        held[rank] += received if action.kind == "F" else -received
+        more = tensors(action.chunk)
+        held[rank] += more if action.kind == "F" else -more
         peak[rank] = max(peak[rank], held[rank])
     return peak
 

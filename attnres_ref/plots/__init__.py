@@ -134,22 +134,6 @@ def final_losses(losses: Mapping[str, Sequence[float]], title: str):
     return figure
 
 
-def expert_loads(panels: Mapping, layers: Sequence[int], title: str):
-    """Each expert's share of the tokens beside the equal share, on a logarithmic scale:
-    white is equal, purple more, orange less. panels: title -> [MoE layers][E];
-    layers: the MoE layers' numbers."""
-    figure = sheet(2.1 * len(panels) + 1.6, 3.3, title)
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (panel, loads) in zip(grid, panels.items()):
-        image = heat_map(ax, [*map(log_share, loads)], aspect="auto")
-        ax.set_title(panel, fontsize=10)
-        ax.set(xlabel="expert", xticks=range(len(loads[0])))
-    grid[0].set(ylabel="MoE in layer")
-    grid[0].set_yticks(range(len(layers)), layers)
-    log_colour_bar(figure, image, list(grid), "load / equal load")
-    return figure
-
-
 def log_share(row: Sequence[float]) -> list[float]:
     """log2 of each entry, a share of 1, over the equal share."""
     return [math.log2(max(float(share) * len(row), 1e-6)) for share in row]

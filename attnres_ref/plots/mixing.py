@@ -1,19 +1,20 @@
-"""Figures of notebook 07, in the style of attnres_ref.plots."""
+"""Notebook 07, its second half: mixing matrices of any residual, and their ranks."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from attnres_ref.plots import GREY, STYLES, axes, heat_map, in_a_row, log_colour_bar, sheet
+from matplotlib.figure import Figure
 
-BAR = dict(label="weight / mean of its row", shrink=0.6, aspect=30)
-
-
-def of_plain_mean(row: Sequence[float]) -> list[float]:
-    """log2 of each entry over the mean of its row; a read that sums its sources and one
-    that averages them look alike. Negative entries are drawn as tiny ones; what is not
-    read at all, zero, as where there is no source."""
-    mean = sum(map(abs, row)) / len(row)
-    return [math.log2(max(w / mean, 1e-6)) if w else math.nan for w in row]
+from attnres_ref.plots import (
+    GREY,
+    STYLES,
+    axes,
+    heat_map,
+    log_colour_bar,
+    plain,
+    sheet,
+    sketch,
+)
 
 
 def label(record: dict) -> str:
@@ -26,62 +27,87 @@ def label(record: dict) -> str:
     return name if usual else f"{name}, S={model['block_size']}"
 
 
-def gallery(matrices: Mapping[str, Sequence[Sequence[float]]], columns: int):
-    """Small multiples of mixing matrices, Fig. 9: row = reading layer, column = source."""
-    n_rows = math.ceil(len(matrices) / columns)
-    figure = sheet(2.1 * columns + 1, 2.1 * n_rows)
-    grid = figure.subplots(n_rows, columns, squeeze=False)
-    for ax in grid.flat:
-        ax.set_axis_off()
-    for ax, (name, rows) in zip(grid.flat, matrices.items()):
-        image = heat_map(ax, [*map(of_plain_mean, rows)], aspect="auto")
-        ax.set_title(name, loc="left", fontsize=9)
-    log_colour_bar(figure, image, grid, **BAR)
+def since_start(now: Sequence[Sequence[float]], start: Sequence[Sequence[float]]):
+    """log2 of each entry over what it was at the start, row by row. What has become
+    negative is drawn as tiny, and a zero, which is not read at all, as no source."""
+    return [
+        [math.log2(max(x / x0, 1e-6)) if x and x0 else math.nan for x, x0 in zip(*rows)]
+        for rows in zip(now, start)
+    ]
+
+
+def gallery(matrices: Mapping[str, Sequence], starts: Mapping[str, Sequence], title: str):
+    """Six small triangles: how each entry has changed since the start, which is white.
+    Both: residual -> rows of its mixing matrix."""
+    figure = sheet(6.8, 5.2, title)
+    grid = figure.subplots(2, 3, sharex=True, sharey=True)
+    for ax, (residual, rows) in zip(grid.flat, matrices.items()):
+        image = heat_map(ax, since_start(rows, starts[residual]), vmin=-2, vmax=2)
+        ax.set_title(STYLES[residual][0], loc="left", fontsize=12)
+        ticks = range(0, len(rows), 4)
+        ax.set(xticks=ticks, yticks=ticks)
+    figure.supxlabel("source (0 = embedding)", fontsize=11)
+    figure.supylabel("reading layer", fontsize=11)
+    log_colour_bar(figure, image, list(grid.flat), "entry / entry at the start", shrink=0.7)
     return figure
 
 
-def heat_maps(maps: Mapping[str, Mapping[str, Sequence[float]]]):
-    """Heat maps with named rows in one figure, Fig. 8: title -> name of read -> weights."""
-    figure = sheet(4.2 * len(maps) + 0.8, 3.4)
-    grid = figure.subplots(1, len(maps), squeeze=False)[0]
-    for ax, (title, rows) in zip(grid, maps.items()):
-        image = heat_map(ax, [*map(of_plain_mean, rows.values())], aspect="auto")
-        ax.set_yticks(range(len(rows)), list(rows))
-        ax.set_title(title, loc="left", fontsize=11)
-        ax.set(xlabel="source (0 = embedding)", ylabel="reading layer")
-    log_colour_bar(figure, image, grid, **BAR)
+def row_sums(matrices: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """The sum of each row against its read. matrices: residual -> rows."""
+    figure, ax = axes("Sum of a row: how much is added up before it is read",
+                      "reading layer", "sum of the row", width=6.8, height=4.0)
+    for residual, rows in matrices.items():
+        name, colour, marker = STYLES[residual]
+        sums = [sum(row) for row in rows]
+        ax.plot(sums, color=colour, marker=marker, markersize=5)
+        ax.text(len(sums) - 0.7, sums[-1], name, color=colour, va="center", fontsize=11)
+    ax.set_yscale("log")
+    ax.set_yticks([1, 2, 4, 8, 16], [1, 2, 4, 8, 16])
+    ax.set_yticks([], minor=True)
+    ax.set_xlim(-0.5, len(sums) + 4.5)
+    ax.set_xticks(range(0, len(sums), 4))
     return figure
 
 
-def ranks(rows: Sequence[tuple], title: str):
-    """Semiseparable ranks. rows: (name, residual, bound, ranks, rough ranks) each; a bar
-    to the bound, a filled marker at the largest rank, an open one at the median rough."""
-    figure, ax = axes(title, "semiseparable rank", "", height=0.28 * len(rows) + 1.2)
-    ax.grid(axis="y", visible=False)
-    for y, (_, residual, bound, tight, rough) in enumerate(rows):
-        _, colour, marker = STYLES[residual]
-        ax.barh(y, bound, color=GREY, alpha=0.18, height=0.7)
-        middle = sorted(rough)[len(rough) // 2]
-        ax.scatter(middle, y, s=90, facecolors="none", edgecolors=GREY)
-        ax.scatter(max(tight), y, s=30, color=colour, marker=marker, zorder=3)
-    ax.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    ax.invert_yaxis()
-    ax.set_xlim(0, None)
+def cuts(panels: Mapping[str, tuple], guess: Mapping[int, int] | None = None) -> Figure:
+    """The rank that was measured at each cut, under two bounds: vectors that a stream keeps
+    and reads to come. panels: residual -> ranks, kept; guess: drawn on Block's."""
+    figure = sheet(6.8, 5.2)
+    grid = figure.subplots(2, 2, sharex=True, sharey=True)
+    for ax, (residual, (ranks, kept)) in zip(grid.flat, panels.items()):
+        plain(ax)
+        name, colour, marker = STYLES[residual]
+        last = len(ranks) - 1
+        ax.plot([last + 1 - j for j in range(last + 1)], color=GREY, linestyle=":",
+                label="reads to come")
+        ax.plot(kept, color=GREY, label="vectors kept")
+        ax.plot(ranks, color=colour, marker=marker, markersize=5, linewidth=0,
+                label="rank measured")
+        if residual == "block":
+            sketch(ax, guess)
+        ax.set_title(f"{name}: at most {max(ranks)}", loc="left", fontsize=12)
+    figure.axes[0].legend(frameon=False, fontsize=10, loc="upper right")
+    figure.supxlabel("the cut is made above source j, below read j", fontsize=11)
+    figure.supylabel("number", fontsize=11)
     return figure
 
 
-def importance(panels: Mapping[str, Mapping[str, Sequence[tuple]]], xlabels: Sequence[str]):
-    """Loss increase of a lost source against something measured of it. panels: title ->
-    kind of source -> points (x, increase)."""
-    looks = ("#D55E00", "o"), ("black", "^"), (GREY, ".")
-    size, ylabel = (4.6 * len(panels), 3.8), "loss increase without it (nats per byte)"
-    figure, grid = in_a_row(panels, size, "", ylabel, fontsize=11, loc="left")
-    for ax, kinds, xlabel in zip(grid, panels.values(), xlabels):
-        for (kind, points), (colour, marker) in reversed([*zip(kinds.items(), looks)]):
-            look = dict(color=colour, marker=marker, s=26, alpha=0.7, label=kind)
-            ax.scatter(*zip(*points), **look)
-        ax.set(xlabel=xlabel, xscale="log")
-        ax.set_yscale("symlog", linthresh=1e-3)
-        ax.axhline(0, color="black", linewidth=0.6)
-    grid[0].legend(frameon=False, loc="lower left")
+def between(rows: Sequence[tuple]) -> Figure:
+    """Block's rank and the vectors that a block reads, beside N to N + S. rows: (L, S,
+    rank, vectors) each."""
+    _, orange, square = STYLES["block"]
+    figure, ax = axes("", "", "number of vectors", width=6.4, height=3.8)
+    for x, (n_layers, size, rank, vectors) in enumerate(rows):
+        n, known = n_layers // size, dict(zorder=3)
+        first = {} if x else dict(label="N to N + S")
+        ax.bar(x, size, bottom=n, color=GREY, alpha=0.25, width=0.5, **first)
+        ax.hlines(n + 1, x - 0.35, x + 0.35, color="black", label=None if x else "N + 1")
+        ax.scatter(x, vectors, color="black", marker="x", s=50, **known)
+        ax.scatter(x, rank, color=orange, marker=square, s=45, **known)
+    ax.scatter([], [], color="black", marker="x", label="vectors that a block reads")
+    ax.scatter([], [], color=orange, marker=square, label="semiseparable rank")
+    names = [f"L = {L}\nS = {S}\nN = {L // S}" for L, S, *_ in rows]
+    ax.set_xticks(range(len(rows)), names, fontsize=11)
+    ax.legend(frameon=False, fontsize=10, loc="upper left")
+    ax.set_ylim(0, max(L // S + S for L, S, *_ in rows) + 7)
     return figure

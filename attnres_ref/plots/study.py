@@ -1,4 +1,4 @@
-"""Figures of the studies, notebooks 04 to 06 and 11: by layer, and many runs at once."""
+"""Figures of the studies, notebooks 04, 05 and 11: by layer, and many runs at once."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from statistics import mean
 
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from attnres_ref.plots import GREY, STYLES, axes, in_a_row, plain, sheet
 from attnres_ref.study.compare import Difference
-from attnres_ref.study.scaling import Losses, PowerLaw, lowest, means, points
+from attnres_ref.study.scaling import Losses, lowest, means, points
 
 
 def by_layer(panels: Mapping, title: str, ylabel: str, names: Sequence[str] = ()):
@@ -57,73 +56,11 @@ def rate_curves(losses: Mapping[str, Losses], title: str):
     return figure
 
 
-def laws(sweep: Mapping, fits: Mapping[str, PowerLaw], title: str, live: Mapping = {}):
-    """Losses of every residual by compute, on two logarithmic axes: markers are runs,
-    lines the power laws. sweep: residual -> compute -> one loss per seed; live: residual
-    -> (compute, loss) of one more run, drawn large and open."""
-    figure, ax = axes(title, "compute $C$ (PFLOP/s-days)", "validation loss")
-    for name, losses in sweep.items():
-        label, colour, marker = STYLES[name]
-        law, sizes = fits[name], [*losses, *live.get(name, ())[:1]]
-        ends = min(sizes), max(sizes)
-        draw_runs(ax, losses, name, label=f"{label}: exponent {law.exponent:.3f}")
-        ax.plot(ends, [law(end) for end in ends], color=colour, linewidth=1.2)
-        if name in live:
-            ax.plot(*live[name], marker, mfc="none", mec=colour, ms=14, mew=1.8)
-    ax.set(xscale="log", yscale="log")
-    # The losses span less than a decade, the paper's compute little more.
-    number = FuncFormatter(lambda value, _: f"{value:.3g}")
-    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    ax.yaxis.set_major_formatter(number)
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    left, right = ax.get_xlim()
-    if right < 30 * left:
-        ax.xaxis.set_major_formatter(number)
-        ax.xaxis.set_minor_locator(FixedLocator([0.5, 2, 5]))
-        ax.xaxis.set_minor_formatter(number)
-    ax.legend(frameon=False)
-    return figure
-
-
 def draw_runs(ax, losses, name, **look):
     """A marker for each run of a residual."""
     label, colour, marker = STYLES[name]
     look = dict(color=colour, marker=marker, s=22, alpha=0.8, label=label) | look
     ax.scatter(*zip(*points(losses)), **look)
-
-
-def gaps(sweep: Mapping[str, Losses], title: str):
-    """Losses less PreNorm's of the same seed by size: a marker per seed, lines are
-    their means."""
-    figure, ax = axes(title, "parameters of the layers $N$", "loss - PreNorm's")
-    ax.axhline(0, color=STYLES["prenorm"][1], linewidth=1)
-    for name, losses in sweep.items():
-        if name == "prenorm":
-            continue
-        paired = {
-            size: [ours - other for ours, other in zip(seeds, sweep["prenorm"][size])]
-            for size, seeds in losses.items()
-        }
-        draw_runs(ax, paired, name, alpha=1)
-        ax.plot(*zip(*means(paired).items()), color=STYLES[name][1])
-    ax.set_xscale("log")
-    ax.legend(frameon=False)
-    return figure
-
-
-def shapes(sweep: Mapping[str, Losses], title: str):
-    """Losses by shape d / L_b: markers are runs, lines their means, the lowest ringed."""
-    figure, ax = axes(title, "width over pairs of layers, $d/L_b$", "validation loss")
-    for name, losses in sweep.items():
-        colour, average, best = STYLES[name][1], means(losses), lowest(losses)
-        draw_runs(ax, losses, name)
-        ax.plot(*zip(*average.items()), color=colour)
-        ax.scatter(best, average[best], s=220, facecolors="none", edgecolors=colour, lw=2)
-    ax.set_xscale("log")
-    ax.set_xticks(list(losses), [f"{size:.3g}" for size in losses])
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.legend(frameon=False)
-    return figure
 
 
 @dataclass(frozen=True)
@@ -201,41 +138,3 @@ def recall(errors: Mapping[str, Sequence[float]], title: str):
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False, loc="lower right")
     return figure
-
-
-def by_hops(panels: Mapping, title: str, chance: float | None = None):
-    """Accuracies by number of hops, or gains over PreNorm where there is no `chance`, the
-    accuracy of a guess. panels: title -> residual -> a Difference for each k, drawn with
-    its interval, hollow if zero lies inside."""
-    size = max(2.6 * len(panels) + 0.8, 5.4), 3.6
-    ylabel = "accuracy on unseen puzzles" if chance else "gain in accuracy over PreNorm"
-    figure, grid = in_a_row(panels, size, title, ylabel)
-    for ax, residuals in zip(grid, panels.values()):
-        if chance:
-            ax.axhline(chance, color=GREY, linestyle="--", linewidth=1, label="chance")
-            ax.set_ylim(0, 1.03)
-        else:
-            ax.axhline(0, color="black", linewidth=0.8)
-        for i, (name, found) in enumerate(residuals.items()):
-            label, colour, _ = STYLES[name]
-            aside = 0.08 * (i - (len(residuals) - 1) / 2)  # so that intervals stay apart
-            hops = [k + aside for k in range(1, len(found) + 1)]
-            ax.plot(hops, [p.mean for p in found], color=colour, linewidth=1)
-            for k, point in zip(hops, found):
-                bar = dict(yerr=point.half_width, markersize=6, label=label)
-                draw_difference(ax, k, point.mean, point, name, **bar)
-                label = None           # one entry in the legend
-        ax.set(xlabel="hops k", xticks=range(1, len(found) + 1))
-    entries = figure.axes[-1].get_legend_handles_labels()
-    figure.legend(*entries, loc="outside lower center", ncols=4, frameon=False)
-    return figure
-
-
-def describe(panels: Mapping) -> str:
-    """The alt text of `by_hops`: every mean."""
-    parts = [
-        f"{panel}, {STYLES[name][0]}: " + ", ".join(f"{x.mean:.2f}" for x in found)
-        for panel, residuals in panels.items()
-        for name, found in residuals.items()
-    ]
-    return "Accuracy by number of hops, from 1 up. " + "; ".join(parts) + "."

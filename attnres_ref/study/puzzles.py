@@ -50,14 +50,6 @@ def final_accuracies(records: Sequence[dict]) -> dict[int, dict[str, list[list[f
     }
 
 
-def intervals(residuals: Mapping[str, Sequence]) -> dict[str, list[Difference]]:
-    """By residual, the mean accuracy of each k with its interval over 2 to 10 seeds."""
-    return {
-        name: [paired_difference(values, [0.0] * len(values)) for values in zip(*seeds)]
-        for name, seeds in residuals.items()
-    }
-
-
 def gains(residuals: Mapping[str, Sequence]) -> dict[str, list[Difference]]:
     """By residual but PreNorm, the paired difference of accuracies of each k: above zero
     is better, other than for losses."""

@@ -3,60 +3,11 @@
 import math
 import random
 
-from attnres_ref.study.scaling import PowerLaw, fit, multiplier
+from attnres_ref.study.scaling import PowerLaw, multiplier
 from exercises import exercise
 
 
 @exercise("06.1")
-def budget(steps_for):
-    for d, L in ((24, 6), (64, 16), (80, 10)):
-        layers, found = 6 * d * d * L, steps_for(d, L)
-        expected = 4 * layers // 1024
-        wrong = {
-            "one of the two, embedding or output head, is still counted": 256 * d,
-            "the embedding and the output head are still counted": 512 * d,
-            "12 d^2 is a pair, attention and MLP: n_layers counts both": layers,
-        }
-        for message, too_many in wrong.items():
-            assert abs(found - 4 * (layers + too_many) / 1024) > 2, message
-        assert found == expected, (
-            f"d = {d}, L = {L}: {found} steps, not {expected}. How many parameters "
-            "have the layers alone, and how many tokens does a step read?"
-        )
-    assert steps_for(24, 6, tokens_per_parameter=20) == 20 * 6 * 24**2 * 6 // 1024, (
-        "tokens_per_parameter has to count"
-    )
-
-
-@exercise("06.2")
-def fits(fit_line):
-    law = PowerLaw(1.9, 0.057)
-    computes = [1e-10, 7e-10, 3e-9, 1e-8, 4e-8]
-    A, a = fit_line(computes, [law(c) for c in computes])
-    assert not math.isclose(a, -0.057, rel_tol=1e-3), (
-        "the exponent has the wrong sign: the slope of log L against log C is -a"
-    )
-    assert math.isclose(a, 0.057, rel_tol=1e-6), (
-        f"on points of 1.9 C^-0.057 the exponent comes out as {a:.4f}: a power law "
-        "is a straight line only in the logarithms of both"
-    )
-    assert math.isclose(A, 1.9, rel_tol=1e-6), (
-        f"A comes out as {A:.4f}, not 1.9: the intercept is log A, in the base of your "
-        "logarithms"
-    )
-    draw = random.Random(0)
-    noisy = [law(c) * math.exp(draw.gauss(0, 0.05)) for c in computes]
-    expected = fit({c: [loss] for c, loss in zip(computes, noisy)})
-    A, a = fit_line(computes, noisy)
-    assert math.isclose(a, expected.exponent, rel_tol=1e-6) and math.isclose(
-        A, expected.scale, rel_tol=1e-6
-    ), (
-        "with noise the line is not the least-squares line in log space: do you use all "
-        "points, and equal weights?"
-    )
-
-
-@exercise("06.3")
 def worth(compute_multiplier):
     ours, baseline = (1.870, 0.058), (1.891, 0.057)
     expected = multiplier(PowerLaw(*ours), PowerLaw(*baseline), 5.6)
@@ -77,7 +28,28 @@ def worth(compute_multiplier):
     )
 
 
-@exercise("06.4")
+@exercise("06.2")
+def budget(steps_for):
+    for d, L in ((24, 6), (64, 16), (80, 10)):
+        layers, found = 6 * d * d * L, steps_for(d, L)
+        expected = 4 * layers // 1024
+        wrong = {
+            "one of the two, embedding or output head, is still counted": 256 * d,
+            "the embedding and the output head are still counted": 512 * d,
+            "12 d^2 is a pair, attention and MLP: n_layers counts both": layers,
+        }
+        for message, too_many in wrong.items():
+            assert abs(found - 4 * (layers + too_many) / 1024) > 2, message
+        assert found == expected, (
+            f"d = {d}, L = {L}: {found} steps, not {expected}. How many parameters "
+            "have the layers alone, and how many tokens does a step read?"
+        )
+    assert steps_for(24, 6, tokens_per_parameter=20) == 20 * 6 * 24**2 * 6 // 1024, (
+        "tokens_per_parameter has to count"
+    )
+
+
+@exercise("06.3")
 def pairs_kept(resample_pairs):
     sizes = {size: [100 * size + seed for seed in range(5)] for size in (1.0, 2.0, 3.0)}
     ours = {size: [loss - 0.5 for loss in losses] for size, losses in sizes.items()}
@@ -104,3 +76,47 @@ def pairs_kept(resample_pairs):
         "of another, let each size draw anew"
     )
     assert any(b != found[0][1] for _, b in found[1:]), "every draw is the same: use `draw`"
+
+
+SIZES = (1.0, 5.0, 16.0, 45.0, 107.0)
+
+
+def squares(pairs):
+    x = [*map(math.log, SIZES)]
+    middle = sum(n * a for n, a in zip(pairs, x)) / sum(pairs)
+    return sum(n * (a - middle) ** 2 for n, a in zip(pairs, x))
+
+
+# Found by adding one pair at a time: budget, and the numbers of pairs.
+PLANS = ((348, [2, 2, 2, 2, 2]), (696, [102, 2, 17, 2, 2]), (1392, [239, 2, 51, 2, 2]))
+
+
+@exercise("06.4")
+def sweep_planned(plan):
+    for budget, known in PLANS:
+        found = [*plan(SIZES, budget)]
+        assert len(found) == 5 and all(n == int(n) for n in found), (
+            "return a whole number of pairs for each of the five sizes"
+        )
+        assert min(found) >= 2, "fewer than two pairs at one size: a bend would go unseen"
+        cost = sum(n * size for n, size in zip(found, SIZES))
+        assert cost <= budget, (
+            f"the plan costs {cost:g} and the budget is {budget}: n pairs of a size C "
+            "cost n C, the first two of every size included"
+        )
+        more = [n > 2 for n in found]
+        share = squares(found) / squares(known)
+        reached = f"Q reaches {100 * share:.0f} % of what a budget of {budget} allows: "
+        assert share > 0.95 or any(more), reached + "money is left"
+        assert share > 0.95 or len({*found}) > 1, reached + (
+            "as many pairs everywhere spend most of it where a pair is dearest"
+        )
+        assert share > 0.95 or sum(more) > 1, reached + (
+            "all additional pairs are at one size. A slope needs two ends, and the middle "
+            "is the mean over all pairs, so that it moves with each of them"
+        )
+        assert share > 0.95 or not more[-1], reached + (
+            "the largest size has the longest lever but also the dearest pairs. Weigh what "
+            "a pair adds to Q against its cost"
+        )
+        assert share > 0.95, reached + "where would one more pair add most for its cost?"

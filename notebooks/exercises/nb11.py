@@ -1,43 +1,48 @@
 """Checks of notebook 11, the hybrid."""
 
+import math
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from attnres_ref import LMConfig
 from attnres_ref.hybrid.kda import kda_recurrent
+from attnres_ref.hybrid.layers import NUDGE, MoE, counted
 from exercises import exercise
 
 
 @exercise("11.1")
-def one_step(step):
-    K, V = 4, 3
-    S, q, k = torch.randn(K, V), torch.randn(K), torch.randn(K)
-    k, v, kept = k / k.norm(), torch.randn(V), S.clone()
-    g, still, one = -torch.rand(K), torch.zeros(K), 1.0
-    step(S, q, k, v, g, 0.7)
-    assert torch.equal(S, kept), "the old S was changed in place: make a new one"
-    o, new = step(S, k, k, v, still, one)
-    assert new.shape == (K, V) and o.shape == (V,), (
-        f"o has shape {tuple(o.shape)} and S {tuple(new.shape)}, not [V] and [K, V]"
+def one_pair_forgotten(erase):
+    K, V = 6, 3
+    S, directions = torch.randn(K, V), torch.linalg.qr(torch.randn(K, K)).Q
+    key, others, kept = 2.5 * directions[0], directions[1:], S.clone()
+    k, v, g, beta = erase(S, key)
+    assert torch.equal(S, kept), "S was changed: give the inputs of a step, do not make it"
+    shapes = [tuple(x.shape) for x in (k, v, g)]
+    assert shapes == [(K,), (V,), (K,)], f"k, v, g are {shapes}, not [K], [V], [K]"
+    assert 0 <= beta <= 1, f"beta is {float(beta):.2f}, but it comes out of a sigmoid"
+    assert (g <= 0).all(), "g is above zero: nothing in this memory can grow by itself"
+    length = k.norm().item()
+    assert abs(length - 1) < 1e-4, (
+        f"k has length {length:.2f}: KDA's keys have length one, and with another one the "
+        "correction misses its aim"
     )
-    assert not torch.allclose(new, S + torch.outer(k, v), atol=1e-5), (
-        "v is added as it is: linear attention. Subtract first what S returns for k"
+    inputs = [x.reshape(1, 1, 1, -1) for x in (k, k, v, g)]
+    beta = torch.full((1, 1, 1), float(beta))
+    new = kda_recurrent(*inputs, beta, S[None, None])[1][0, 0]
+    assert torch.allclose(others @ new, others @ S, atol=1e-4), (
+        "keys orthogonal to this one read something else than before: g fades channels, "
+        "and every key uses every channel"
     )
-    assert not torch.allclose(o, k @ S, atol=1e-5), "the read comes after the write"
-    assert torch.allclose(o, v, atol=1e-5), (
-        "with g = 0 and beta = 1, reading k must give the v just written"
+    before, after = key @ S, key @ new
+    assert not torch.allclose(after, -before, atol=1e-4), (
+        "the read has changed its sign: a step subtracts by itself what S returns for k"
     )
-    _, faded = step(S, q, k, v, g, 0.0)
-    assert torch.allclose(faded, g.exp().unsqueeze(-1) * S, atol=1e-5), (
-        "with beta = 0 row c of S is scaled by exp(g_c): a rate for each key channel, "
-        "and nothing is written"
+    assert not torch.allclose(after, before, atol=1e-4), "the key reads what it read before"
+    assert after.abs().max() < 1e-4, (
+        "a part of the old value is still read: beta is the share of the error that a "
+        "step corrects"
     )
-    o, new = step(S, q, k, v, g, 0.7)
-    inputs = (x.reshape(1, 1, 1, -1) for x in (q, k, v, g))
-    expected, state = kda_recurrent(*inputs, torch.full((1, 1, 1), 0.7), S[None, None])
-    assert torch.allclose(new, state[0, 0], atol=1e-5), (
-        "the error is that of the faded S: forget first, then look up, then write"
-    )
-    assert torch.allclose(o, expected[0, 0, 0], atol=1e-5), "o is the new S read by q"
 
 
 def sum_of_the_definition(q, k, G):
@@ -92,32 +97,72 @@ def read_in_the_latent(scores):
     )
 
 
+class Weighs(MoE):
+    """Its biases are in the weights."""
+
+    def route(self, x):
+        scores = self.scores(x) + self.bias
+        weights, chosen = scores.topk(self.n_chosen)
+        return chosen, weights / weights.sum(-1, keepdim=True)
+
+
+class Ignores(MoE):
+    """Its choice does not look at the biases."""
+
+    def route(self, x):
+        weights, chosen = self.scores(x).topk(self.n_chosen)
+        return chosen, weights / weights.sum(-1, keepdim=True)
+
+
+class Runaway(MoE):
+    """Its biases move the wrong way."""
+
+    @torch.no_grad()
+    def balance(self):
+        load = torch.as_tensor(self.load)
+        self.bias -= NUDGE * (load.mean() - load).sign()
+
+
+class Leaks(MoE):
+    """It balances in the forward pass, which validation runs as well."""
+
+    def forward(self, h):
+        output = super().forward(h)
+        self.balance()
+        return output
+
+
+class Drops(MoE):
+    """An expert has room for a quarter more than its equal share."""
+
+    def forward(self, h):
+        x = self.norm(h).flatten(0, 1)
+        chosen, weights = self.route(x)
+        counts = counted(chosen, len(self.experts))
+        self.load = (counts / chosen.numel()).tolist()
+        room = math.ceil(1.25 * chosen.numel() / len(self.experts))
+        y = self.shared(x)
+        for e, f in enumerate(self.experts):
+            token, place = (x[:room] for x in (chosen == e).nonzero(as_tuple=True))
+            y = y.index_add(0, token, f(x[token]) * weights[token, place].unsqueeze(-1))
+        return y.view_as(h)
+
+
+PATIENTS = {                           # the name of a bug: a layer, and what to look at
+    "right": (MoE, "which of your tests does a right layer fail, and may it?"),
+    "leaks": (Leaks, "compare its biases before and after a forward pass alone"),
+    "runaway": (Runaway, "which way does the bias of the busiest expert move in a step?"),
+    "ignores": (Ignores, "which experts are chosen when a bias is very large?"),
+    "weighs": (Weighs, "with biases of zero it is a right layer, so give it others"),
+    "drops": (Drops, "while loads are equal it is a right layer, so make a crowd"),
+}
+
+
 @exercise("11.4")
-def choice_and_weights(route):
-    scores = torch.rand(20, 5)
-    bias = torch.tensor([2.0, 0.0, 0.0, 0.0, -2.0])
-    found, weights = route(scores, bias, 2)
-    assert found.shape == weights.shape == (20, 2), (
-        f"chosen has shape {tuple(found.shape)} and weights {tuple(weights.shape)}, "
-        "not [N, k]"
-    )
-    plain = scores.topk(2).indices.sort(-1).values
-    expected = (scores + bias).topk(2).indices.sort(-1).values
-    order = found.argsort(-1)
-    found, weights = found.gather(-1, order), weights.gather(-1, order)
-    assert not torch.equal(found, plain), "the choice does not look at the bias"
-    assert torch.equal(found, expected), "the bias counts, but these are not the k highest"
-    picked = scores.gather(-1, found)
-    assert not torch.allclose(weights, picked, atol=1e-5), (
-        "a token's weights do not sum to one: divide by their sum"
-    )
-    assert not torch.allclose(weights, picked / scores.sum(-1, keepdim=True)), (
-        "divided by the sum over all experts: only the chosen ones share"
-    )
-    biased = (scores + bias).gather(-1, found)
-    assert not torch.allclose(weights, biased / biased.sum(-1, keepdim=True), atol=1e-4), (
-        "the bias is in the weights: it chooses, and does not weigh"
-    )
-    assert torch.allclose(weights, picked / picked.sum(-1, keepdim=True), atol=1e-5), (
-        "the weights are not in proportion to the chosen experts' scores: is it a softmax?"
-    )
+def named_from_its_symptoms(diagnose):
+    for size in (dict(n_experts=4), dict(n_experts=6, experts_per_token=3)):
+        config = LMConfig(d_model=16, **size)
+        for name, (kind, hint) in PATIENTS.items():
+            found = diagnose(kind(config))
+            assert found in PATIENTS, f"{found!r} is none of the names in the table"
+            assert found == name, f'a layer that is "{name}" comes out as "{found}": {hint}'

@@ -16,7 +16,7 @@ from attnres_ref import LM, LMConfig
 from attnres_ref import depth_attention as reference
 from attnres_ref.bench.timing import interleaved, now, paired_ratio
 from attnres_ref.inference import two_phase
-from attnres_ref.inference.generation import CachedMixer, forget, with_cache
+from attnres_ref.inference.cache import Cached, forget, with_cache
 from attnres_ref.views import with_parts
 
 SIZE = dict(
@@ -62,7 +62,7 @@ def measure(record, device) -> None:
 
 
 @torch.no_grad()
-def cached_model(case: str, device) -> LM:
+def cached_model(case: str, device) -> Cached:
     residual, attend, seen_as = CASES[case]
     torch.manual_seed(0)
     with device:                           # a CPU takes seconds to draw the weights
@@ -74,7 +74,7 @@ def cached_model(case: str, device) -> LM:
 
 
 @torch.no_grad()
-def graph_of(twin: LM, prompt, token, device) -> tuple:
+def graph_of(twin: Cached, prompt, token, device) -> tuple:
     """One token after the prompt as a graph, and facts: milliseconds of the prompt and of
     the token, eager and as a graph, and how far the graph's logits are from the eager
     ones, relative to the largest."""
@@ -84,14 +84,7 @@ def graph_of(twin: LM, prompt, token, device) -> tuple:
 
     prefill_ms = clock.times_ms(prefill, 1, device, rounds=5)
     prefill()
-    mixers = [layer for layer in twin.layers if isinstance(layer, CachedMixer)]
-    pasts = [mixer.past for mixer in mixers]
-
-    def one_token():
-        for mixer, past in zip(mixers, pasts):
-            mixer.past = past              # as if the token had not been seen
-        return twin(token)
-
+    one_token = partial(twin.step, token)      # which does not move on: always the same one
     eager_ms = clock.times_ms(one_token, 1, device)
     exact = one_token()
     run, why = clock.as_graph([one_token], device)
