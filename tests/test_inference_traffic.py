@@ -12,7 +12,7 @@ from attnres_kernels.interpret import available, interpreting
 from attnres_kernels.two_phase import NormedTwoPhase
 from attnres_ref import LM, LMConfig
 from attnres_ref.inference import traffic
-from attnres_ref.inference.generation import with_cache
+from attnres_ref.inference.cache import with_cache
 from attnres_ref.inference.io_counts import count_layer_wise, count_two_phase
 from attnres_ref.model import RMSNorm
 from attnres_ref.streams import BlockAttnRes
@@ -113,12 +113,12 @@ def test_weights_are_all_parameters_but_the_table(residual, layers):
 
 
 def test_keys_and_values_are_those_of_a_real_cache():
-    model = model_of(6, 2).double()
-    twin = with_cache(model)
+    twin = with_cache(model_of(6, 2).double())
     twin(torch.zeros(3, 11, dtype=torch.int64))
-    held = sum(x.nbytes for layer in twin.layers[::2] for x in layer.past)
-    step = traffic.decode_step(model.config, 0, batch=3, n_tokens=11, n_bytes=8)
-    assert step.kv == held
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in twin.step.layers[::2])
+    config = twin.step.config
+    step = traffic.decode_step(config, 0, batch=3, n_tokens=config.context, n_bytes=8)
+    assert step.kv == held                                   # as long as the context
 
 
 def test_grouped_queries_share_keys_and_values():

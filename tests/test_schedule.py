@@ -91,3 +91,20 @@ def test_shares_are_those_of_the_counts():
     (line, fifth) = figure.axes[1].lines
     assert [*line.get_xdata()] == [1, 64] and [*fifth.get_ydata()] == [0.05, 0.05]
     assert line.get_ydata()[1] == step.depth / (step.weights + step.kv + step.depth)
+
+
+def test_a_case_has_an_open_and_a_filled_mark_in_both_panels():
+    rows = {
+        name + kind: dict(decode_time_ratio=ratio / 10, operations=ratio)
+        for name, ratio in (("PreNorm", 10), ("Block two-phase", 12))
+        for kind in ("", ", compiled")
+    }
+    rows["Block two-phase, compiled"] = dict(decode_time_ratio=1.1, operations=3)
+    times, operations = schedule.clocked(rows).axes
+    drawn = [[line.get_xdata()[0] for line in ax.lines[2:4]] for ax in (times, operations)]
+    assert drawn == [[1.2, 1.1], [12, 3]]
+    faces = [line.get_markerfacecolor() for line in times.lines[2:4]]
+    assert faces == ["white", times.lines[2].get_color()]
+    assert [tick.get_text() for tick in times.get_yticklabels()] == [
+        "PreNorm", "Block two-phase",
+    ]

@@ -1,7 +1,7 @@
 """Pictures of notebook 08: Algorithm 1 as a schedule, and who holds which tokens when a
 prompt is spread over several devices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
@@ -199,4 +199,31 @@ def decode_shares(
     panels[0].text(1, 0.054, "5 %", color=GREY, fontsize=10)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center",
                   ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def clocked(rows: Mapping[str, Mapping]) -> Figure:
+    """Rows of bench_inference.json: the time of a decoded token beside PreNorm's, and its
+    operations, in eager mode (open) and compiled (filled)."""
+    names = [name for name in rows if f"{name}, compiled" in rows]
+    figure = sheet(6.8, 0.45 * len(names) + 1.3)
+    times, operations = figure.subplots(1, 2, sharey=True)
+    for y, name in enumerate(names):
+        _, colour, marker = next(s for s in STYLES.values() if name[:4] == s[0][:4])
+        for kind, face in (("", "white"), (", compiled", colour)):
+            row, look = rows[name + kind], dict(color=colour, marker=marker, markersize=9)
+            times.plot(row["decode_time_ratio"], y, markerfacecolor=face, **look)
+            operations.plot(row["operations"], y, markerfacecolor=face, **look)
+    times.axvline(1, color=GREY, linewidth=1, linestyle=":")
+    times.set_yticks(range(len(names)), names, fontsize=11)
+    times.set_ylim(len(names) - 0.5, -0.5)
+    times.set_xlabel("time per token, PreNorm = 1")
+    operations.set_xlabel("operations per token")
+    operations.set_xlim(left=0)
+    keys = [Line2D([], [], linestyle="", marker="o", color=GREY, label=label,
+                   markerfacecolor=face)
+            for label, face in (("eager", "white"), ("compiled", GREY))]
+    figure.legend(handles=keys, loc="outside upper right", ncols=2, frameon=False)
+    for ax in (times, operations):
+        plain(ax)
     return figure
