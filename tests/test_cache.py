@@ -163,7 +163,7 @@ def test_memory_lies_still():
     """What a captured graph needs: no step, and no forget, gives a tensor another place."""
     twin = with_cache(model_of(6, 3, T=10))
     twin(tokens_of(4))
-    memories = [m for m in twin.memories() if isinstance(m, CachedAttention)]
+    memories = [m for m in twin.memories if isinstance(m, CachedAttention)]
     places = [memory.keys.data_ptr() for memory in memories]
     start = twin.position.start.data_ptr()
     twin(tokens_of(1))
@@ -247,7 +247,7 @@ def test_a_piece_that_breaks_off_is_as_if_it_had_not_been(layers):
     model = build("full", n_layers=4, context=16, layers=layers)
     twin, tokens = with_cache(model), tokens_of(16)
     twin(tokens[:, :10])
-    last = twin.memories()[-1]
+    last = twin.memories[-1]
     whole, last.forward = last.forward, None
     with pytest.raises(TypeError):
         twin(tokens[:, 10:])
@@ -259,8 +259,8 @@ class KeepsAtOnce(Cached):
     """Mutation: every mixer goes on by itself, before the others have."""
 
     def __init__(self, twin):
-        super().__init__(twin.step, twin.position)
-        for memory in self.memories():
+        super().__init__(twin.step, twin.position, twin.memories)
+        for memory in self.memories:
             memory.register_forward_hook(lambda memory, *_: memory.keep())
 
 
@@ -269,7 +269,7 @@ def test_a_mixer_that_keeps_at_once_is_caught():
     model = build("full", n_layers=4, context=16, layers="kda,attention")
     twin, tokens = KeepsAtOnce(with_cache(model)), tokens_of(16)
     twin(tokens[:, :10])
-    last = twin.memories()[-1]
+    last = twin.memories[-1]
     whole, last.forward = last.forward, None
     with pytest.raises(TypeError):
         twin(tokens[:, 10:])

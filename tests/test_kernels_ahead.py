@@ -152,7 +152,7 @@ def test_the_notebooks_kernels_compile(tmp_path):
     assert [row for row in found if row[-1]] == []
     assert [row[:2] for row in found] == [
         ["one_pass", "*fp32"], ["one_pass", "*bf16"], ["two_loops", "*fp32"],
-        ["several_queries", "*fp32"],
+        ["several_queries", "*fp32"], ["last_source", "*fp32"],
         ["one_read", "*fp32"], ["one_read", "*fp32"], ["one_read", "*bf16"],
     ]
 

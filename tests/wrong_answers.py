@@ -551,13 +551,6 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("g_ptr + at, g", "g_ptr + T * D + at, g", "between a source and the next"),
     ],
     "10.1": [
-        ("1 + end", "end", "the embedding is a completed block too"),
-        (" + (end % block_size != 0)", "", "its partial sum has to travel as well"),
-        ("(end % block_size != 0)", "1", "no partial sum"),
-        ("(chunk + 1) * n_layers // n_chunks", "(chunk + 1) * (n_layers // n_chunks)",
-         "(c + 1) L / C, rounded down"),
-    ],
-    "10.2": [
         (" - held", "", "nothing is left out"),
         ("completed(previous - 1)", "completed(previous)",
          "what the rank completed itself"),
@@ -565,13 +558,32 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("completed(previous - 1) if previous >= 0", "completed(chunk - 1) if chunk",
          "what the sender had received"),
     ],
+    "10.2": [
+        (" + first_return", "", "this is Layout's plan"),
+        ("chunk + 1 == layout.n_ranks", "(chunk + 1) % layout.n_ranks == 0",
+         "one more into rank 0 in every round"),
+        ("== layout.n_ranks", ">= layout.n_ranks", "one transition has a tensor more"),
+        ("chunk + 1 == layout.n_ranks", "chunk + 1 == layout.n_ranks in (2, 4)",
+         "which rank lacks which block, and until when?"),
+    ],
     "10.3": [
-        ("(work + n_ranks - 1)", "work", "that is waiting over WORK"),
-        (" * n_virtual", "", "V is left out"),
-        ("(n_ranks - 1) /", "work /", "that is the share of WORK"),
-        ("work = n_microbatches * n_virtual",
-         "work, n_ranks = n_microbatches * n_virtual, n_ranks * n_virtual",
-         "not for all of theirs"),
+        ("before is None or before.end < span.start", "True", "with free links you find"),
+        ("before is None or before.end < span.start", "before is None",
+         "does the way start"),
+        ("before.end < span.start",
+         "before.end < span.start or span.start in [m.end for m in run.messages "
+         "if following(m.action, layout) == span.action]", "stay on the rank"),
+        ("max(run.spans, key=lambda span: span.end)", "run.spans[-9]",
+         "at the end of the LAST pass"),
+        ("links += span.start - before.end", "links += 2 * (span.start - before.end)",
+         "no moment may count twice"),
+        ("compute += span.end - span.start",
+         "compute = sum(s.end - s.start for s in run.spans)", "only those on the chain"),
+        (None, """
+            def pace(run, layout):
+                compute = max(s.end for s in run.spans)
+                return compute, sum(m.end - m.start for m in run.messages)
+            """, "that is all messages"),
     ],
     "10.4": [
         (" + leaf.grad", "", "only the present chunk's gradient goes upstream"),
@@ -580,6 +592,24 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         (".requires_grad_()", "", "asks for no gradient, so none gathers"),
         ("gradient + leaf.grad", "leaf.grad", "the present chunk's own gradient is lost"),
         ("+ leaf.grad", "+ 2 * leaf.grad", "each counted once"),
+    ],
+    "10.5": [
+        ("range(2)", "range(1)", "wrong in the second, on the same buffer"),
+        ("(torch.exp, torch.square)", "(torch.exp,)", "refuses a right store"),
+        (None, """
+            def refuses(keep):
+                x = torch.randn(3, dtype=torch.float64, requires_grad=True)
+                shelf = []
+                present = keep(shelf, x)
+                shelf[0].exp().sum().backward()
+                present.sin().sum().backward()
+                return not torch.allclose(x.grad, x.cos() + x.exp())
+            """, "right for one later reader and wrong for two"),
+        (None, """
+            def refuses(keep):
+                x = torch.randn(3, requires_grad=True)
+                return not torch.equal(keep([], x), x)
+            """, "6 of 6 broken stores escape your test"),
     ],
     "11.1": [
         ("k, nothing, torch", "k, -(k @ S), torch", "the read has changed its sign"),

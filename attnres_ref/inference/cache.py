@@ -132,9 +132,10 @@ class Cached(nn.Module):
     that would pass the context, where RoPE ends.
     """
 
-    def __init__(self, step: LM, position: Position):
+    def __init__(self, step: LM, position: Position, memories: list[nn.Module]):
         super().__init__()
         self.step, self.position = step, position
+        self.memories = memories               # the layers of the step that remember
         forget(self)
 
     @torch.no_grad()
@@ -146,7 +147,7 @@ class Cached(nn.Module):
         self.batch_size, self.n_seen = len(tokens), self.n_seen + tokens.shape[1]
         self.position.start += tokens.shape[1]
         self.position.at_zero = False
-        for memory in self.memories():
+        for memory in self.memories:
             memory.keep()
         return logits
 
@@ -164,11 +165,6 @@ class Cached(nn.Module):
                 f"context of {context}: forget() and feed the latest {context}"
             )
 
-    def memories(self) -> list[nn.Module]:
-        """The layers that remember, in order."""
-        kinds = CachedAttention, CachedMixer
-        return [layer for layer in self.step.layers if isinstance(layer, kinds)]
-
 
 def with_cache(model: LM, stream: nn.Module | None = None) -> Cached:
     """A twin of `model` that shares its weights and continues where it left off.
@@ -183,7 +179,8 @@ def with_cache(model: LM, stream: nn.Module | None = None) -> Cached:
         stream = TwoPhase(own) if can_schedule(own) else own
     position = Position().to(model.head.weight.device)
     layers = nn.ModuleList(cached(layer, position) for layer in model.layers)
-    return Cached(with_parts(model, layers=layers, stream=stream), position)
+    memories = [x for x in layers if isinstance(x, CachedAttention | CachedMixer)]
+    return Cached(with_parts(model, layers=layers, stream=stream), position, memories)
 
 
 def forget(twin: Cached) -> None:
@@ -193,5 +190,5 @@ def forget(twin: Cached) -> None:
     twin.batch_size, twin.n_seen = None, torch.zeros(1, dtype=torch.int64)
     twin.position.start.zero_()
     twin.position.at_zero = True
-    for memory in twin.memories():
+    for memory in twin.memories:
         memory.forget()

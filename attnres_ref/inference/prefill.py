@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attnres_ref.fields import is_whole
-from attnres_ref.inference.cache import with_cache
+from attnres_ref.inference.cache import Cached, with_cache
 from attnres_ref.model import LM, check_tokens
 
 
@@ -91,10 +91,10 @@ def prefill(
     return in_chunks(twin, tokens, chunk), measured.peak_bytes
 
 
-def in_chunks(twin: LM, tokens: Tensor, chunk: int | None) -> Tensor:
+def in_chunks(twin: Cached, tokens: Tensor, chunk: int | None) -> Tensor:
     """What a twin `with_cache` says to tokens [B, T], fed `chunk` at a time (None: all at
     once): logits [B, T, vocab]. Raises ValueError as `prefill` does."""
-    check_tokens(tokens, twin.config)
+    check_tokens(tokens, twin.step.config)
     chunk = tokens.shape[1] if chunk is None else chunk
     if not is_whole(chunk, 1):
         raise ValueError(f"chunk is {chunk}: choose 1 or more tokens")

@@ -22,7 +22,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnres_ref.inference.generation import with_cache
+from attnres_ref.inference.cache import Cached, with_cache
 from attnres_ref.inference.prefill import Measured, in_chunks
 from attnres_ref.model import LM, MLP, Attention
 from attnres_ref.views import with_parts
@@ -165,32 +165,29 @@ class Joined(RankModule):
         return self.ranks.joined(self.module(hidden))
 
 
-def tensor_parallel(model: LM, ranks: Ranks, stream: nn.Module) -> LM:
+def tensor_parallel(model: LM, ranks: Ranks, stream: nn.Module) -> Cached:
     """This rank's twin of `model`, with a cache for its heads: tokens [B, T] -> logits
     [B, T, vocab], the same on every rank. The residual of all tokens is on every rank.
 
     stream: as for `with_cache`. Raises ValueError as `part_of` does.
     """
-    return with_layers(AllReduced, model, ranks, stream)
+    return twin_of(AllReduced, model, ranks, stream)
 
 
-def sequence_parallel(model: LM, ranks: Ranks, stream: nn.Module) -> LM:
+def sequence_parallel(model: LM, ranks: Ranks, stream: nn.Module) -> Cached:
     """As `tensor_parallel`, with the residual sharded along the sequence: the stream runs
     on this rank's tokens, between a reduce-scatter and the next all-gather."""
-    return with_parts(
-        with_layers(Gathered, model, ranks, stream),
-        embedding=OwnTokens(ranks, model.embedding),
-        head=Joined(ranks, model.head),
-    )
+    embedding, head = OwnTokens(ranks, model.embedding), Joined(ranks, model.head)
+    return twin_of(Gathered, model, ranks, stream, embedding=embedding, head=head)
 
 
-def with_layers(wrap, model: LM, ranks: Ranks, stream: nn.Module) -> LM:
+def twin_of(wrap, model: LM, ranks: Ranks, stream: nn.Module, **others) -> Cached:
     parts = [part_of(layer, ranks.rank, ranks.size) for layer in model.layers]
     twin = with_cache(with_parts(model, layers=nn.ModuleList(parts)), stream)
-    layers = [
-        wrap(ranks, part, layer.norm) for part, layer in zip(twin.layers, model.layers)
-    ]
-    return with_parts(twin, layers=nn.ModuleList(layers))
+    pairs = zip(twin.step.layers, model.layers)
+    layers = nn.ModuleList(wrap(ranks, part, layer.norm) for part, layer in pairs)
+    twin.step = with_parts(twin.step, layers=layers, **others)
+    return twin
 
 
 # ---- Prefill ---------------------------------------------------------------------------

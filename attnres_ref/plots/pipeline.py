@@ -9,19 +9,20 @@ from attnres_ref.pipeline.layout import MODES, Layout
 from attnres_ref.pipeline.simulate import Simulation, simulate
 from attnres_ref.plots import GREY, axes, in_a_row, sheet
 
-# Okabe and Ito's, by virtual stage; the backward pass is hatched, not another colour.
-STAGES = ["#56B4E9", "#E69F00", "#CC79A7", "#F0E442"]
+# By virtual stage; the backward pass is hatched, not another colour. Neither here nor in
+# the modes' styles is a colour or a marker of PreNorm, Block or Full.
+STAGES = ["#F0E442", "#C9C9C9", "#FFFFFF", "#909090"]
 MODE_STYLES = {                        # mode: label, colour, marker
-    "naive": ("naive", "#D55E00", "o"),
-    "received": ("received (the paper)", "#0072B2", "s"),
-    "all": ("all", "#009E73", "^"),
+    "naive": ("naive", "#D55E00", "X"),
+    "received": ("received (the paper)", "#CC79A7", "D"),
+    "all": ("all", "#56B4E9", "P"),
 }
 
 
 def journey(shape: Sequence[int], title: str) -> Figure:
     """Fig. 3: one micro-batch on its way down, once for each mode, with the blocks that
     every transition carries. shape: P, V, L, S."""
-    figure = sheet(9, 1.9 * len(MODES) + 0.4, title)
+    figure = sheet(8, 1.9 * len(MODES) + 0.4, title)
     for ax, mode in zip(figure.subplots(len(MODES), sharex=True), MODES, strict=True):
         layout = Layout(*shape, mode)
         run = simulate(layout, 1, forward=1.0, per_tensor=0.0, latency=1.2)
@@ -108,12 +109,56 @@ def by_mode(values: Mapping[str, Sequence], title: str, xlabel: str, ylabel: str
 def small_multiples(panels: Mapping[str, Mapping], title: str, xlabel: str, ylabel: str):
     """Panels beside each other with one scale, a line for each mode in each of them.
     panels: name -> mode -> (x, y)."""
-    size = 2.6 * len(panels) + 0.6, 3.2
+    size = 2.8 * len(panels) + 0.6, 3.2
     figure, grid = in_a_row(panels, size, title, ylabel, loc="left")
     for ax, values in zip(grid, panels.values()):
         _lines(ax, values, markersize=4)
         ax.set_xlabel(xlabel)
     grid[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def against_formulas(rows: Mapping[str, Mapping[str, Sequence]]) -> Figure:
+    """Blocks counted in each mode, and Eq. 7 and 8 beside them as hollow marks. rows: cut
+    -> mode -> (counted, by the equation or None)."""
+    figure, ax = axes("", "blocks over all transitions", "", 6.2, 0.6 * len(rows) + 1.4)
+    styles = [(mode, *MODE_STYLES[mode]) for mode in MODES]
+    for y, values in enumerate(rows.values()):
+        for place, (mode, label, colour, marker) in zip((-0.22, 0, 0.22), styles):
+            look = dict(color=colour, marker=marker, markersize=9, linestyle="none")
+            counted, equation = values[mode]
+            ax.plot(counted, y + place, label=label if y == 0 else None, **look)
+            if equation is not None:
+                ax.plot(equation, y + place, markerfacecolor="white", **look)
+                ax.plot([equation, counted], [y + place] * 2, color=colour, zorder=1)
+    ax.plot([], [], "D", color=GREY, markerfacecolor="white", label="Eq. 7, Eq. 8")
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.invert_yaxis()
+    ax.set_xlim(left=0)
+    figure.legend(loc="outside upper center", ncol=4, frameon=False, fontsize=9)
+    return figure
+
+
+def tornado(rows: Mapping[str, Sequence[float]], stated: float, xlabel: str) -> Figure:
+    """What one assumption, halved or doubled, makes of a result; the longest bar on top.
+    rows: assumption -> (halved, doubled)."""
+    figure, ax = axes("", xlabel, "", 6.2, 0.42 * len(rows) + 1.3)
+    ranked = sorted(rows.items(), key=lambda row: abs(row[1][1] - row[1][0]), reverse=True)
+    kinds = (("halved", "white", dict(hatch="///")), ("doubled", "#909090", {}))
+    for y, (_, values) in enumerate(ranked):
+        for value, (kind, colour, look) in zip(values, kinds):
+            ax.barh(y, value - stated, left=stated, height=0.66, facecolor=colour,
+                    edgecolor=GREY, label=kind if y == 0 else None, **look)
+            outside = 4 if value > stated else -4
+            if abs(value - stated) > 1e-3 * stated:
+                ax.annotate(f"{value:.1f}", (value, y), (outside, 0), va="center",
+                            ha="left" if outside > 0 else "right", fontsize=9,
+                            textcoords="offset points")
+    ax.axvline(stated, color="black", linewidth=1)
+    ax.set_yticks(range(len(ranked)), [name for name, _ in ranked])
+    ax.invert_yaxis()
+    ax.margins(x=0.12)
+    ax.legend(frameon=False, loc="lower right")
     return figure
 
 

@@ -3,34 +3,11 @@
 import torch
 
 from attnres_ref.pipeline import Layout, simulate
+from attnres_ref.pipeline.simulate import following
 from exercises import exercise
 
 
 @exercise("10.1")
-def tensors_carried(carried):
-    assert carried(0, 8, 16, 2) != 1, (
-        "the embedding is a completed block too: after layers 0 and 1 there are b_0 and b_1"
-    )
-    assert carried(0, 8, 16, 2) == 2, "chunk 0 of 8 sends b_0 and b_1, no partial sum"
-    assert carried(0, 8, 16, 4) != 1, (
-        "chunk 0 ends in the middle of a block: its partial sum has to travel as well"
-    )
-    assert carried(0, 8, 16, 4) == 2, "chunk 0 sends b_0 and a partial sum when S = 4"
-    assert carried(1, 8, 16, 4) == 2, (
-        "after four layers a block of four is complete: there is no partial sum then"
-    )
-    for shape in ((4, 2, 16, 4), (2, 2, 11, 3), (2, 4, 17, 5), (4, 2, 64, 1)):
-        layout = Layout(*shape)
-        for chunk in layout.transitions:
-            ours = carried(chunk, layout.n_chunks, *shape[2:])
-            assert ours == layout.n_tensors(chunk), (
-                f"for chunk {chunk} of {layout.n_chunks}, L = {shape[2]}, S = {shape[3]} "
-                f"you count {ours}, not {layout.n_tensors(chunk)}: chunk c ends before "
-                "layer (c + 1) L / C, rounded down"
-            )
-
-
-@exercise("10.2")
 def blocks_sent(news):
     layout = Layout(4, 2, 16, 4, "received")
     assert news(0, 4, layout.completed) == 1, (
@@ -66,26 +43,92 @@ def blocks_sent(news):
             )
 
 
-@exercise("10.3")
-def waiting_share(bubble):
-    assert bubble(1, 1, 8) != 1, "that is the share of WORK: the bubble is the rest"
-    assert bubble(1, 1, 8) == 0, "a single rank never waits"
-    wrong = {
-        "that is waiting over WORK: the question is its share of the whole step": 3 / 16,
-        "V is left out: more virtual stages shrink the bubble": 3 / 11,
-        "the last rank waits for one chunk of each other rank, not for all of theirs":
-            7 / 23,
-    }
-    for message, value in wrong.items():
-        assert abs(bubble(4, 2, 8) - value) > 1e-9, message
-    for n_ranks, n_virtual, n_microbatches in ((4, 2, 8), (8, 1, 16), (2, 4, 6)):
-        layout = Layout(n_ranks, n_virtual, 32, 4)
-        expected = 1 - simulate(layout, n_microbatches).busy
-        ours = bubble(n_ranks, n_virtual, n_microbatches)
-        assert abs(ours - expected) < 1e-9, (
-            f"with P, V, M = {n_ranks}, {n_virtual}, {n_microbatches} the simulator waits "
-            f"{expected:.3f} of the step, you say {ours:.3f}"
+@exercise("10.2")
+def tensors_logged(logged):
+    def log(*cut):
+        layout = Layout(*cut, "received")
+        return [int(logged(chunk, layout)) for chunk in layout.transitions]
+
+    plan = [2, 2, 3, 2, 3, 2, 3]
+    found = log(4, 2, 16, 4)
+    assert found != plan, "this is Layout's plan: the log has one tensor more in one place"
+    assert found == [2, 2, 3, 3, 3, 2, 3], (
+        f"for P, V, L, S = 4, 2, 16, 4 you send {found}, which is not the log: one "
+        "transition has a tensor more than planned, the others are as planned"
+    )
+    found = log(2, 3, 12, 2)
+    assert found != [2, 3, 2, 3, 2], (
+        "you send one more into rank 0 in every round, but the log has it in one round "
+        "only: what does rank 0 hold after that round that it did not hold before?"
+    )
+    assert found == [2, 3, 2, 2, 2], (
+        f"for P, V, L, S = 2, 3, 12, 2 you send {found}, which is not the log: which rank "
+        "is the receiver where it differs from the plan?"
+    )
+    for cut in ((3, 3, 18, 2), (2, 1, 4, 1), (5, 2, 30, 7)):
+        layout = Layout(*cut, "received")
+        expected = [layout.n_tensors(chunk) for chunk in layout.transitions]
+        if layout.n_virtual > 1:
+            expected[layout.n_ranks - 1] += 1
+        assert log(*cut) == expected, (
+            f"both logs fit, but for P, V, L, S = {cut} this engine sends {expected}, not "
+            f"{log(*cut)}: which rank lacks which block, and until when?"
         )
+
+
+@exercise("10.3")
+def critical_path(pace):
+    first = Layout(4, 2, 16, 4, "naive")
+    run = simulate(first, 8)
+    compute, links = pace(run, first)
+    assert links == 0, (
+        f"with free links you find {links:g} on links: a pass that starts as soon as its "
+        "rank is free, or its message sent, did not wait for a link"
+    )
+    assert compute != sum(span.end - span.start for span in run.spans), (
+        "that is the work of all passes: only those on the chain count, one after another"
+    )
+    for layout, M, per_tensor in (
+        (first, 8, 0.5), (Layout(4, 2, 16, 4, "received"), 8, 0.5),
+        (Layout(2, 3, 12, 1, "naive"), 4, 1), (Layout(4, 1, 8, 2, "all"), 4, 2),
+    ):
+        run = simulate(layout, M, per_tensor=per_tensor)
+        compute, links = pace(run, layout)
+        expected = _chain(run, layout)
+        work = sum(m.n_tensors for m in run.messages) * per_tensor
+        where = f"{layout.mode}, P = {layout.n_ranks}, {per_tensor:g} a tensor: "
+        assert links != work, where + "that is all messages: count those on the chain"
+        assert compute + links <= run.makespan, (
+            where + f"your parts add up to {compute + links:g}, more than the step of "
+            f"{run.makespan:g}: no moment may count twice"
+        )
+        assert compute + links == run.makespan, (
+            where + f"your parts add up to {compute + links:g}, and the step takes "
+            f"{run.makespan:g}: does the way start at the end of the LAST pass and lead to "
+            "0, and do you count the queue in front of a link?"
+        )
+        assert (compute, links) == expected, (
+            where + f"the chain has {expected[1]:g} on links, not {links:g}: where a rank "
+            "was busy until the start of a pass, stay on the rank"
+        )
+
+
+def _chain(run, layout):
+    """The answer to 10.3: (computation, links) on the way to the last pass's end."""
+    sender = {following(span.action, layout): span for span in run.spans}
+    on_rank = {}
+    for span in sorted(run.spans, key=lambda span: span.start):
+        on_rank.setdefault(span.rank, []).append(span)
+    span, compute, links = max(run.spans, key=lambda span: span.end), 0, 0
+    while span is not None:
+        compute += span.end - span.start
+        place = on_rank[span.rank].index(span)
+        before = on_rank[span.rank][place - 1] if place else None
+        if span.action in sender and (before is None or before.end < span.start):
+            before = sender[span.action]
+            links += span.start - before.end
+        span = before
+    return compute, links
 
 
 @exercise("10.4")
@@ -124,4 +167,68 @@ def mended_keep(keep):
     )
     assert torch.allclose(source.grad, (own + later) * inner), (
         "what goes upstream is not the sum over all readers, each counted once"
+    )
+
+
+def _store(view=True, asks=True, add=lambda gradient, late: gradient + late, latest=False):
+    """A `keep` for 10.5, right as it is and broken by its arguments. view: the hook hangs
+    on a view; asks: the leaf gathers gradients; add: what the hook hands over; latest: of
+    several later readers only the last one counts."""
+
+    def keep(shelf, value):
+        leaf = value.detach().requires_grad_(asks)
+        shelf.append(leaf if asks else leaf.clone().requires_grad_())
+        left = []
+        if latest and asks:
+            leaf.register_hook(lambda gradient: left.append(gradient.clone()))
+        present = value.view_as(value) if view else value
+
+        def hand_over(gradient):
+            late = left[-1] if left else leaf.grad
+            return gradient if late is None else add(gradient, late)
+
+        present.register_hook(hand_over)
+        return present
+
+    return keep
+
+
+def _cloning(shelf, value):
+    """As right as a view, at the price of a copy."""
+    leaf = value.detach().clone().requires_grad_()
+    shelf.append(leaf)
+    value = value.clone()
+    value.register_hook(lambda gradient: gradient + leaf.grad)
+    return value
+
+
+BROKEN = {
+    "whose present chunk is right while its later readers' gradients never come back":
+        _store(add=lambda gradient, late: gradient),
+    "that hands over nothing and raises no error, as nothing has gathered":
+        _store(asks=False),
+    "that loses the gradient of the chunk for which the block came":
+        _store(add=lambda gradient, late: late),
+    "that counts the later readers twice": _store(add=lambda g, late: g + 2 * late),
+    "that is right for one later reader and wrong for two": _store(latest=True),
+    "that is right in the first step and wrong in the second, on the same buffer":
+        _store(view=False),
+}
+
+
+@exercise("10.5")
+def test_of_a_store(refuses):
+    for name, keep in (("with a view", _store()), ("that copies", _cloning)):
+        assert not refuses(keep), f"your test refuses a right store, the one {name}"
+    escaped = []
+    for name, keep in BROKEN.items():
+        try:
+            caught = refuses(keep)
+        except Exception:
+            caught = True                              # an error is a refusal
+        if not caught:
+            escaped.append(name)
+    assert not escaped, (
+        f"{len(escaped)} of {len(BROKEN)} broken stores escape your test, among them one "
+        + escaped[0]
     )
