@@ -450,21 +450,39 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
          "the scales are upside down"),
     ],
     "08.2": [
-        ("(n_blocks + 1)", "(n_blocks + 1) // 2", "as key and as value"),
-        ("(n_blocks + 1)", "(n_blocks - 1)", "the embedding is a source too"),
-        ("-(-L // S)", "L // S", "the last, short one does its phase 1 too"),
-        ("return ", "return S * ", "once for all four layers"),
+        ("m.masked_fill(m == -torch.inf, 0)", "m", "two empty parts give nan"),
+        ("return o, m,", "return o, finite,", "has lost its maximum of -inf"),
+        ("m.masked_fill(m == -torch.inf, 0)", "m.clamp(min=-1e4)",
+         "minus a million are taken for nothing"),
+        (None, """
+            def join_any(first, second):
+                for part, other in (first, second), (second, first):
+                    if (part[1] == -torch.inf).any():
+                        return other
+                return merge(first, second)
+         """, "is decided for all at once"),
     ],
     "08.3": [
-        ("tril(start)", "tril()", "the cached tokens lie in the past"),
-        ("tril(start)", "tril(start + 1)", "a token sees later ones"),
-        ("start + n_new", "n_new", "not [n_new, start + n_new]"),
-        ("tril(start)", "triu(start + 1)", "this marks what is hidden"),
-    ],
-    "08.4": [
         (", None\n", ", torch.zeros_like(completed[0])\n", "an empty partial sum"),
         ("queries[i : i + 1]", "queries[:1]", "the first layer's query"),
         ("if partial is not None", "if False", "the partial sum is never read"),
+    ],
+    "08.4": [
+        ("share * (kv + depth)", "share * kv", "the depth reads are among them"),
+        ("share * (kv + depth)", "share * depth", "its own keys and values"),
+        ("gain <= 0", "gain == 0", "stays below a third at any batch"),
+        ("gain <= 0", "gain < 0", "ZeroDivisionError"),
+        ("math.ceil", "math.floor", "round up"),
+    ],
+    "08.5": [
+        ("(4, 1), (3, 1), (4, 1000)", "(4, 1), (4, 1000)", "do all block sizes divide"),
+        ("(4, 1), (3, 1), (4, 1000)", "(4, 1), (3, 1)", "scores in the hundreds"),
+        ("same_values, same_after_a_step, same_gradients",
+         "same_values, same_gradients", "between two passes of a model in training"),
+        ("same_values, same_after_a_step, same_gradients",
+         "same_values, same_after_a_step", "are gradients, in value?"),
+        ("stream.queries.data.neg_()\n", "stream.queries.data.normal_()\n",
+         "the right stream fails it as well"),
     ],
     "09.1": [
         ("(T * d)", "(4 * T * d)", "not bytes"),

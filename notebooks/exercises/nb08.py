@@ -1,9 +1,13 @@
-"""Checks of notebook 08, two-phase inference."""
+"""Checks of notebook 08, two-phase inference, and the schedules of its arena."""
+
+import inspect
+import math
 
 import torch
+import torch.nn.functional as F
 
 from attnres_ref import attend_with_stats, depth_attention, merge
-from exercises import exercise
+from exercises import arena, exercise, mutants
 
 
 def split_example(scale=1.0):
@@ -43,44 +47,41 @@ def joined(join):
 
 
 @exercise("08.2")
-def reads_of_phase_one(phase_one_reads):
-    assert phase_one_reads(4, 4) != 1, "every source counts twice, as key and as value"
-    assert phase_one_reads(4, 4) != 0, "the embedding is a source too, b_0"
-    assert phase_one_reads(4, 4) == 2, (
-        "one block of four layers: its phase 1 reads the embedding alone, once for "
-        "all four layers"
+def joined_with_nothing(join):
+    queries, first, _ = split_example()
+    part = attend_with_stats(queries, first)
+    o, m, l = part
+    nothing = torch.zeros_like(o), torch.full_like(m, -torch.inf), torch.zeros_like(l)
+    for name, pair in (("second", (part, nothing)), ("first", (nothing, part))):
+        found = join(*pair)
+        assert all(map(torch.allclose, found, part)), (
+            f"with nothing as the {name} part the result is not the other part"
+        )
+    o, m, l = join(nothing, nothing)
+    assert not (o.isnan().any() or l.isnan().any() or m.isnan().any()), (
+        "two empty parts give nan: what is -inf less -inf?"
     )
-    assert phase_one_reads(128, 16) == 8 * 9, (
-        f"8 blocks of 16 read {phase_one_reads(128, 16)} by your formula: the n-th "
-        "block has n sources, and reads each as key and as value"
+    assert (m == -torch.inf).all(), (
+        "nothing joined with nothing has lost its maximum of -inf, and would be a source "
+        "with a score in the next join"
     )
-    assert phase_one_reads(11, 4) == 12, (
-        "L = 11, S = 4 has three blocks: the last, short one does its phase 1 too"
+    assert (l == 0).all() and (o == 0).all(), "nothing joined with nothing is not nothing"
+    mixed = [x.clone() for x in nothing]
+    for ours, theirs in zip(mixed, part):
+        ours[0] = theirs[0]                   # one query has sources, the others have none
+    for found, expected in zip(join(tuple(mixed), nothing), mixed):
+        assert torch.allclose(found, expected), (
+            "whether a part is empty is decided for all at once, but some of its queries "
+            "may have sources while others have none"
+        )
+    low = part[0], part[1] - 1e6, part[2]
+    found = join(low, nothing)
+    assert torch.allclose(found[2], part[2]) and torch.allclose(found[0], part[0]), (
+        "scores of minus a million are taken for nothing: -inf is not just a large number"
     )
 
 
 @exercise("08.3")
-def mask_of_a_piece(causal_mask):
-    first = causal_mask(3, 0)
-    assert first.dtype == torch.bool, f"the mask has dtype {first.dtype}, not torch.bool"
-    assert first.shape == (3, 3), "with nothing cached the mask is [n_new, n_new]"
-    assert first[1, 0] or not first[0, 1], (
-        "this marks what is hidden: True means that a token may look"
-    )
-    assert first.diagonal().all(), "a token attends to itself too"
-    assert not first.triu(1).any(), "a token sees later ones"
-    later = causal_mask(2, 5)
-    assert later.shape == (2, 7), (
-        f"two tokens after five have shape {tuple(later.shape)}, not [n_new, start + n_new]"
-    )
-    assert later[:, :5].all(), "the cached tokens lie in the past of all new ones"
-    expected = [[True, False], [True, True]]
-    assert later[:, 5:].tolist() == expected, (
-        "among themselves the new tokens are causal: each sees itself and those before it"
-    )
-
-
-@exercise("08.4")
 def mended_block(run_block):
     queries, sources = torch.randn(4, 8, dtype=torch.float64), split_example()[1]
     seen = []
@@ -123,3 +124,127 @@ def mended_block(run_block):
         assert torch.allclose(seen[i], expected[i]), (
             f"layer {i} of the block reads something else than its sources in Eq. 6"
         )
+
+
+@exercise("08.4")
+def batch_of_a_share(first_batch):
+    found = first_batch(90.0, 3.0, 2.0, 0.25)
+    assert found not in (12, 18), (
+        "the share is one of all bytes, and the depth reads are among them"
+    )
+    assert found != 15, "every sequence of the batch brings its own keys and values as well"
+    assert found == 30, (
+        f"weights 90, cache 3, depth 2: at batch 30 a quarter of 240 bytes is depth; you "
+        f"say {found}"
+    )
+    assert first_batch(90.0, 4.0, 2.0, 0.5) == math.inf, (
+        "with twice as many bytes of cache as of depth the share stays below a third at "
+        "any batch: return math.inf"
+    )
+    assert first_batch(90.0, 1.0, 1.0, 0.5) == math.inf, (
+        "the share comes as close to a half as you like and never reaches it: return "
+        "math.inf"
+    )
+    assert first_batch(91.0, 3.0, 2.0, 0.25) == 31, (
+        "at batch 30 the share is still a little below, and there are no half sequences: "
+        "round up"
+    )
+
+
+# --- the arena: Block AttnRes scheduled, all in one place, for a bug to be planted ------
+
+
+class TwoPhases(mutants.Block):
+    """Block AttnRes by Algorithm 1, in the form of mean and lse. Its parameters have the
+    names of `mutants.Block`, which reads layer by layer."""
+
+    def begin(self, embedding):
+        self.folded = self.queries * (1 + self.queries_norm)          # [L + 1, d]
+        return self.phase_one([embedding], 0)
+
+    def scores(self, values, queries):
+        return F.rms_norm(values, values.shape[-1:], eps=1e-5) @ queries.mT
+
+    def phase_one(self, completed, first):
+        values = torch.stack(completed)                               # [n, ..., d]
+        logits = self.scores(values, self.folded[first : first + self.block_size])
+        lse = logits.logsumexp(0)                                     # [..., S]
+        means = torch.einsum("n...s,n...d->s...d", (logits - lse).exp(), values)
+        return completed, None, first, means, lse
+
+    def read(self, state, layer):
+        completed, partial, first, means, lse = state
+        i, query = layer - first, self.folded[layer]
+        if partial is None:
+            return means[i]
+        score = self.scores(partial, query[None])                     # [..., 1]
+        return torch.lerp(means[i], partial, (score - lse[..., i, None]).sigmoid())
+
+    def write(self, state, layer, output):
+        completed, partial, *results = state
+        partial = output if partial is None else partial + output
+        if (layer + 1) % self.block_size == 0:
+            return self.phase_one([*completed, partial], layer + 1)
+        return completed, partial, *results
+
+
+class Planted(mutants.Mutant):
+    """A schedule with one bug: the source of `right` with `new` for `old`."""
+
+    @property
+    def make(self) -> type:
+        source, space = inspect.getsource(self.right), dict(globals())
+        assert source.count(self.old) == 1, self.name
+        exec(source.replace(self.old, self.new), space)
+        return space[self.right.__name__]
+
+
+def same_reads(make):
+    """Every read equals the layer-wise one: L = 8, S = 4, random queries."""
+    stream, right = make(8, 16, 4), mutants.Block(8, 16, 4)
+    torch.nn.init.normal_(stream.queries)
+    right.load_state_dict(stream.state_dict())
+    v = torch.randn(9, 2, 16)
+    for layer in range(9):
+        expected, found = (
+            x.read(arena.written(x, v[: layer + 1]), layer) for x in (right, stream)
+        )
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
+GIVEN = arena.oracle, arena.gradients_arrive, arena.old_state_stays, same_reads
+SCHEDULES = tuple(Planted(TwoPhases, *words) for words in (
+    ("borrowed query", "self.folded[layer]", "self.folded[first]",
+     "the partial sum is scored by the query of the block's first layer",
+     "whose query scores the partial sum?"),
+    ("partial unread", "if partial is None:", "if True:",
+     "phase 2 never happens", "do layers of one block read one another?"),
+    ("upside down", "(score - lse[..., i, None])", "(lse[..., i, None] - score)",
+     "the gate gives the partial sum the share of phase 1",
+     "which of the two does a large score favour?"),
+    ("sum in place", "partial + output", "partial.add_(output)",
+     "a state that somebody has kept changes later", "is the old state as it was?"),
+    ("no maximum", "logits.logsumexp(0)", "logits.exp().sum(0).log()",
+     "the exponentials overflow where scores are large",
+     "what becomes of scores in the hundreds?"),
+    ("final read alone", "if partial is None:",
+     "if partial is None or layer == self.n_layers:",
+     "the final read forgets the sum of a short last block",
+     "do all block sizes divide the number of layers?"),
+    ("norm weight once", "self.scores(partial, query[None])",
+     "self.scores(partial, self.queries[layer][None])",
+     "phase 2 scores without the key norm weight",
+     "which parameters are zero in all tests so far?"),
+    ("folded for ever", "self.folded = self.queries * (1 + self.queries_norm)",
+     "self.folded = getattr(self, 'folded', self.queries * (1 + self.queries_norm))",
+     "queries are folded in the first pass and never again",
+     "what happens between two passes of a model in training?"),
+    ("lse detached", "lse = logits.logsumexp(0)", "lse = logits.logsumexp(0).detach()",
+     "the queries' gradients lack what comes through the sum of phase 1",
+     "values are right at every read; are gradients, in value?"),
+))
+
+
+@exercise("08.5")
+def kills_the_schedules(my_tests):
+    arena.assert_none_survives(arena.with_mine(GIVEN, my_tests), SCHEDULES)
