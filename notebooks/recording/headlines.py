@@ -118,13 +118,17 @@ def costs() -> Iterator[str]:
             f"chained {full_chained}"
         )
     size, device = decoding["size"], WORDS.get(decoding["device"], decoding["device"])
-    ratios = {name: row["decode_time_ratio"] for name, row in decoding["rows"].items()}
     yield f"(L={size['n_layers']}, d={size['d_model']}, batch 1, {device},"
-    yield (
-        f"Block read layer by layer {ratios['Block layer-wise']:.2f}x, "
-        f"Block by Algorithm 1 {ratios['Block two-phase']:.2f}x, "
-        f"Full by Algorithm 1 {ratios['Full two-phase']:.2f}x"
-    )
+    for name, case in (
+        ("Block read layer by layer", "Block layer-wise"),
+        ("Block by Algorithm 1", "Block two-phase"),
+        ("Full by Algorithm 1", "Full two-phase"),
+    ):
+        eager, compiled = decoding["rows"][case], decoding["rows"][f"{case}, compiled"]
+        ratios = (row[f"{part}_time_ratio"] for part in ("decode", "prefill")
+                  for row in (eager, compiled))
+        calls = f"{eager['operations']:,} | {compiled['operations']:,}"
+        yield f"| {name} | {' | '.join(f'{ratio:.2f}x' for ratio in ratios)} | {calls} |"
 
 
 def traffic() -> Iterator[str]:
@@ -207,11 +211,15 @@ def turns(rows: list[dict], part: str, n: int, d: int) -> list[float]:
 def pipelines() -> Iterator[str]:
     """The second is notebook 10's job, computed here by the simulator: its two overheads
     are in no record because they need none."""
-    apart = [
-        f"{median(row['seconds']) / row['simulated'] - 1:.1%}".replace("%", " %")
-        for row in recorded("pipeline_paced")["rows"].values()
-    ]
-    yield f"real processes with paced links: {', '.join(apart)})"
+    rows = recorded("pipeline_paced")["rows"].values()
+    for by, says in (
+        ("simulated", "real steps with paced links take {} longer"),
+        ("with_delays", "with the engine's own delays, measured on another step, {})"),
+    ):
+        apart = [
+            f"{median(row['seconds']) / row[by] - 1:.1%}".replace("%", " %") for row in rows
+        ]
+        yield says.format(", ".join(apart))
     naive, cached = (100 * JOB.overhead(6, mode) for mode in ("naive", "received"))
     yield (
         f"({JOB.n_ranks} ranks, {JOB.bandwidth / 1e9:.0f} GB/s links) simulated "
