@@ -124,8 +124,9 @@ def shares(bars: Mapping[str, Mapping[str, float]], title: str) -> Figure:
 
 
 def leads(sweep: Mapping[str, Losses], title: str, guess: Mapping | None) -> Figure:
-    """Losses minus PreNorm's of the same seed, by size, in nats and in per cent of PreNorm's
-    loss. Markers are pairs, lines join their means; guess: size -> nats, the reader's."""
+    """Losses minus PreNorm's of the same seed, by size, in nats and in per cent of
+    PreNorm's loss. Markers are pairs, lines join their means; guess: size -> nats, the
+    reader's."""
     panels = "in nats per byte", "in per cent of the loss"
     figure, grid = in_a_row(panels, (6.4, 3.6), title, "loss minus PreNorm's", sharey=False)
     base = sweep["prenorm"]
