@@ -124,10 +124,11 @@ def shares(bars: Mapping[str, Mapping[str, float]], title: str) -> Figure:
 
 
 def leads(sweep: Mapping[str, Losses], title: str, guess: Mapping | None) -> Figure:
-    """Losses less PreNorm's of the same seed by size, in nats and in per cent of PreNorm's.
-    Markers are pairs, lines join their means; guess: size -> nats, the reader's."""
+    """Losses minus PreNorm's of the same seed, by size, in nats and in per cent of
+    PreNorm's loss. Markers are pairs, lines join their means; guess: size -> nats, the
+    reader's."""
     panels = "in nats per byte", "in per cent of the loss"
-    figure, grid = in_a_row(panels, (6.4, 3.4), title, "less PreNorm's", sharey=False)
+    figure, grid = in_a_row(panels, (6.4, 3.6), title, "loss minus PreNorm's", sharey=False)
     base = sweep["prenorm"]
     for name, losses in sweep.items():
         nats = {size: [a - b for a, b in zip(seeds, base[size])]
@@ -138,9 +139,9 @@ def leads(sweep: Mapping[str, Losses], title: str, guess: Mapping | None) -> Fig
             if name == "prenorm":
                 ax.axhline(0, color=STYLES[name][1], linewidth=1.5)
                 continue
-            draw_runs(ax, gaps, name, label=None)
-            ax.plot(*zip(*means(gaps).items()), color=STYLES[name][1],
-                    label=STYLES[name][0])
+            label, colour, _ = STYLES[name]
+            draw_runs(ax, gaps, name, label=f"{label}: pairs")
+            ax.plot(*zip(*means(gaps).items()), color=colour, label=f"{label}: their mean")
     sketch(grid[0], guess)
     for ax in grid:
         ax.set(xscale="log", xlabel="$N$, in thousands")
@@ -148,7 +149,7 @@ def leads(sweep: Mapping[str, Losses], title: str, guess: Mapping | None) -> Fig
         ax.xaxis.set_minor_formatter(NullFormatter())
     grid[1].yaxis.set_major_formatter(PERCENT)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center",
-                  ncols=3, frameon=False)
+                  ncols=2, frameon=False)
     return figure
 
 
@@ -213,9 +214,9 @@ def outlines(shapes: Sequence[tuple[int, int, str]]) -> Figure:
     return figure
 
 
-def shapes(sweep: Mapping[str, Losses], gaps: Mapping[float, Difference], theirs) -> Figure:
-    """Losses of two residuals by shape d / L_b, and the second's less PreNorm's, hollow
-    where zero lies inside. theirs: the paper's shapes and its gains, each low and high."""
+def shapes(sweep: Mapping[str, Losses], gaps: Mapping[float, Difference]) -> Figure:
+    """Losses of two residuals by shape d / L_b, and the second's minus PreNorm's, hollow
+    where zero lies inside."""
     panels = "validation loss", "Full - PreNorm"
     figure, grid = in_a_row(panels, (6.6, 3.6), "", "nats per byte", sharey=False)
     for name, losses in sweep.items():
@@ -223,15 +224,10 @@ def shapes(sweep: Mapping[str, Losses], gaps: Mapping[float, Difference], theirs
         grid[0].plot(*zip(*means(losses).items()), color=STYLES[name][1])
     for shape, gap in gaps.items():
         draw_difference(grid[1], shape, gap.mean, gap, "full", yerr=gap.half_width, ms=7)
-    (left, right), (small, large) = theirs
     grid[1].axhline(0, color=STYLES["prenorm"][1], linewidth=1.5)
-    grid[1].add_patch(Rectangle((left, -large), right - left, large - small, zorder=0.5,
-                                facecolor="#d9d9d9", label="the paper's 25 shapes"))
     for ax in grid:
         ax.set(xscale="log", xlabel="$d/L_b$")
-        ticks = [*gaps, right] if ax is grid[1] else [*gaps]
-        ax.set_xticks(ticks, [f"{shape:.2g}" for shape in ticks])
+        ax.set_xticks([*gaps], [f"{shape:.2g}" for shape in gaps])
         ax.xaxis.set_minor_formatter(NullFormatter())
     grid[0].legend(frameon=False)
-    grid[1].legend(frameon=False, loc="lower right")
     return figure
