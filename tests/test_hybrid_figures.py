@@ -64,6 +64,8 @@ def test_a_line_comes_from_every_source_of_the_read(reader):
     assert {line.get_xdata()[1] for line in ax.lines} == {reader + 1}
     framed = [p for p in ax.patches if p.get_edgecolor() == (0, 0, 0, 1)]
     assert [p.get_x() + 0.4 for p in framed] == [reader + 1]
+    above = {text.get_text(): text.get_position() for text in ax.texts}
+    assert above[str(reader)] == (reader + 1, 3.5)
 
 
 def test_blocks_cover_every_layer_once_and_only_an_open_one_is_hatched():

@@ -38,8 +38,8 @@ def scores(found: Mapping[str, tuple[float, float]], title: str) -> Figure:
 
 
 def kept(n_tokens: int = 7) -> Figure:
-    """What the newest token reads of those before it, and what must be kept for that, in
-    each of the four kinds of layer."""
+    """What the newest token draws on, and what must be kept for that, in each of the four
+    kinds of layer."""
     figure = sheet(6.6, 5.6)
     words = {
         "attention": "keeps 2 d numbers for each token",
@@ -57,7 +57,7 @@ def kept(n_tokens: int = 7) -> Figure:
             ax.add_patch(Rectangle((t - 0.35, -0.7), 0.7, 0.5, **look))
         ax.text((newest - 1) / 2, -1.1, "earlier tokens", ha="center", fontsize=10)
         ax.text(newest, -1.1, "newest", ha="center", fontsize=10)
-        ax.text(newest, 4.0, "its read", ha="center", fontsize=10)
+        ax.text(newest, 4.0, "its output", ha="center", fontsize=10)
         draw = {"KDA": _one_state, "MoE": _experts}.get(kind, _a_bar_each)
         draw(ax, newest, kind)
     return figure
@@ -99,15 +99,17 @@ def _experts(ax, newest: int, kind: str) -> None:
 
 
 def stack(kinds: Sequence[str], block_size: int, reader: int) -> Figure:
-    """The layers in a row, below each its output, in bars of one block; lines lead from the
-    sources of one read to the layer that reads. kinds: keys of KINDS, of all layers."""
+    """The layers in a row under their numbers, below each its output, in bars of one block;
+    lines lead from the sources of one read to the layer that reads. kinds: keys of KINDS,
+    of all layers."""
     last, colour = len(kinds), STYLES["block"][1]
-    figure, ax = canvas(7.2, 2.9, (-0.6, last + 0.6), (-0.9, 3.3))
+    figure, ax = canvas(7.2, 3.1, (-0.6, last + 0.6), (-0.9, 3.8))
     for i, kind in enumerate(kinds, 1):
         edge = "black" if i == reader + 1 else KINDS[kind]
         ax.add_patch(Rectangle((i - 0.4, 1.9), 0.8, 1.3, facecolor=tint(KINDS[kind], 0.6),
                                edgecolor=edge, linewidth=2))
         ax.text(i, 2.55, kind, ha="center", va="center", rotation=90, fontsize=11)
+        ax.text(i, 3.5, i - 1, ha="center", va="center", fontsize=11)
     *whole, final = reads(last, block_size)
     for outputs in whole[reader]:
         ax.plot([(outputs[0] + outputs[-1]) / 2, reader + 1], [0.36, 1.85], color=colour,
