@@ -6,6 +6,7 @@ import numpy
 import pytest
 
 from attnres_ref.plots import STYLES, ablation, mixing, triptych
+from attnres_ref.study.mixing import Lost
 
 WEIGHTS = [[1.0], [0.25, 0.75], [0.2, 0.2, 0.6]]
 COSTS = [[0.0], [2.0, 0.01], [0.0001, 0.1, 0.001]]
@@ -24,6 +25,10 @@ def test_the_framed_row_is_the_one_that_is_drawn_below():
     frame = triangle.patches[-1]
     assert (frame.get_y(), frame.get_width()) == (2.48, 4.04) and not frame.get_fill()
     assert words(triangle)[6:10] == [".53", ".2", ".07", ".2"]
+    ticks = [tick.get_text() for tick in triangle.get_yticklabels()]
+    assert ticks == [*"01234567", "final"]
+    one, half, *_ = (patch.get_facecolor()[0] for patch in triangle.patches)
+    assert 1 - one == pytest.approx(2 * (1 - half))                  # half is half as dark
     assert {"0.53", "0.20", "0.07", "$v_3$"} <= set(words(read))
     assert "$v_4$" not in words(read)
     mixed = [word for word in words(read) if word in ("1.46", ".54", ".39")]
@@ -55,20 +60,23 @@ def test_the_embedding_is_as_loud_as_its_part_of_the_size():
     read = dict(weights=[0.5, 0.5], shares=[3.0, 4.0])
     assert ablation.audible(read) == 0.6
     alone = dict(weights=[0.2] * 3, shares=[1, 0, 0])
-    weight, part, *_ = ablation.of_embedding([[read, read, alone]]).axes[0].lines
-    assert weight.get_ydata().tolist() == pytest.approx([1, 0.6])
-    assert part.get_ydata().tolist() == [0.6, 1]
+    left, right = ablation.of_embedding([[read, read, alone]]).axes
+    assert left.lines[0].get_ydata().tolist() == pytest.approx([1, 0.6])
+    assert right.lines[0].get_ydata().tolist() == [0.6, 1]
 
 
 def test_importance_is_the_increase_over_what_was_measured():
-    figure = ablation.importance(
-        {"weight": {"embedding": [(0.1, 0.7), (0.2, 0.8)]}}, ["x"],
-        {"look": ((0.1, 0.7), (0.5, 0.1))},
-    )
-    ax, = figure.axes
-    assert ax.collections[0].get_offsets().tolist() == [[0.1, 0.7], [0.2, 0.8]]
-    assert ax.get_xlabel() == "x" and "loss increase" in ax.get_ylabel()
-    assert [(note.get_text(), note.xy) for note in ax.texts] == [("look", (0.1, 0.7))]
+    lost = [Lost(1, 0, 2.0, 0.1, 0.7), Lost(2, 0, 1.5, 0.2, -0.1),
+            Lost(2, 1, 0.9, 0.3, 0.8), Lost(3, 2, 0.8, 0.4, 0.9)]
+    weight, share = ablation.importance(lost, {"weight": "w", "share": "s"}).axes
+    others, mlp, embedding = (dots.get_offsets().tolist() for dots in share.collections)
+    assert (others, mlp) == ([[0.3, 0.8]], [[0.4, 0.9]])
+    assert embedding == [[0.1, 0.7], [0.2, -0.1]]
+    assert weight.collections[2].get_offsets().tolist() == [[2.0, 0.7], [1.5, -0.1]]
+    assert (weight.get_xlabel(), share.get_xlabel()) == ("w", "s")
+    assert weight.get_title(loc="left") == "by weight"
+    notes = [(note.get_text(), note.xy) for note in weight.texts]
+    assert notes == [("read 1", (2.0, 0.7)), ("all later reads", (1.5, -0.1))]
 
 
 def test_an_interval_is_written_beside_its_seeds():
@@ -85,6 +93,8 @@ def test_missed_sets_the_embedding_beside_the_mean_of_the_others():
     others, embedding = one.lines
     assert others.get_ydata().tolist() == pytest.approx([0.01, 0.0505])
     assert embedding.get_ydata().tolist() == [2, 0.0001]
+    pairs = ablation.beside_others([[0.0], [-2.0, 0.5], [1.0, -3.0, 1.0]])
+    assert pairs == [(2.0, 0.5), (1.0, 2.0)]
     assert len(two.lines) == 3 and two.lines[-1].get_xydata().tolist() == [[1, 0.5]]
 
 

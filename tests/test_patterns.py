@@ -1,15 +1,21 @@
 """Rank bounds hold for every stream; reads and correlations mean what they say."""
 
 import math
+import re
 
 import pytest
 import torch
 
+import cells
+from attnres_ref.notebook import recorded
 from attnres_ref.streams import STREAMS
+from attnres_ref.study.compare import select
 from attnres_ref.study.mixing import (
     Lost,
     agreement,
+    agreement_with,
     lost_sources,
+    mean_rows,
     mixing_matrix,
     rank_bound,
     rank_order,
@@ -66,6 +72,10 @@ def test_relative_weights():
     assert found == [[1.0], [0.5, 1.5], pytest.approx([1.5, 0.6, 0.9])]
 
 
+def test_mean_rows():
+    assert mean_rows([[[1.0], [2.0, 3.0]], [[3.0], [4.0, 9.0]]]) == [[2.0], [3.0, 6.0]]
+
+
 def test_lost_sources():
     several = dict(weights=[0.25, 0.75], shares=[0.1, 0.2])
     rows = [dict(weights=[1.0], shares=[2.0]), several]
@@ -85,3 +95,30 @@ def test_agreement_is_of_ranks_not_of_values():
     lost = [Lost(1, 0, -share, share, share**3) for share in shares]
     assert agreement(lost, "share") == pytest.approx(1)
     assert agreement(lost, "weight") == pytest.approx(-1)
+
+
+def test_agreement_with_a_guess_counts_reads_that_can_lose_a_source():
+    reads, costs = [[0.0], [1.0, 2.0], [3.0, 4.0, 5.0]], [[None], [1, 2], [3, 5, 4]]
+    assert agreement_with(lambda rows, l: rows[l], reads, costs) == pytest.approx(0.9)
+    assert agreement_with(lambda rows, l: [-x for x in rows[l]], reads, costs) < -0.8
+
+
+def test_exercise_07_2_reaches_what_its_solution_says():
+    path, = (path for path in cells.notebooks() if path.name.startswith("07"))
+    notebook, made = cells.read(path), {"math": math}
+    exercise, = (x for x in cells.exercises(notebook) if x.name == "07.2")
+    exec(exercise.solution, made)
+    prose = "".join(cell.source for cell in notebook.cells)
+    said = re.search(r"It reaches (.{12}) for Full, and (.{12}) for Block", prose).groups()
+    for residual, words in zip(("full", "block"), said):
+        runs = select(recorded("mixing")["python_sources"], residual=residual, block_size=4)
+        found = sorted(agreement_with(made["guess_costs"], r["reads"], r["ablation"])
+                       for r in runs)
+        assert len(runs) == 3 and words == f"{found[0]:.2f} to {found[-1]:.2f}"
+
+    def final_times_five(reads, l):
+        return [(5 if l == 16 else 1) * x for x in made["guess_costs"](reads, l)]
+
+    assert "comes to 0.7 and more for Full" in prose
+    for r in select(recorded("mixing")["python_sources"], residual="full"):
+        assert agreement_with(final_times_five, r["reads"], r["ablation"]) >= 0.7

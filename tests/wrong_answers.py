@@ -434,10 +434,14 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         ("sum(mixed)", "sum(mixed)[0]", "contents and marks are both mixed"),
     ],
     "07.4": [
-        (None, "def block_bound(L, S): return L // S + S", "a sum is one vector"),
-        ("n_layers + 1 - j", "n_layers + 1", "hardly a read is still to come"),
-        ("1 + math.ceil(j / block_size)", "1 + j", "that is Full AttnRes"),
-        ("1 + math.ceil", "math.ceil", "the embedding is in the state as well"),
+        ("return cut + rank - 1", "return cut", "which reads are left to need them"),
+        ("(rank - 2)", "(rank - 1)", "the embedding is in the state as well"),
+        (None, "def shortest_depth(S, rank): return 2 * rank - 2", "that is Full AttnRes"),
+        (None, "def shortest_depth(S, rank): return (rank - 1) * S",
+         "an open block is in the state as well"),
+        ("return cut + rank - 1", "return cut + 2 * rank - 4", "a model has it already"),
+        ("return cut + rank - 1", "return cut + rank - 2", "has 2 at 6 layers"),
+        ("return cut + rank - 1", "return float(cut + rank - 1)", "not a number of layers"),
     ],
     "08.1": [
         ("(m1 - m).exp(), (m2 - m).exp()", "torch.ones_like(m), torch.ones_like(m)",

@@ -9,7 +9,6 @@ from matplotlib.patches import Rectangle
 from attnres_ref.plots import (
     GREY,
     STYLES,
-    axes,
     heat_map,
     in_a_row,
     log_colour_bar,
@@ -21,6 +20,7 @@ from attnres_ref.plots import (
 )
 from attnres_ref.plots.schematic import TOKEN, strip, tint, triangle_of_reads, written
 from attnres_ref.study.intervals import paired_difference
+from attnres_ref.study.mixing import Lost
 
 MARK = "#D55E00"                       # the embedding, and what is taken away
 LOSS = "loss increase without it (nats per byte)"
@@ -34,7 +34,7 @@ def row_of_the_triangle(read: int = 3) -> Figure:
     rows = [[weight for _, weight in row] for row in triptych.reads(1)]
     for y, row in enumerate(rows):
         for x, weight in enumerate(row):
-            look = dict(facecolor=tint(green, 0.65 * min(2 * weight, 1)), edgecolor=green)
+            look = dict(facecolor=tint(green, 0.8 * weight), edgecolor=green)
             above.add_patch(Rectangle((x - 0.44, y - 0.44), 0.88, 0.88, **look))
             above.text(x, y, written(weight), ha="center", va="center", fontsize=10)
     triangle_of_reads(above, len(rows))
@@ -43,6 +43,7 @@ def row_of_the_triangle(read: int = 3) -> Figure:
     above.text(read + 0.8, read, f"read {read} mixes four sources,\nas drawn below",
                va="center", fontsize=11)
     above.set_xticks(range(len(rows)), [f"$v_{i}$" for i in range(len(rows))], fontsize=11)
+    above.set_yticks(range(len(rows)), [*range(len(rows) - 1), "final"])
     above.set_ylabel("reading layer", fontsize=11)
     _bare(below, read)
     _read(below, rows[read])
@@ -116,18 +117,17 @@ def maps(weights: Sequence[Sequence[float]], increases: Sequence[Sequence[float]
 
 
 def of_embedding(seeds: Sequence[Sequence[dict]]) -> Figure:
-    """The embedding in every read from 1 on, a line for each seed's `mixing.reads`: its
-    weight over the plain mean, and its part of the read's size."""
-    figure, ax = axes("The embedding in each read of Full AttnRes", "reading layer",
-                      "times the plain mean, or part of the read")
-    panels = ("weight / plain mean", "-", _weight), ("part of what is read", ":", audible)
-    for label, line, number in panels:
-        for i, reads in enumerate(seeds):
-            ax.plot(range(1, len(reads)), [number(read) for read in reads[1:]], line,
-                    color=MARK, linewidth=1.5, label=label if i == 0 else None)
-    ax.axhline(1, color=GREY, linewidth=0.7)
-    ax.set_yscale("log")
-    ax.legend(frameon=False, fontsize=11)
+    """The embedding in every read from 1 on, a line for each seed's `mixing.reads`: on the
+    left its weight over the plain mean, on the right its part of the read's size."""
+    panels = {"embedding: weight / plain mean": _weight,
+              "embedding: part of the read": audible}
+    figure, grid = in_a_row(panels, (6.8, 3.4), "", "", 12, "left")
+    for ax, number in zip(grid, panels.values()):
+        for reads in seeds:
+            ax.plot(range(1, len(reads)), [number(read) for read in reads[1:]], color=MARK)
+        ax.axhline(1, color=GREY, linewidth=0.7)
+        ax.set(yscale="log", xticks=range(0, len(seeds[0]), 4))
+    figure.supxlabel("reading layer", fontsize=11)
     return figure
 
 
@@ -141,25 +141,36 @@ def audible(read: dict, source: int = 0) -> float:
     return read["shares"][source] / math.hypot(*read["shares"])
 
 
-def importance(panels: Mapping[str, Mapping[str, Sequence[tuple]]], xlabels: Sequence[str],
-               notes: Mapping[str, tuple] | None = None) -> Figure:
-    """Loss increase of a lost source against something measured of it. panels: title ->
-    kind of source -> points (x, increase); notes, on the first: words -> their point and
-    where they stand."""
-    looks = (MARK, "o"), ("black", "^"), (GREY, ".")
-    figure, grid = in_a_row(panels, (3.3 * len(panels), 4.2), "", LOSS, 12, "left")
-    for ax, kinds, xlabel in zip(grid, panels.values(), xlabels):
-        for (kind, points), (colour, marker) in reversed([*zip(kinds.items(), looks)]):
+def importance(lost: Sequence[Lost], measures: Mapping[str, str]) -> Figure:
+    """Loss increase of lost sources against what was measured of them. measures: a field of
+    `mixing.Lost` -> the words below its axis. The loss is on a linear scale near zero."""
+    kinds = {"others": (GREY, ".", lambda x: x.source not in (0, 2)),
+             "first MLP's output": ("black", "^", lambda x: x.source == 2),
+             "embedding": (MARK, "o", lambda x: x.source == 0)}
+    titles = [f"by {field}" for field in measures]
+    figure, grid = in_a_row(titles, (3.3 * len(titles), 4.2), "", LOSS, 12, "left")
+    for ax, (field, xlabel) in zip(grid, measures.items()):
+        for kind, (colour, marker, belongs) in kinds.items():
+            points = [(getattr(x, field), x.increase) for x in lost if belongs(x)]
             look = dict(color=colour, marker=marker, s=26, alpha=0.7, label=kind)
             ax.scatter(*zip(*points), **look)
         ax.set(xlabel=xlabel, xscale="log")
         ax.set_yscale("symlog", linthresh=1e-3)
         ax.axhline(0, color="black", linewidth=0.6)
-    for words, (point, at) in (notes or {}).items():
-        grid[0].annotate(words, point, at, fontsize=10, ha="center",
-                         arrowprops=dict(arrowstyle="-", color="black"))
+    first, *_, last = [(getattr(x, next(iter(measures))), x.increase)
+                       for x in sorted(lost) if x.source == 0]
+    for words, point, at in (("read 1", first, (0.35, 0.93)),
+                             ("all later reads", last, (0.25, 0.1))):
+        grid[0].annotate(words, point, at, textcoords="axes fraction", fontsize=10,
+                         ha="center", arrowprops=dict(arrowstyle="-", color="black"))
     grid[-1].legend(frameon=False, loc="upper left", fontsize=10)
     return figure
+
+
+def interval(values: Sequence[float]) -> str:
+    """The mean of one value per seed with half of its 95 % interval, in words."""
+    known = paired_difference(values, [0.0] * len(values))
+    return f"{known.mean:.2f} +/- {known.half_width:.2f}"
 
 
 def intervals(panels: Mapping[str, tuple[float, Mapping[str, Sequence[float]]]]) -> Figure:
@@ -177,13 +188,20 @@ def intervals(panels: Mapping[str, tuple[float, Mapping[str, Sequence[float]]]])
                         alpha=0.45)
             dots = dict(color=colour, marker=marker, s=24, zorder=3)
             ax.scatter(values, [y] * len(values), **dots)
-            words = f"{known.mean:.2f} +/- {known.half_width:.2f}"
-            ax.text(1.02, y, words, transform=ax.get_yaxis_transform(), va="center")
+            beside = dict(transform=ax.get_yaxis_transform(), va="center")
+            ax.text(1.02, y, interval(values), **beside)
         ax.axvline(reference, color="black", linewidth=0.8)
         ax.set_yticks(range(len(rows)), list(rows), fontsize=11)
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_title(title, loc="left", fontsize=11)
     return figure
+
+
+def beside_others(rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+    """Rows of `source_ablation` as a pair for each read from 1 on: how far the loss moves,
+    up or down, without the embedding, and without another source, the mean of them all."""
+    sizes = [[abs(float(x)) for x in row] for row in rows[1:]]
+    return [(own, sum(others) / len(others)) for own, *others in sizes]
 
 
 def missed(panels: Mapping[str, Sequence[Sequence[float]]],
@@ -195,16 +213,15 @@ def missed(panels: Mapping[str, Sequence[Sequence[float]]],
     grid = figure.subplots(math.ceil(len(titles) / 2), 2, sharex=True, sharey=True).flat
     for ax, title in zip(grid, titles):
         plain(ax)
-        rows = [[abs(float(x)) for x in row] for row in panels[title][1:]]
-        reads = range(1, len(rows) + 1)
-        ax.plot(reads, [sum(row[1:]) / len(row[1:]) for row in rows], color=GREY,
-                marker=".", label="another source")
-        ax.plot(reads, [max(row[0], 1e-6) for row in rows], color=MARK, marker="o",
-                markersize=4, label="the embedding")
+        own, others = zip(*beside_others(panels[title]))
+        reads = range(1, len(own) + 1)
+        ax.plot(reads, others, color=GREY, marker=".", label="another source")
+        ax.plot(reads, [max(x, 1e-6) for x in own], color=MARK, marker="o", markersize=4,
+                label="the embedding")
         ax.set_title(title, loc="left", fontsize=11)
-        ax.set(yscale="log", xticks=range(0, len(rows) + 1, 4))
+        ax.set(yscale="log", xticks=range(0, len(own) + 1, 4))
     sketch(ax, guess)
     figure.supxlabel("reading layer", fontsize=11)
-    figure.supylabel("change of the loss (nats per byte)", fontsize=11)
+    figure.supylabel("change of the loss, up or down (nats per byte)", fontsize=11)
     figure.axes[0].legend(frameon=False, fontsize=10)
     return figure

@@ -8,7 +8,7 @@ the ranks of M, what trained reads look like, and whether weight says what matte
 
 import math
 from collections.abc import Sequence
-from statistics import correlation
+from statistics import correlation, mean
 from typing import NamedTuple
 
 import torch
@@ -212,6 +212,11 @@ def relative(reads: Sequence[dict]) -> list[list[float]]:
     return [[weight * len(row) for weight in row] for row in rows]
 
 
+def mean_rows(seeds: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
+    """Rows of several models, such as weights or costs, averaged entry by entry."""
+    return [[mean(x) for x in zip(*rows)] for rows in zip(*seeds)]
+
+
 class Lost(NamedTuple):
     """One source taken from one read."""
 
@@ -238,6 +243,13 @@ def agreement(lost: Sequence[Lost], what: str) -> float:
     it orders the sources as the increase does."""
     values, increases = [getattr(x, what) for x in lost], [x.increase for x in lost]
     return correlation(rank_order(values), rank_order(increases))
+
+
+def agreement_with(guess, reads: Sequence[dict], increases: Sequence) -> float:
+    """The same correlation with guess(reads, l), a number for each source of read l."""
+    guesses = [x for l in range(1, len(reads)) for x in guess(reads, l)]
+    found = [float(x) for row in increases[1:] for x in row]
+    return correlation(rank_order(guesses), rank_order(found))
 
 
 def rank_order(values: Sequence[float]) -> list[int]:

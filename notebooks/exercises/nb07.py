@@ -104,28 +104,38 @@ def blind_read(marked_read):
 
 
 @exercise("07.4")
-def bound_of_block(block_bound):
+def depth_of_a_rank(shortest_depth):
+    found = shortest_depth(4, 3)
     wrong = {
-        "five vectors are never carried; a sum is one vector": (4, 4, 5),
-        "the embedding is in the state as well": (4, 4, 1),
-        "the state is largest when hardly a read is still to come": (16, 4, 5),
-        "that is Full AttnRes: here a block is one vector": (64, 16, 33),
+        5: "so many vectors are kept there, but which reads are left to need them?",
+        11: "the embedding is in the state as well",
+        4: "that is Full AttnRes: here a block is one vector",
+        8: "an open block is in the state as well, from its first layer on",
     }
-    for message, (n_layers, block_size, bound) in wrong.items():
-        found = block_bound(n_layers, block_size)
-        assert found != bound, f"L = {n_layers}, S = {block_size}: {message}"
-    for n_layers, block_size in [(4, 4), (8, 8), (16, 4), (64, 16), (8, 2), (9, 4)]:
-        torch.manual_seed(0)
-        config = LMConfig(
-            vocab_size=8, d_model=4, n_layers=n_layers, n_heads=1, context=4,
-            residual="block", block_size=block_size,
+    assert found not in wrong, f"block size 4, rank 3: {wrong.get(found)}"
+    for block_size, rank in ((4, 3), (2, 4), (8, 3), (4, 4), (1, 5), (16, 3)):
+        found = shortest_depth(block_size, rank)
+        of = f"block size {block_size}, rank {rank}"
+        assert isinstance(found, int) and 0 < found < 100, (
+            f"{of}: {found} is not a number of layers"
         )
-        model = LM(config).double()
-        torch.nn.init.normal_(model.stream.queries)
-        M = mixing_matrix(model, torch.arange(4)[None])[..., 0, 3, 0]
-        measured, found = semiseparable_rank(M, 1e-10), block_bound(n_layers, block_size)
-        assert found == measured, (
-            f"L = {n_layers}, S = {block_size}: you say {found}, a model with random "
-            f"queries has {measured}. What limits the rank at one depth, on "
-            "either side of it, and which depth does the bound have to hold for?"
+        reached = rank_of_block(found, block_size)
+        assert reached >= rank, (
+            f"{of}: a model with random queries has {reached} at {found} layers"
         )
+        assert rank_of_block(found - 1, block_size) < rank, (
+            f"{of}: with {found - 1} layers a model has it already"
+        )
+
+
+def rank_of_block(n_layers: int, block_size: int) -> int:
+    """Measured on a model with random queries."""
+    torch.manual_seed(0)
+    config = LMConfig(
+        vocab_size=8, d_model=4, n_layers=n_layers, n_heads=1, context=4,
+        residual="block", block_size=min(block_size, n_layers),
+    )
+    model = LM(config).double()
+    torch.nn.init.normal_(model.stream.queries)
+    M = mixing_matrix(model, torch.arange(4)[None])[..., 0, 3, 0]
+    return semiseparable_rank(M, 1e-10)
