@@ -14,6 +14,7 @@ from attnres_ref import LM, LMConfig
 from attnres_ref.inference import traffic
 from attnres_ref.inference.cache import with_cache
 from attnres_ref.inference.io_counts import count_layer_wise, count_two_phase
+from attnres_ref.inference.tensor_parallel import part_of
 from attnres_ref.model import RMSNorm
 from attnres_ref.streams import BlockAttnRes
 
@@ -129,6 +130,30 @@ def test_grouped_queries_share_keys_and_values():
     alone = traffic.decode_step(config, 3, batch=1, n_tokens=1)
     assert alone.weights - shared.weights == 80 * 2 * 8192 * 8192 * 7 / 8 * 2
     assert shared.depth == 3 * 160 * 8192 * 2
+
+
+def test_heads_that_cannot_share_are_refused():
+    for sharing in 5, 0, 128, 1.5:
+        with pytest.raises(ValueError, match=f"sharing is {sharing}: choose a divisor of"):
+            traffic.decode_step(traffic.TYPICAL, 6, 1, 1, sharing)
+
+
+def test_a_rank_of_plain_tensor_parallelism_reads_all_of_the_depth():
+    """Weights and cache are those of a real rank's parts; the residual is whole on it."""
+    model, P, T = model_of(6, 2).double(), 2, 5
+    config, d = model.config, model.config.d_model
+    passes = traffic.depth_passes(6, 2)["Block AttnRes, two phases"]
+    step = traffic.decode_step(config, passes, batch=3, n_tokens=T, n_bytes=8)
+    rank = traffic.one_rank(step, P)
+    parts = [part_of(layer, 0, P) for layer in model.layers]
+    split = sum(p.nbytes for part in parts for p in part.parameters())
+    small = 8 * (6 * d + 2 * 7 * d + d)                      # norms, queries, final norm
+    assert P * split == step.weights - small - model.head.weight.nbytes
+    heads = parts[0].n_heads * d // config.n_heads
+    assert rank.kv == 8 * 2 * 3 * 3 * T * heads              # k, v; attentions; batch
+    assert (rank.weights, rank.depth) == (step.weights / P, step.depth)
+    with pytest.raises(ValueError, match="n_ranks is 0: choose 1 or more"):
+        traffic.one_rank(step, 0)
 
 
 def test_other_layers_are_not_counted():

@@ -84,6 +84,26 @@ def test_a_rank_holds_its_own_tokens_but_for_attention():
     assert len(grey) == 16
 
 
+def test_no_key_lies_among_the_marks():
+    """The legend's dot once looked like a read of something between two rows."""
+    figure = schedule.both_orders()
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert all(ax.get_legend() is None for ax in figure.axes)
+    for ax in figure.axes:
+        assert not box.overlaps(ax.get_window_extent())
+        assert not box.overlaps(ax.title.get_window_extent())
+
+
+def test_every_arrow_says_what_it_stands_for():
+    ax, = schedule.shards().axes
+    arrows = [text for text in ax.texts if getattr(text, "arrow_patch", None)]
+    above = [text.get_text() for text in ax.texts if text.get_position()[1] in (1.75, 2.0)]
+    assert len(arrows) == 3 and sorted(above) == [
+        "all-\ngather", "layer", "reduce-\nscatter",
+    ]
+
+
 def test_shares_are_those_of_the_counts():
     name, passes = "Block AttnRes, two phases", traffic.depth_passes(128, 16)
     figure = schedule.decode_shares(traffic.TYPICAL, (128, 8192), [name], 8, (1, 64))

@@ -485,7 +485,7 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
          "same_values, same_gradients", "between two passes of a model in training"),
         ("same_values, same_after_a_step, same_gradients",
          "same_values, same_after_a_step", "are gradients, in value?"),
-        ("stream.queries.data.neg_()\n", "stream.queries.data.normal_()\n",
+        ("parameter.data.neg_()\n", "parameter.data.normal_()\n",
          "the right stream fails it as well"),
     ],
     "09.1": [

@@ -5,19 +5,21 @@ Depth reads are counted in *passes* of d numbers per token, by one convention fo
 result; phase 1 moves its sources and a result for each of its layers; phase 2 moves
 phase 1's result, the fresh sources and its own result. The additions that keep a partial
 sum are included: none for a block's first output, two passes where the next read loads the
-sum anyway (load the output, store the sum), three for a block's last output, which no read
-follows that does. The final read is left out, as in Table 1. That table's own convention,
-keys and values apart and no additions, is that of `io_counts`.
+sum anyway (load the output, store the sum), three for a block's last output. Phase 1 loads
+that sum next, but the kernels of notebook 09 fuse no addition into it. The final read is
+left out, as in Table 1. That table's own convention, keys and values apart and no
+additions, is that of `io_counts`.
 """
 
 from typing import NamedTuple
 
+from attnres_ref.fields import is_whole
 from attnres_ref.model import LMConfig
 
 # L and S are the paper's "typical" ones (Table 1). d is not in the table: 7168 gives the
 # 15 GB of sec. 4.2. Heads and vocabulary are ours and matter little.
 TYPICAL = LMConfig(
-    n_layers=128, block_size=16, d_model=7168, n_heads=56, vocab_size=2**17, context=2**17,
+    n_layers=128, block_size=16, d_model=7168, n_heads=64, vocab_size=2**17, context=2**17,
 )
 
 
@@ -75,11 +77,26 @@ def decode_step(
     passes: per layer, from `depth_passes`; sharing: query heads that share one head of keys
     and values (grouped-query attention; `LM` has 1); n_bytes: of one number. Weights are
     read once for the batch. Left out are activations inside the layers, logits, and the
-    new token's own keys and values.
+    new token's own keys and values. An engine's attention skips what is not in the cache
+    yet; `CachedAttention` reads as many rows as the context has, n_tokens = context.
+    Raises ValueError where heads cannot share like that, and as `weights` does.
     """
     depth = batch * passes * config.n_layers * config.d_model
     kv = batch * kv_numbers(config, n_tokens, sharing)
     return Step(*(n_bytes * part for part in (weights(config, sharing), kv, depth)))
+
+
+def one_rank(step: Step, n_ranks: int) -> Step:
+    """The same step on one of P ranks of plain tensor parallelism. It has its part of the
+    weights and the heads, but the residual of the whole batch, and reads depth for all of
+    it. (Norms and queries, whole on every rank, are taken for split: d beside d^2.)
+
+    Where the residual is sharded as well, depth is divided too, and its share is that of
+    one device. Raises ValueError for n_ranks < 1.
+    """
+    if not is_whole(n_ranks, 1):
+        raise ValueError(f"n_ranks is {n_ranks}: choose 1 or more")
+    return Step(step.weights / n_ranks, step.kv / n_ranks, step.depth)
 
 
 def weights(config: LMConfig, sharing: int = 1) -> float:
@@ -87,7 +104,7 @@ def weights(config: LMConfig, sharing: int = 1) -> float:
     row for each token. Raises ValueError for layers other than attention and MLP."""
     d, names = config.d_model, config.layer_names
     per_layer = {                                            # the first d is the norm's
-        "attention": d + (2 + 2 / sharing) * d * d,
+        "attention": d + 2 * d * d + 2 * d * kv_width(config, sharing),
         "mlp": d + 3 * d * config.d_hidden,
     }
     if other := set(names) - per_layer.keys():
@@ -100,4 +117,13 @@ def weights(config: LMConfig, sharing: int = 1) -> float:
 def kv_numbers(config: LMConfig, n_tokens: int, sharing: int = 1) -> float:
     """Keys and values of one sequence's `n_tokens` tokens, over all layers."""
     n_attention = config.layer_names.count("attention")
-    return 2 * n_attention * n_tokens * config.d_model / sharing
+    return 2 * n_attention * n_tokens * kv_width(config, sharing)
+
+
+def kv_width(config: LMConfig, sharing: int) -> int:
+    """Numbers in the keys of one token in one layer."""
+    if not is_whole(sharing, 1) or config.n_heads % sharing:
+        raise ValueError(
+            f"sharing is {sharing}: choose a divisor of n_heads = {config.n_heads}"
+        )
+    return config.d_model // sharing

@@ -79,7 +79,8 @@ def both_orders(n_layers: int = 8, block_size: int = 4) -> Figure:
     for ax, (title, kind) in zip(panels, kinds):
         _grid(ax, kind(n_layers, block_size), title)
     keys = Line2D([], [], label="is read", **READ), Line2D([], [], label="written", **WRITE)
-    panels[0].legend(handles=keys, loc=(0.06, 0.35), frameon=False, fontsize=11)
+    figure.legend(handles=keys, loc="outside upper right", ncols=2, frameon=False,
+                  fontsize=11)
     return figure
 
 
@@ -160,11 +161,11 @@ def shards(n_ranks: int = 4) -> Figure:
     for stage, words in ((0, "all-\ngather"), (2, "reduce-\nscatter")):
         x = 3.35 * stage + 2.1
         arrow(ax, (x, 1.3), (x + 1.15, 1.3), words, (x + 0.58, 2.0), color=PROBE)
-    arrow(ax, (5.45, 1.3), (6.6, 1.3))
+    arrow(ax, (5.45, 1.3), (6.6, 1.3), "layer", (6.03, 1.75))
     for rank in range(n_ranks):
         ax.text(-0.15, 2.6 - (rank + 0.5) * 2.6 / n_ranks, f"rank {rank}", ha="right",
                 va="center", fontsize=10)
-    ax.text(0.97, 3.0, "tokens", ha="center", fontsize=10, color=GREY)
+    ax.text(0.97, 2.85, "groups of tokens", ha="center", fontsize=11)
     return figure
 
 
