@@ -46,14 +46,22 @@ def test_a_frame_says_what_has_been_loaded_and_stored(step):
 
 def test_bars_beside_lines_are_as_long_as_what_they_move():
     lines = {"x = f(" + "a, " * 20 + ")": 30, "y = x": 10, "both:": 40}
-    figure = kernels.beside(lines, "t", guess=20)
+    figure = kernels.beside(lines, {}, "t", guess=20)
     ax = figure.axes[0]
     assert [bar.get_width() for bar in ax.patches] == [0.75, 0.25, 1]
     colours = [bar.get_facecolor() for bar in ax.patches]
     assert colours[0] == colours[1] != colours[2]
     assert "\n" in words(figure)[0] and "40 u" in words(figure)
     assert ax.lines[0].get_xdata()[0] == 0.5           # the guess
-    assert not kernels.beside(lines, "t").axes[0].lines
+    assert not kernels.beside(lines, {}, "t").axes[0].lines
+
+
+def test_what_follows_from_a_formula_is_hollow():
+    ax = kernels.beside({"x = y": 10, "all:": 10}, {"n + 1:": 5}, "t").axes[0]
+    line, total, formula = ax.patches
+    assert formula.get_width() == 0.5 and total.get_edgecolor() == formula.get_edgecolor()
+    assert [bar.get_fill() for bar in ax.patches] == [True, True, False]
+    assert "5 u" in words(ax.figure)
 
 
 def test_loop_2_waits_for_all_columns_of_loop_1():
@@ -70,7 +78,7 @@ def test_autograd_adds_once_less_than_there_are_readers(n):
     left, right = kernels.readers(n).axes
     count = lambda ax, text: [t.get_text() for t in ax.texts].count(text)
     assert count(left, "+") == n - 1 and count(left, "$dv$") == n
-    assert count(right, "+") == 0
+    assert count(right, "+") == 0 and f"{n - 1} additions" in left.get_title()
     assert sum(count(right, f"read {i}: g += dv") for i in range(n)) == n
 
 

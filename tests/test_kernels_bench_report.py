@@ -88,6 +88,39 @@ def test_shares_by_warps_are_those_of_the_best_loads_and_not_of_the_ring():
     assert figures.shares_by_warps(record, "backward", 9, 64) == {1: 0.5, 2: 0.2}
 
 
+def test_gates_tell_how_far_the_querys_gradient_is_off():
+    gate = {"h independent": 9, "dw independent": 0.0016, "dw correlated": 2.376}
+    rows = [dict(contender="FLA level 0", gate=gate), dict(contender="ours", gate=gate),
+            dict(contender="FLA Gluon", left_out="no GPU")]
+    record = dict(stages=dict(beside_peers=dict(rows=rows)))
+    assert [*report.gates(record, "FLA")] == [
+        "FLA level 0: gradient of the query off by 0.0016, where sources are alike by 2.4"
+    ]
+
+
+def test_issue_slots_are_those_of_the_records_gpu():
+    # Twice the copy that `ahead` assumes leaves half of the slots, twice the clock twice.
+    record = dict(copy_gb_per_s=6000, stages=dict(environment=dict(
+        nvidia_smi="name, clocks.current.sm [MHz]\nH, 1755 MHz, 3201 MHz\n")))
+    rows = [dict(kernel="a", issue=0.5), dict(kernel="on a T4", issue=None)]
+    assert figures.issue_on(record, rows) == [dict(kernel="a", issue=1.0)]
+    smi = record["stages"]["environment"]
+    smi["nvidia_smi"] = smi["nvidia_smi"].replace("1755", "3510")
+    assert figures.issue_on(record, rows) == [dict(kernel="a", issue=0.5)]
+    assert rows[0]["issue"] == 0.5
+
+
+def test_a_backward_in_two_loops_is_hollow_and_not_joined_to_one_read():
+    rows = [dict(contender="ours", n=n, T=8192, d=64, part=part, ms=[0, 1, 0])
+            for n in (2, 9, 17, 33) for part in ("forward", "backward")]
+    record = report.joined([CELLS | dict(rows=rows, copy_gb_per_s=1000.0)])
+    forward, backward = figures.reads_beside_a_copy(record, widths=(64,)).axes[:2]
+    drawn = lambda ax: [([*line.get_xdata()], line.get_markerfacecolor() == "white")
+                        for line in ax.lines if line.get_marker() == "o"]
+    assert drawn(forward) == [([2, 9, 17, 33], False), ([], True)]
+    assert drawn(backward) == [([2, 9], False), ([17, 33], True)]
+
+
 def test_what_was_launched_from_python_and_what_drifted_is_marked():
     rows = [dict(contender=name, n=2, T=1, d=64, part="forward", turn=turn, graph=graph,
                  ms=[ms] * 3)

@@ -505,11 +505,21 @@ WRONG: dict[str, list[tuple[str | None, str, str]]] = {
         (" - scores.max()", "", "no exponent may be above zero"),
     ],
     "09.3": [
-        ("(alpha * dalpha).sum(0)",
-         "(((alpha[..., None] * v).sum(0).bfloat16() - v[0]) * dh).sum(-1)",
-         "delta still comes from a rounded h"),
-        ("(dalpha - (alpha * dalpha).sum(0))", "(v * dh).sum(-1)", "Is delta missing?"),
-        ("(ds * r)", "ds", "the keys' norm, r, is missing"),
+        ("    alike = shared + 0.01", "    alike = shared + 1.0",
+         "one that takes delta from a rounded h"),
+        ("    alike = shared + 0.01", "    alike = shared + 0.0",
+         "your test refuses a right gradient"),
+        ("        (100 * w, alike),", "", "one whose exponents may be above zero"),
+        ("not error(gradient, w, v.bfloat16()) < 0.02",
+         "error(gradient, w, v.bfloat16()) > 0.02", "2 of 5 broken gradients escape"),
+        ("    lost[1] = 0\n", "", "one that leaves eps out of the rms"),
+        ("independent(5, 64)", "independent(4, 64)",
+         "1 of 5 broken gradients escape your test, among them one whose padded rows"),
+        ("independent(4, 8192)", "independent(4, 64)", "adds the tokens up in bf16"),
+        (None, """
+            def refuses(gradient):
+                return True
+            """, "your test refuses a right gradient"),
     ],
     "09.4": [
         ("g + dv", "dv", "add to what is there"),

@@ -79,19 +79,20 @@ def _chip(ax, acc: Sequence[float], m: str, l: str) -> None:
         ax.text(x, 6.6, number, ha="center", va="center", fontsize=12)
 
 
-def beside(lines: Mapping[str, float], title: str, guess: float | None = None) -> Figure:
+def beside(lines: Mapping[str, float], by_formula: Mapping[str, float], title: str,
+           guess: float | None = None) -> Figure:
     """Lines of code, each with a bar of what it moves, in u; lines that end in a colon are
-    totals. guess: of all lines of code together."""
-    figure, ax = canvas(7.0, 0.52 * len(lines) + 0.7, (-1.3, 1.2),
-                        (-len(lines) + 0.4, 0.7), title)
-    most = max(lines.values())
-    for y, (line, u) in enumerate(lines.items()):
+    totals. by_formula: totals not counted but known, hollow. guess: of all code lines."""
+    bars, most = lines | by_formula, max(lines.values())
+    height = len(bars) - 0.4
+    figure, ax = canvas(7.0, 0.52 * height + 0.9, (-1.3, 1.2), (-height, 0.7), title)
+    for y, (line, u) in enumerate(bars.items()):
         total = line.endswith(":")
         words = line if total else "\n    ".join(textwrap.wrap(line, 40))
         ax.text(-1.28, -y, words, va="center", fontsize=11 if total else 10,
                 family="sans-serif" if total else "monospace")
-        ax.add_patch(Rectangle((0, -y - 0.3), u / most, 0.6,
-                               color=MARK if total else DARK))
+        ax.add_patch(Rectangle((0, -y - 0.3), u / most, 0.6, fill=line in lines,
+                               color=MARK if total else DARK, linewidth=1.5))
         ax.text(u / most + 0.02, -y, f"{u:.0f} u", va="center", fontsize=11)
     if guess is not None:
         ax.axvline(guess / most, color="black", linestyle="--")
@@ -134,7 +135,7 @@ def readers(n: int = 4) -> Figure:
     each reader adds its part to what comes back along the chain."""
     figure = sheet(7.0, 3.9)
     left, right = figure.subplots(1, 2)
-    for ax, title in ((left, "each reads it: n - 1 additions"),
+    for ax, title in ((left, f"each reads it: {n - 1} additions"),
                       (right, "handed on: one gradient")):
         ax.set(xlim=(-1.0, 4.4), ylim=(-0.3, n - 0.2), xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
@@ -164,7 +165,7 @@ def warps(rows: Sequence[Mapping], reached: Mapping[int, float],
           guess: Mapping | None = None, n: int = 33, d: int = 1024) -> Figure:
     """Three panels by the number of warps of a program: the issue slots that they need, in
     %, for two ways to find a source; the KB that are under way on a multiprocessor; the
-    share of a copy's speed that was reached. rows: the record `warps`."""
+    share of a copy's speed that was reached. rows: those of the record `warps`."""
     names = "issue slots needed (%)", "KB under way", "measured: % of a copy"
     figure, panels = in_a_row(names, (8.4, 3.3), "", "", 11, sharey=False)
     for kind, colour, marker in (("pick", GREY, "x"), ("addresses", MARK, "o")):
@@ -182,8 +183,7 @@ def warps(rows: Sequence[Mapping], reached: Mapping[int, float],
         ax.set_ylim(0, 1.15 * max(values.values()))
     for ax in panels:
         ax.set_xscale("log", base=2)
-        ax.set_xticks([*own], [*own])
-        ax.set_xlabel("warps per program")
+        ax.set(xticks=[*own], xticklabels=[*own], xlabel="warps per program")
         ax.minorticks_off()
     return figure
 
@@ -202,14 +202,14 @@ def times_by_tokens(rows: Sequence[Mapping], part: str, d: int,
 
 def short_reads(times: Mapping[int, Mapping[int, float]], gb_per_s: float, d: int,
                 title: str, guess: Mapping | None = None) -> Figure:
-    """Time of a read against its number of tokens, and dashed that of a copy of as many
-    bytes in half precision. times: sources -> tokens -> us; guess: tokens -> us."""
+    """Time of a read against its number of tokens, and dashed its bytes in half precision
+    by the bandwidth of a copy. times: sources -> tokens -> us; guess: tokens -> us."""
     figure, ax = axes(title, "tokens T", "microseconds", 6.4, 3.9)
     for (n, us), colour in zip(times.items(), ("#a8a8a8", GREY, MARK)):
         ax.plot(*zip(*us.items()), "o-", color=colour, label=f"{n} sources")
         copied = [(n + 1) * T * d * 2 / gb_per_s / 1e3 for T in us]
         ax.plot([*us], copied, "--", color=colour)
-    ax.plot([], [], "--", color=GREY, label="a copy of as many bytes")
+    ax.plot([], [], "--", color=GREY, label="bytes / bandwidth")
     sketch(ax, guess)
     ax.set(xscale="log", yscale="log")
     ax.set_xticks([*us], [*us])
@@ -244,7 +244,7 @@ def step_traffic(ways: Mapping[str, Sequence[float]], floor: float, title: str,
     for way, u in (guess or {}).items():
         ax.plot(u, way, "x", color="black", markersize=9)
     ax.invert_yaxis()
-    ax.margins(x=0.12)
+    ax.set_xlim(0, 1.12 * max(left))
     figure.legend(*ax.get_legend_handles_labels(), frameon=False, ncols=4, fontsize=10,
                   loc="outside lower center")
     return figure

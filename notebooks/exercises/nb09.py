@@ -54,35 +54,69 @@ def softmax_of_the_first_lanes(masked_softmax):
     compare(torch.tensor([3.0, -4.0]), 2, "with no padding this is the usual softmax")
 
 
-@exercise("09.3")
-def mended_query_gradient(query_gradient):
-    def relative_error(noise):
-        shared = torch.randn(64, 32)
-        sources = (shared + noise * torch.randn(5, 64, 32)).bfloat16()
-        w, dh = torch.randn(32) / 32**0.5, torch.randn(64, 32)
-        wide = w.double().requires_grad_()
-        h = depth_attention(wide, list(sources.double()))
-        (exact,) = torch.autograd.grad(h, wide, dh.double())
-        found = query_gradient(w, sources, dh)
-        assert found.shape == exact.shape, f"the gradient has shape {tuple(found.shape)}"
-        return ((found - exact).norm() / exact.norm()).item()
+def gradient_of_w(rounded=False, below=True, eps=1e-5, padded=False, narrow=False):
+    """A `gradient` for 09.3, right as it is and broken by its arguments. rounded: delta
+    comes from a rounded h; below: no exponent is above zero; padded: rows of zeros are
+    added up to a power of two; narrow: the tokens are added up in bf16."""
 
-    far = relative_error(1.0)
-    sources, w = torch.randn(5, 64, 32).bfloat16(), torch.randn(32) / 6
-    dh = torch.randn(64, 32)
-    alone = query_gradient(w, sources[:1], dh)
-    assert alone.abs().max() < 1e-3, (
-        "a single source has weight one whatever w is: no gradient. Is delta missing?"
-    )
-    once, twice = (query_gradient(w, n * sources, dh).norm() for n in (1, 2))
-    assert not twice > 3 * once, (
-        "sources twice as long give four times the gradient: the keys' norm, r, is missing"
-    )
-    assert far < 0.1, f"wrong even for sources that are far apart (by {far:.0%})"
-    near = relative_error(0.02)
-    assert near < 1e-3, (
-        f"off by {near:.1%} for sources that are nearly equal: delta still comes from a "
-        "rounded h, but the same number can be had without h"
+    def gradient(w, sources, dh):
+        v = sources.float()
+        if padded:
+            v = torch.cat([v, v.new_zeros(power_of_two(len(v)) - len(v), *v.shape[1:])])
+        r = (v.square().mean(-1) + eps).rsqrt()
+        s = (v @ w) * r
+        p = (s - s.amax(0) if below else s).exp()
+        alpha = p / p.sum(0)
+        dalpha = ((v - v[0]) * dh).sum(-1)
+        delta = (alpha * dalpha).sum(0)
+        if rounded:
+            h = (alpha.unsqueeze(-1) * v).sum(0).to(sources.dtype)
+            dalpha, delta = (v * dh).sum(-1), (h * dh).sum(-1)
+        rows = ((alpha * (dalpha - delta) * r).unsqueeze(-1) * v).sum(0)       # [T, d]
+        if not narrow:
+            return rows.sum(0)
+        total = torch.zeros(len(w)).bfloat16()
+        for row in rows.bfloat16():
+            total += row
+        return total.float()
+
+    return gradient
+
+
+def gradient_by_autograd(w, sources, dh):
+    w = w.detach().requires_grad_()
+    h = depth_attention(w, list(sources.float()))
+    return torch.autograd.grad(h, w, dh)[0]
+
+
+BROKEN = {
+    "that takes delta from a rounded h": gradient_of_w(rounded=True),
+    "whose exponents may be above zero": gradient_of_w(below=False),
+    "that leaves eps out of the rms": gradient_of_w(eps=0.0),
+    "whose padded rows take weight": gradient_of_w(padded=True),
+    "that adds the tokens up in bf16": gradient_of_w(narrow=True),
+}
+
+
+@exercise("09.3")
+def test_of_a_gradient(refuses):
+    right = {"short one": gradient_of_w(), "reference's own": gradient_by_autograd}
+    for name, gradient in right.items():
+        assert not refuses(gradient), (
+            f"your test refuses a right gradient, the {name}: where the exact gradient is "
+            "nearly zero, any rounding is a large share of it"
+        )
+    escaped = []
+    for name, gradient in BROKEN.items():
+        try:
+            caught = refuses(gradient)
+        except Exception:
+            caught = True                              # an error is a refusal
+        if not caught:
+            escaped.append(name)
+    assert not escaped, (
+        f"{len(escaped)} of {len(BROKEN)} broken gradients escape your test, among them "
+        f"one {escaped[0]}"
     )
 
 

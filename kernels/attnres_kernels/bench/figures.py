@@ -1,13 +1,16 @@
 """Figures of a benchmark's joined record. They need matplotlib, which the machine with the
 GPU may not have, so that the report does not import them."""
 
+import re
 import statistics
 
+from attnres_kernels.ahead import CLOCK, COPY
 from attnres_kernels.bench import report
 from attnres_kernels.bench.peers import SWEPT
 from attnres_ref import plots
 
 OURS, LIGHT = "#D55E00", "#BBBBBB"
+ONE_READ = 9                           # most sources of a backward in one read
 STREAMS = {                            # cases of the stage `model`, with their labels
     "Block, fused": "Block, fused", "Full, fused": "Full, fused",
     "Block, kernels in two phases": "Block, two phases",
@@ -39,35 +42,54 @@ def shares_by_warps(record: dict, part: str, n: int, d: int) -> dict[int, float]
     return {k: max(rates) / record["copy_gb_per_s"] for k, rates in sorted(found.items())}
 
 
+def issue_on(record: dict, rows: list[dict]) -> list[dict]:
+    """Rows of `ahead`, as far as they have a share of the issue slots, with what it is on
+    this record's GPU: `ahead` assumes an H100's copy and clock. The GPU must have as many
+    SMs, as an H200 has; its clock is the one at the start, and one that falls under load
+    makes the shares larger."""
+    smi = record["stages"]["environment"]["nvidia_smi"]
+    clock = 1e6 * float(re.search(r"(\d+) MHz", smi)[1])
+    scale = 1e9 * record["copy_gb_per_s"] / COPY * CLOCK / clock
+    return [row | dict(issue=scale * row["issue"]) for row in rows if row["issue"]]
+
+
 def reads_beside_a_copy(record: dict, widths=(4096, 1024)):
-    """Two panels, forward and backward: `shares` by the number of sources."""
+    """Two panels, forward and backward: `shares` by the number of sources. Hollow, and not
+    joined to the others: the backward in two loops, where one read does not fit."""
     parts = "forward", "backward"
     figure, panels = plots.in_a_row(
         parts, (8, 3.2), f"Our reads on {record['device']}, T = 8192", "speed of a copy (%)"
     )
     for part, ax in zip(parts, panels):
-        for d, colour, marker in zip(widths, (OURS, plots.GREY), "ox"):
-            found = shares(record, part, d)
-            ax.plot([*found], [100 * x for x in found.values()], marker=marker,
-                    color=colour, label=f"d = {d}")
+        for d, colour, marker in zip(widths, (OURS, plots.GREY), "os"):
+            found = {n: 100 * x for n, x in shares(record, part, d).items()}
+            loops = [n for n in found if part == "backward" and n > ONE_READ]
+            for ns, face in (([n for n in found if n not in loops], colour),
+                             (loops, "white")):
+                ax.plot(ns, [found[n] for n in ns], marker=marker, color=colour,
+                        markerfacecolor=face, label=f"d = {d}" if face == colour else None)
         ticks = [*shares(record, part, widths[0])]
         ax.set(xscale="log", xlabel="sources n", ylim=(0, 110))
         ax.set_xticks(ticks, ticks)
         ax.minorticks_off()
         ax.axhline(100, color="black", linewidth=1, linestyle="--")
     allowed = [100 * (2 * n + 1) / (3 * n + 1) for n in ticks]
-    panels[1].plot(ticks, allowed, ":", color="black", label="all that 3n + 1 allows")
-    panels[1].legend(frameon=False, loc="lower left")
+    extra = panels[1].plot(ticks, allowed, ":", color="black",
+                           label="all that 3n + 1 allows")
+    for label, face in (("one read", plots.GREY), ("two loops", "white")):
+        extra += panels[1].plot([], [], "s", color=plots.GREY, markerfacecolor=face,
+                                label=label)
     panels[0].legend(frameon=False, loc="lower left")
+    panels[1].legend(handles=extra, frameon=False, loc="lower left")
     return figure
 
 
 def training_steps(record: dict):
-    """Two panels, eager and compiled: time of a training step by PreNorm's, replayed as a
-    CUDA graph and launched from Python."""
+    """Two panels, uncompiled and compiled: time of a training step by PreNorm's, replayed
+    as a CUDA graph and launched from Python."""
     ratios = {(row["kind"], row["case"]): row["ratio_to_prenorm"]
               for row in report.rows_of(record, "model") if "ms" in row}
-    kinds = {"eager": ("graph", "eager"), "compiled": ("compiled, graph", "compiled")}
+    kinds = {"uncompiled": ("graph", "eager"), "compiled": ("compiled, graph", "compiled")}
     figure, panels = plots.in_a_row(
         kinds, (8, 3.0), f"A training step on {record['device']}, beside PreNorm's", ""
     )

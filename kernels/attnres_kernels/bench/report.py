@@ -164,6 +164,17 @@ def decoding(record: dict) -> Iterator[str]:
     return whole.decoding(rows_of(record, "decode"))
 
 
+def gates(record: dict, named: str) -> Iterator[str]:
+    """How far the query's gradient of every contender with this name in its own was off
+    float64 before anything was timed, by its largest element."""
+    for row in rows_of(record, "beside_peers"):
+        if named in row["contender"] and "gate" in row:
+            independent, alike = (row["gate"][f"dw {kind}"]
+                                  for kind in ("independent", "correlated"))
+            yield (f"{row['contender']}: gradient of the query off by {independent:.2g}, "
+                   f"where sources are alike by {alike:.2g}")
+
+
 def not_measured(record: dict) -> Iterator[str]:
     """Everything that was left out, failed, was cut, ran without a graph or computed wrong
     gradients, with why."""
