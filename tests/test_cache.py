@@ -111,6 +111,35 @@ def test_one_graph_serves_every_token(how, residual):
 
 
 @torch.no_grad()
+def test_another_prompt_needs_no_new_graph():
+    torch._dynamo.reset()
+    counters.clear()
+    twin = with_cache(build("block", n_layers=4, context=12))
+    twin.step.compile(backend="eager", fullgraph=True)
+    for seed in range(3):
+        fed(twin, tokens_of(7, seed=seed), 5, 1, 1)
+        forget(twin)
+    assert counters["stats"]["unique_graphs"] == 2
+
+
+def test_a_piece_may_come_in_inference_mode_and_the_next_without():
+    model, tokens = model_of(6, 3, T=10), tokens_of(10)
+    twin = with_cache(model)
+    with torch.inference_mode():
+        twin(tokens[:, :4])
+    with torch.no_grad():
+        torch.testing.assert_close(twin(tokens[:, 4:]), model(tokens)[:, 4:], **EXACT)
+
+
+def test_autocast_gives_what_the_model_gives_under_it():
+    model, tokens = model_of(6, 3, T=10).float(), tokens_of(10)
+    twin = with_cache(model)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = fed(twin, tokens, 4, *(1,) * 6)
+        torch.testing.assert_close(logits, model(tokens), rtol=0, atol=0.05)
+
+
+@torch.no_grad()
 def test_a_position_that_is_a_number_compiles_every_token(monkeypatch):
     """Mutation: what the tensor is for."""
     model, tokens = build("block", n_layers=4, context=12), tokens_of(12, batch=1)
@@ -123,6 +152,8 @@ def test_a_position_that_is_a_number_compiles_every_token(monkeypatch):
         RoPE, "forward", lambda rope, x, start=0: turn(rope, x, int(twin.n_seen))
     )
     twin.n_seen = 0
+    for memory in twin.memories:
+        memory.make_room(1)
     for token in tokens[:, :6].split(1, dim=1):
         twin.step(token)
         twin.n_seen += 1

@@ -27,6 +27,7 @@ COMPILED = ", compiled"
 
 
 @torch.no_grad()
+@torch._dynamo.config.patch(recompile_limit=64)        # all twins run one function
 def measure(rounds: int, prompt: int = 256, n_new: int = 16, **size) -> dict:
     """Rows by case, as it is and compiled: prefill and decode in tokens/s, their time
     ratios to PreNorm, and the operations that one token of decoding takes.

@@ -6,8 +6,9 @@ lives for one step and is dropped, whatever the residual.
 
 Keys and values lie in tensors as long as the context, and the place where a piece begins
 is a tensor too. No shape and no number of the program changes from one token to the next,
-so one compiled graph, or one captured CUDA graph, serves them all. The price is that a
-token's attention runs over the whole context, and a mask hides what is not there yet.
+so one compiled graph, or one captured CUDA graph, serves them all. The price is that the
+attention of a token, and of a prompt's later pieces, runs over the whole context, and a
+mask hides what is not there yet. (MLA's latents still grow, and with them its shapes.)
 """
 
 import torch
@@ -31,8 +32,8 @@ class Position(nn.Module):
 class CachedAttention(nn.Module):
     """`layer` on a piece h [B, T, d] that begins at `position`: its part of the output.
 
-    keys, values: [B, heads, context, d_head], of the dtype and on the device of the
-    piece's own; they hold every token so far, and zeros beyond.
+    keys, values: [B, heads, context, d_head], of the weights' dtype and on their device;
+    they hold every token so far, and zeros beyond.
     """
 
     def __init__(self, layer: Attention, position: Position):
@@ -46,10 +47,9 @@ class CachedAttention(nn.Module):
         qkv = layer.qkv(layer.norm(h)).unflatten(-1, (3, layer.n_heads, -1))
         qkv = qkv.permute(2, 0, 3, 1, 4)                      # [3, B, heads, T, d_head]
         (q, k), v = layer.rope(qkv[:2], start), qkv[2]
-        self.make_room(k)
         places = start + torch.arange(T, device=h.device)
-        self.keys.index_copy_(2, places, k)
-        self.values.index_copy_(2, places, v)
+        self.keys.index_copy_(2, places, k.to(self.keys.dtype))       # autocast halves k
+        self.values.index_copy_(2, places, v.to(self.values.dtype))
         if T > 1 and self.position.at_zero:                   # a prompt sees itself alone
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
@@ -57,13 +57,17 @@ class CachedAttention(nn.Module):
             mixed = F.scaled_dot_product_attention(q, self.keys, self.values, seen)
         return layer.out(mixed.transpose(1, 2).flatten(2))            # [B, T, d]
 
-    def make_room(self, k: Tensor) -> None:
-        """Once for a batch size; and after the model was moved or cast."""
-        shape = *k.shape[:2], self.layer.context, k.shape[-1]
+    def make_room(self, batch_size: int) -> None:
+        """Before a piece: zeros for a batch of another size; otherwise what is there, cast
+        and moved as the layer was."""
+        weight, n_heads = self.layer.qkv.weight, self.layer.n_heads
+        d_head = len(weight) // (3 * n_heads)
+        shape = batch_size, n_heads, self.layer.context, d_head
         if self.keys is None or self.keys.shape != shape:
-            self.keys, self.values = k.new_zeros(shape), k.new_zeros(shape)
-        elif (self.keys.dtype, self.keys.device) != (k.dtype, k.device):
-            self.keys, self.values = self.keys.to(k), self.values.to(k)
+            with torch.inference_mode(False):          # a later piece may come without it
+                self.keys, self.values = weight.new_zeros(shape), weight.new_zeros(shape)
+        elif (self.keys.dtype, self.keys.device) != (weight.dtype, weight.device):
+            self.keys, self.values = self.keys.to(weight), self.values.to(weight)
 
     def forget(self) -> None:
         if self.keys is not None:      # hidden by the mask, but a NaN times zero is a NaN
@@ -97,6 +101,9 @@ class CachedMixer(nn.Module):
         self.here = here
         return output
 
+    def make_room(self, batch_size: int) -> None:
+        """Nothing to do: `advance` does."""
+
     def forget(self) -> None:
         self.past = self.next = self.here = None
 
@@ -126,10 +133,12 @@ class Cached(nn.Module):
 
     Call it with tokens [B, T] that follow those it has seen: logits [B, T, vocab] for them
     alone, without gradients. A piece that breaks off (Ctrl-C) leaves it where it was.
-    `step` is the LM that does the work: `twin.step.compile()` compiles it, and a CUDA
-    graph captures it, after one call has made room.
+    `step` is the LM that does the work, and does not move on: `twin.step.compile()`
+    compiles it. A CUDA graph captures it, after one call has made room for this batch size;
+    who replays the graph adds to `position.start`.
     Raises ValueError for a piece of another batch size than those before it, and for one
-    that would pass the context, where RoPE ends.
+    that would pass the context, where RoPE ends (under torch.compile(twin) the error is
+    that of an index out of bounds).
     """
 
     def __init__(self, step: LM, position: Position, memories: list[nn.Module]):
@@ -143,6 +152,8 @@ class Cached(nn.Module):
         self.check(tokens)
         if self.position.start.device != tokens.device:        # the model has moved
             self.position.to(tokens.device)
+        for memory in self.memories:
+            memory.make_room(len(tokens))
         logits = self.step(tokens)
         self.batch_size, self.n_seen = len(tokens), self.n_seen + tokens.shape[1]
         self.position.start += tokens.shape[1]

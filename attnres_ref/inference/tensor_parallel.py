@@ -11,8 +11,9 @@ T / P of the tokens, and an all-gather, after which each has it for all:
 Writing, reading and the norm work on each token alone, so they may as well come between
 the two. The same tensors travel, but a rank keeps the depth state of T / P tokens only
 and reads no others (Korthikanti et al. 2022, for dropout and norms). Attention and MLP
-are split; embedding and head are whole on every rank. For inference: the collectives do
-not carry gradients.
+are split; embedding and head are whole on every rank. For the prefill of a model as it is:
+the collectives do not carry gradients, the parts are copies that do not follow the model
+when it is trained, cast or moved, and a single token is one rank's alone.
 """
 
 from typing import NamedTuple
@@ -77,7 +78,8 @@ def some_inputs(linear: nn.Linear, rank: int, n_ranks: int) -> nn.Linear:
 
 def linear_of(weight: Tensor) -> nn.Linear:
     """x -> x weight^T for a copy of weight [n_out, n_in]."""
-    linear = nn.Linear(*weight.T.shape, bias=False, device="meta")
+    n_out, n_in = weight.shape
+    linear = nn.Linear(n_in, n_out, bias=False, device="meta")
     linear.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
     return linear
 
