@@ -48,20 +48,22 @@ for (const link of known.dials[4])
   svg += text(x(link), 352, link, 'text-anchor="middle"');
 svg += `<path d="M${x(set[4])} 50V330" stroke="#595959" stroke-dasharray="4"/>`;
 const top = known.scale.at(-1);
+let names = '';                         // over all lines, with a white rim
 steps.forEach((line, i) => {
   const points = line.map((step, j) => `${x(known.dials[4][j])},${y(step)}`).join(' ');
   const [label, colour] = known.modes[i];
   svg += `<svg y="${y(top)}" width="520" height="384" viewBox="0 ${y(top)} 520 384">` +
     `<polyline points="${points}" fill="none" stroke="${colour}" stroke-width="3"/></svg>` +
     (line[at[4]] > top ? '' :
-      `<circle cx="${x(set[4])}" cy="${y(line[at[4]])}" r="6" fill="${colour}"/>`) +
-    `<path d="M66 ${78 + 24 * i}h28" stroke="${colour}" stroke-width="3"/>` +
-    text(104, 83 + 24 * i, `${label}: ${line[at[4]].toFixed(2)}`);
+      `<circle cx="${x(set[4])}" cy="${y(line[at[4]])}" r="6" fill="${colour}"/>`);
+  names += `<path d="M66 ${78 + 24 * i}h28" stroke="${colour}" stroke-width="3"/>` +
+    text(104, 83 + 24 * i, `${label}: ${line[at[4]].toFixed(2)}`,
+         'stroke="#fff" stroke-width="6" paint-order="stroke"');
 });
 this.querySelector('img').src = 'data:image/svg+xml,' + encodeURIComponent(
   '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 520 384" ' +
   'font-family="sans-serif" font-size="15"><rect width="520" height="384" fill="#fff"/>' +
-  svg + '</svg>');
+  svg + names + '</svg>');
 """
 DIAL = (
     '<label style="display: flex; flex-wrap: wrap; gap: 0 1em">'
