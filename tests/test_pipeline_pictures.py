@@ -89,6 +89,12 @@ def test_counts_stand_beside_their_equations():
     naive, received, everything = colours
     assert marks == [(35, naive), (28, "white"), (25, received), (22, "white"),
                      (21, everything)]
+    # A count on its equation lies inside the hollow mark, and on top of it.
+    looks = {line.get_markerfacecolor() == "white":
+             (line.get_zorder(), line.get_markersize())
+             for line in ax.lines if len(line.get_xdata()) == 1}
+    (on_top, small), (below, large) = looks[False], looks[True]
+    assert on_top > below and small < large
 
 
 def test_a_tornado_has_the_widest_bar_on_top_and_starts_at_what_is_stated():
@@ -125,21 +131,23 @@ def test_a_position_of_the_dials_has_the_numbers_of_the_simulator(shown, at):
     numbers = shown[2]
     P, V, M, N, link = (d[i] for d, i in zip(numbers["dials"], at))
     lines = numbers["steps"][at[0]][at[1]][at[2]][at[3]]
-    free = (M * V + P - 1) * 3
+    forward = 1 / (P * V)                  # of a chunk, if the whole model's is 1
     for line, mode in zip(lines, MODES, strict=True):
         layout = Layout(P, V, 32, 32 // N, mode)
-        step = simulate(layout, M, per_tensor=link).makespan
-        assert line[at[4]] == pytest.approx(step / free, abs=6e-4)
-        assert line[0] == 1 and line == sorted(line)
+        step = simulate(layout, M, forward, 2 * forward, link / 100).makespan
+        assert line[at[4]] == pytest.approx(step / (3 * M / P), abs=6e-4)
+        assert line[0] == pytest.approx(1 + (P - 1) / (M * V), abs=6e-4)   # the bubble
+        assert line == sorted(line)
     assert (lines[0] == lines[1] == lines[2]) == (V == 1)
 
 
-def test_every_line_stays_on_the_scale(shown):
+def test_with_free_links_every_line_is_on_the_scale(shown):
     table = shown[2]["steps"]
-    for _ in range(5):
+    for _ in range(4):
         table = [part for whole in table for part in whole]
-    assert len(table) == 3**4 * 3 * 5
-    assert max(table) < dials.HIGHEST and f"[1, 2, 4, {dials.HIGHEST}]" in dials.DRAW
+    assert len(table) == 3**4 * 3 and {len(line) for line in table} == {5}
+    lowest, *_, highest = shown[2]["scale"]
+    assert all(lowest < line[0] < highest for line in table)
 
 
 def test_dials_are_labelled_and_stand_where_the_still_does(shown):
@@ -158,11 +166,11 @@ def test_dials_are_labelled_and_stand_where_the_still_does(shown):
 
 
 def test_the_still_draws_the_lines_it_is_given():
-    cut = dict(P=4, V=2, M=16, N=8, link=0.25)
+    cut = dict(P=4, V=2, M=16, N=8, link=4)
     figure = dials.still(cut, [[1, 2, 3, 4, 5], [1, 1, 2, 2, 3], [1, 1, 1, 1, 2]])
     (ax,) = figure.axes
     assert [list(line.get_ydata()) for line in ax.lines[:3]] == [
         [1, 2, 3, 4, 5], [1, 1, 2, 2, 3], [1, 1, 1, 1, 2],
     ]
-    assert list(ax.lines[3].get_xdata()) == [0.25, 0.25]
-    assert ax.get_title(loc="left") == "P = 4, V = 2, M = 16, N = 8, link = 0.25"
+    assert list(ax.lines[3].get_xdata()) == [4, 4]
+    assert ax.get_title(loc="left") == "P = 4, V = 2, M = 16, N = 8, link = 4 %"

@@ -16,8 +16,9 @@ MODES = ("naive", "received", "all")
 class Layout:
     """The cut of a model, and what a rank keeps between its chunks.
 
-    mode "naive": nothing. "received": the blocks that arrived for its earlier chunks,
-    as in the paper. "all": also the blocks that its own chunks completed.
+    mode "naive": nothing. "received": the blocks that stood ready when its earlier chunks
+    began, as in the paper: those that arrived and, on rank 0, the embedding. "all": also
+    the blocks that its own chunks completed.
     Blocks count from b_0, the embedding. Raises ValueError for a field that does not fit.
     """
 

@@ -1,5 +1,7 @@
 """Notebook 10's five dials: how a step slows down as links do, for any P, V, M and N.
 
+So that positions can be compared, a tensor's time on a link is a share of the whole model's
+forward pass over a micro-batch, and the step is divided by the time that a rank computes.
 Every number is computed here, by `simulate`, and travels with the page; what runs in the
 reader's browser only looks numbers up and draws them.
 """
@@ -21,10 +23,10 @@ DIALS = {                              # name: what it is, its positions
     "V": ("virtual stages", (1, 2, 4)),
     "M": ("micro-batches", (8, 16, 32)),
     "N": ("blocks", (4, 8, 16)),
-    "link": ("time of a tensor on a link", (0, 0.125, 0.25, 0.5, 1)),
+    "link": ("time of a tensor on a link, %", (0, 1, 2, 4, 8)),
 }
 LINKS = DIALS["link"][1]
-HIGHEST = 8                            # of the scale, which is logarithmic
+SCALE = 1, 2, 3, 4                     # lines that go higher leave the picture
 
 # Of the box around the dials, on every input; the picture calls it once, when it is there.
 DRAW = """
@@ -33,30 +35,35 @@ const at = [...this.querySelectorAll('input')].map(input => +input.value);
 const set = known.dials.map((positions, i) => positions[at[i]]);
 this.querySelectorAll('output').forEach((output, i) => output.textContent = set[i]);
 const steps = at.slice(0, 4).reduce((table, i) => table[i], known.steps);
-const x = link => 50 + 440 * link, y = step => 330 - 90 * Math.log2(step);
+const x = link => 50 + 55 * link, y = step => 330 - 90 * (step - 1);
 const text = (left, top, words, more) =>
   `<text x="${left}" y="${top}" ${more || ''}>${words}</text>`;
-let svg = text(10, 24, 'step / step with free links') +
-  text(270, 376, 'time of a tensor on a link / time of a forward pass',
+let svg = text(10, 24, 'step / time that a rank computes') +
+  text(270, 376, 'time of a tensor on a link, % of the whole forward pass',
        'text-anchor="middle"');
-for (const tick of [1, 2, 4, 8])
+for (const tick of known.scale)
   svg += `<path d="M50 ${y(tick)}H500" stroke="#ddd"/>` +
     text(40, y(tick) + 5, tick, 'text-anchor="end"');
 for (const link of known.dials[4])
   svg += text(x(link), 352, link, 'text-anchor="middle"');
 svg += `<path d="M${x(set[4])} 50V330" stroke="#595959" stroke-dasharray="4"/>`;
+const top = known.scale.at(-1);
+let names = '';                         // over all lines, with a white rim
 steps.forEach((line, i) => {
   const points = line.map((step, j) => `${x(known.dials[4][j])},${y(step)}`).join(' ');
   const [label, colour] = known.modes[i];
-  svg += `<polyline points="${points}" fill="none" stroke="${colour}" stroke-width="3"/>` +
-    `<circle cx="${x(set[4])}" cy="${y(line[at[4]])}" r="6" fill="${colour}"/>` +
-    `<path d="M66 ${78 + 24 * i}h28" stroke="${colour}" stroke-width="3"/>` +
-    text(104, 83 + 24 * i, `${label}: ${line[at[4]].toFixed(2)}`);
+  svg += `<svg y="${y(top)}" width="520" height="384" viewBox="0 ${y(top)} 520 384">` +
+    `<polyline points="${points}" fill="none" stroke="${colour}" stroke-width="3"/></svg>` +
+    (line[at[4]] > top ? '' :
+      `<circle cx="${x(set[4])}" cy="${y(line[at[4]])}" r="6" fill="${colour}"/>`);
+  names += `<path d="M66 ${78 + 24 * i}h28" stroke="${colour}" stroke-width="3"/>` +
+    text(104, 83 + 24 * i, `${label}: ${line[at[4]].toFixed(2)}`,
+         'stroke="#fff" stroke-width="6" paint-order="stroke"');
 });
 this.querySelector('img').src = 'data:image/svg+xml,' + encodeURIComponent(
   '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 520 384" ' +
   'font-family="sans-serif" font-size="15"><rect width="520" height="384" fill="#fff"/>' +
-  svg + '</svg>');
+  svg + names + '</svg>');
 """
 DIAL = (
     '<label style="display: flex; flex-wrap: wrap; gap: 0 1em">'
@@ -66,14 +73,14 @@ DIAL = (
 
 
 def steps(P: int, V: int, M: int, N: int) -> list[list[float]]:
-    """For each mode, the step at each of the links over the step at free ones."""
-    def makespan(mode: str, link: float) -> float:
+    """For each mode, the step at each of the links over the time that a rank computes."""
+    def slowdown(mode: str, link: float) -> float:
         layout = Layout(P, V, N_LAYERS, N_LAYERS // N, mode)
-        return simulate(layout, M, per_tensor=link).makespan
+        per_tensor = link / 100 * layout.n_chunks          # a chunk's forward takes 1
+        return simulate(layout, M, per_tensor=per_tensor).makespan / (3 * M * V)
 
     modes = MODES if V > 1 else MODES[:1]          # one chunk to a rank: all are alike
-    free = makespan("naive", 0)
-    lines = [[1.0, *(makespan(mode, link) / free for link in LINKS[1:])] for mode in modes]
+    lines = [[slowdown(mode, link) for link in LINKS] for mode in modes]
     return [lines[i % len(lines)] for i in range(len(MODES))]
 
 
@@ -89,16 +96,14 @@ def table() -> list:
 
 def still(cut: dict[str, float], lines: list[list[float]]) -> Figure:
     """One position as a picture, where no script may run. cut: name -> its value."""
-    names = ", ".join(f"{name} = {cut[name]:g}" for name in DIALS)
-    figure, ax = axes(names, "time of a tensor on a link / time of a forward pass",
-                      "step / step with free links", 6.4, 3.84)
+    names = ", ".join(f"{name} = {cut[name]:g}" for name in DIALS) + " %"
+    figure, ax = axes(names, "time of a tensor on a link, % of the whole forward pass",
+                      "step / time that a rank computes", 6.4, 3.84)
     for mode, line in zip(MODES, lines):
         label, colour, marker = MODE_STYLES[mode]
         ax.plot(LINKS, line, color=colour, marker=marker, label=label)
     ax.axvline(cut["link"], color="#595959", linestyle="--", linewidth=1)
-    ax.set_yscale("log", base=2)
-    ax.set(ylim=(0.95, HIGHEST), xticks=LINKS, xticklabels=LINKS)
-    ax.set_yticks([1, 2, 4, 8], [1, 2, 4, 8])
+    ax.set(ylim=(SCALE[0], SCALE[-1]), xticks=LINKS, yticks=SCALE)
     ax.legend(frameon=False)
     return figure
 
@@ -119,7 +124,7 @@ def dials(alt: str, at: tuple[int, ...] = (1, 1, 1, 1, 3)) -> None:
     ]
     data = dict(
         dials=[positions for _, positions in DIALS.values()], steps=known,
-        modes=[MODE_STYLES[mode][:2] for mode in MODES],
+        modes=[MODE_STYLES[mode][:2] for mode in MODES], scale=SCALE,
     )
     page = (
         f'<div style="max-width: 640px" oninput="{html.escape(DRAW)}">'

@@ -67,9 +67,9 @@ def timeline(runs: Mapping[str, Simulation], layout: Layout, title: str) -> Figu
         _ranks(ax, layout, label)
         ax.axvline(run.makespan, color=GREY, linewidth=1, linestyle=":")
     longest = max(run.makespan for run in runs.values())
-    rows[-1].set(xlabel="time", xlim=(0, 1.01 * longest))
+    rows[-1].set(xlabel="time (numbers: micro-batches)", xlim=(0, 1.01 * longest))
     keys = [
-        Patch(facecolor=STAGES[stage % len(STAGES)], label=f"virtual stage {stage}")
+        Patch(facecolor=STAGES[stage % len(STAGES)], label=f"round {stage + 1}")
         for stage in range(layout.n_virtual)
     ]
     keys.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="backward"))
@@ -124,12 +124,13 @@ def against_formulas(rows: Mapping[str, Mapping[str, Sequence]]) -> Figure:
     figure, ax = axes("", "blocks over all transitions", "", 6.2, 0.6 * len(rows) + 1.4)
     styles = [(mode, *MODE_STYLES[mode]) for mode in MODES]
     for y, values in enumerate(rows.values()):
-        for place, (mode, label, colour, marker) in zip((-0.22, 0, 0.22), styles):
-            look = dict(color=colour, marker=marker, markersize=9, linestyle="none")
+        for place, (mode, label, colour, marker) in zip((-0.25, 0, 0.25), styles):
+            look = dict(color=colour, marker=marker, linestyle="none")
             counted, equation = values[mode]
-            ax.plot(counted, y + place, label=label if y == 0 else None, **look)
+            ax.plot(counted, y + place, label=label if y == 0 else None, markersize=6,
+                    zorder=3, **look)
             if equation is not None:
-                ax.plot(equation, y + place, markerfacecolor="white", **look)
+                ax.plot(equation, y + place, markerfacecolor="white", markersize=10, **look)
                 ax.plot([equation, counted], [y + place] * 2, color=colour, zorder=1)
     ax.plot([], [], "D", color=GREY, markerfacecolor="white", label="Eq. 7, Eq. 8")
     ax.set_yticks(range(len(rows)), list(rows))

@@ -23,8 +23,8 @@ def blocks_sent(news):
     )
     assert sent != naive, "nothing is left out: subtract what the receiver holds"
     assert sent != everything, (
-        "you also leave out what the rank completed itself: it holds what had ARRIVED when "
-        "its previous chunk began"
+        "you also leave out what the rank completed itself: it holds what stood ready when "
+        "its previous chunk BEGAN"
     )
     by_sender = [
         layout.completed(c) - (layout.completed(c - 5) if c >= 4 else 0)

@@ -19,10 +19,11 @@ def html():
     return found[0]["text/html"]
 
 
-def numbers_drawn(page):
+def points_and_numbers(page):
     source = unquote(page.get_attribute("img", "src"))
     assert source.startswith("data:image/svg+xml,")
-    return [float(n) for n in re.findall(r": ([\d.]+)</text>", source)]
+    numbers = re.findall(r": ([\d.]+)</text>", source)
+    return source.count("<circle"), [float(number) for number in numbers]
 
 
 def test_a_turned_dial_redraws_the_picture(browser, html):
@@ -32,11 +33,15 @@ def test_a_turned_dial_redraws_the_picture(browser, html):
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.set_content(html)
     page.wait_for_function("document.images[0].src.startsWith('data:image/svg')")
-    for at in ((1, 1, 1, 1, 3), (2, 2, 0, 1, 4), (0, 0, 2, 2, 1)):
+    for at, n_points in (
+        ((1, 1, 1, 1, 3), 3), ((2, 2, 1, 0, 4), 2), ((0, 0, 2, 2, 1), 3)
+    ):
         for dial, position in zip(page.locator("input").all(), at):
             dial.fill(str(position))
         lines = known["steps"][at[0]][at[1]][at[2]][at[3]]
-        assert numbers_drawn(page) == [round(line[at[4]], 2) for line in lines]
+        numbers = [line[at[4]] for line in lines]
+        assert sum(number <= known["scale"][-1] for number in numbers) == n_points
+        assert points_and_numbers(page) == (n_points, [round(n, 2) for n in numbers])
         set_to = page.locator("output").all_inner_texts()
         assert set_to == [str(d[i]) for d, i in zip(known["dials"], at)]
     assert complaints == []
