@@ -159,10 +159,10 @@ def slower_on_a_gpu(what):
     return {"here": [100 * (ratio - 1)], "verdict": HOLDS if ratio < 1.02 else FAILS}
 
 
-@row("Costs", "Block (decode|prefill|train)s as fast(?!, on a GPU).*")
-def slower(what):
+@row("Costs", "Block (decode|prefill|train)s as fast(?!, on a GPU)(, compiled)?.*")
+def slower(what, compiled):
     record = bench("bench" if what == "train" else "bench_inference")
-    case = "Block S=4" if what == "train" else "Block two-phase"
+    case = "Block S=4" if what == "train" else f"Block two-phase{compiled or ''}"
     ratio = record["rows"][case]["time_ratio" if what == "train" else f"{what}_time_ratio"]
     return {"here": [100 * (ratio - 1)], "95 %": [record["rounds"]],
             "verdict": HOLDS if ratio < 1.02 else FAILS}

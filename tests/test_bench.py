@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import replace
+from functools import partial, partialmethod
 from unittest.mock import Mock
 
 import pytest
@@ -80,22 +81,45 @@ def test_compiled_models_are_timed_against_prenorm_compiled(monkeypatch):
     assert "Full, chained" in compiled.table(rows)
 
 
-def test_inference_compares_prefill_and_decoding_with_prenorms():
+@pytest.fixture
+def quickly_compiled(monkeypatch):
+    """By a backend that needs no C++ and takes no minute."""
+    compiled = partial(torch.nn.Module.compile, backend="eager")
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(compiled))
+
+
+def test_inference_compares_prefill_and_decoding_with_prenorms(quickly_compiled):
     rows = inference.measure(1, prompt=3, n_new=2, **SIZE)
-    assert list(rows) == list(inference.CASES)
-    for row in rows.values():
+    assert list(rows) == [
+        name + kind for name in inference.CASES for kind in ("", inference.COMPILED)
+    ]
+    for name, row in rows.items():
+        base = rows["PreNorm" + name.partition(",")[1] + name.partition(",")[2]]
         for part in ("prefill", "decode"):
             key = f"{part}_tokens_per_s"
-            ratio = rows["PreNorm"][key] / row[key]         # fewer tokens: more time
+            ratio = base[key] / row[key]                    # fewer tokens: more time
             assert row[f"{part}_time_ratio"] == pytest.approx(ratio)
     assert all(name in inference.table(rows) for name in rows)
+    eager = [rows[name]["operations"] for name in inference.CASES]
+    assert eager[0] < eager[2] < eager[1]        # PreNorm, two phases, layer by layer
 
 
-def test_tokens_are_counted_by_part(monkeypatch):
+def test_tokens_are_counted_by_part(monkeypatch, quickly_compiled):
     ticks = itertools.count()                          # a second from look to look
     monkeypatch.setattr(timing, "now", lambda device: next(ticks))
     row = inference.measure(1, prompt=3, n_new=2, **SIZE)["Full two-phase"]
     assert row["prefill_tokens_per_s"] == 3 and row["decode_tokens_per_s"] == 1
+
+
+def test_operations_are_counted_alike_eager_and_compiled():
+    """A product, and what Inductor makes one kernel of: a sum and a sine."""
+    def run(x):
+        return (x @ x + 1).sin().T
+
+    x = torch.randn(4, 4)
+    assert inference.aten_calls(partial(run, x)) == 3
+    torch._dynamo.reset()
+    assert inference.kernels(partial(torch.compile(run), x)) == 2
 
 
 def test_hybrid_compares_four_cases_with_two():

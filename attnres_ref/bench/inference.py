@@ -48,7 +48,7 @@ def measure(rounds: int, prompt: int = 256, n_new: int = 16, **size) -> dict:
             if kind:
                 twin.step.compile(fullgraph=True, dynamic=False)
             twin(tokens[:, :prompt])
-            operations[name + kind] = count(partial(twin, tokens[:, :1]))
+            operations[name + kind] = count(partial(twin.step, tokens[:, :1]))
 
     seconds = timing.interleaved(
         turns(twins, tokens, prompt), rounds, partial(timing.now, device)
@@ -56,7 +56,7 @@ def measure(rounds: int, prompt: int = 256, n_new: int = 16, **size) -> dict:
     rows = {name: dict(operations=operations[name]) for name in twins}
     for (name, part), times in seconds.items():
         n_tokens = prompt if part == "prefill" else n_new
-        base = "PreNorm" + COMPILED * name.endswith(COMPILED)
+        base = f"PreNorm{COMPILED}" if name.endswith(COMPILED) else "PreNorm"
         rows[name][f"{part}_tokens_per_s"] = n_tokens / statistics.median(times)
         rows[name][f"{part}_time_ratio"] = timing.paired_ratio(times, seconds[base, part])
     return rows
@@ -74,14 +74,15 @@ def turns(twins: dict[str, Cached], tokens: torch.Tensor, prompt: int) -> list[t
 
 
 class Calls(TorchDispatchMode):
-    """Counts the calls of ATen that do more than look at a tensor in another shape."""
+    """Counts the calls of ATen that do more than make room or look at a tensor in another
+    shape."""
 
     def __init__(self):
         super().__init__()
         self.count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += not function.is_view
+        self.count += not function.is_view and "empty" not in str(function)
         return function(*args, **(kwargs or {}))
 
 
@@ -92,8 +93,8 @@ def aten_calls(run: Callable) -> int:
 
 
 def kernels(run: Callable) -> int:
-    """Those of a run that compiles them now: what Inductor has generated, and the calls of
-    ATen (matrix products, attention) that it makes between them."""
+    """Kernels of a run, whose first call compiles them: what Inductor generates, and the
+    calls of ATen (matrix products, attention) that it makes between them."""
     before = metrics.generated_kernel_count
     run()
     generated = metrics.generated_kernel_count - before

@@ -64,8 +64,7 @@ class CachedAttention(nn.Module):
         d_head = len(weight) // (3 * n_heads)
         shape = batch_size, n_heads, self.layer.context, d_head
         if self.keys is None or self.keys.shape != shape:
-            with torch.inference_mode(False):          # a later piece may come without it
-                self.keys, self.values = weight.new_zeros(shape), weight.new_zeros(shape)
+            self.keys, self.values = weight.new_zeros(shape), weight.new_zeros(shape)
         elif (self.keys.dtype, self.keys.device) != (weight.dtype, weight.device):
             self.keys, self.values = self.keys.to(weight), self.values.to(weight)
 
@@ -75,7 +74,7 @@ class CachedAttention(nn.Module):
             self.values.zero_()
 
     def keep(self) -> None:
-        """Nothing to do: what lies beyond `position` is written again."""
+        """Nothing to do: what lies beyond `position` is masked until it is written."""
 
 
 class CachedMixer(nn.Module):
@@ -132,10 +131,10 @@ class Cached(nn.Module):
     """The twin that `with_cache` returns.
 
     Call it with tokens [B, T] that follow those it has seen: logits [B, T, vocab] for them
-    alone, without gradients. A piece that breaks off (Ctrl-C) leaves it where it was.
+    alone, without gradients. A step that breaks off (Ctrl-C) leaves it where it was.
     `step` is the LM that does the work, and does not move on: `twin.step.compile()`
     compiles it. A CUDA graph captures it, after one call has made room for this batch size;
-    who replays the graph adds to `position.start`.
+    after a replay `advance` moves on.
     Raises ValueError for a piece of another batch size than those before it, and for one
     that would pass the context, where RoPE ends (under torch.compile(twin) the error is
     that of an index out of bounds).
@@ -150,17 +149,26 @@ class Cached(nn.Module):
     @torch.no_grad()
     def forward(self, tokens: Tensor) -> Tensor:
         self.check(tokens)
+        self.make_room(tokens)
+        logits = self.step(tokens)
+        self.batch_size = len(tokens)
+        self.advance(tokens.shape[1])
+        return logits
+
+    def advance(self, n_tokens: int) -> None:
+        """The step has taken so many tokens: go on behind them."""
+        self.n_seen = self.n_seen + n_tokens
+        self.position.start += n_tokens
+        self.position.at_zero = False
+        for memory in self.memories:
+            memory.keep()
+
+    @torch.inference_mode(False)               # a later piece may come without it
+    def make_room(self, tokens: Tensor) -> None:
         if self.position.start.device != tokens.device:        # the model has moved
             self.position.to(tokens.device)
         for memory in self.memories:
             memory.make_room(len(tokens))
-        logits = self.step(tokens)
-        self.batch_size, self.n_seen = len(tokens), self.n_seen + tokens.shape[1]
-        self.position.start += tokens.shape[1]
-        self.position.at_zero = False
-        for memory in self.memories:
-            memory.keep()
-        return logits
 
     def check(self, tokens: Tensor) -> None:
         check_tokens(tokens, self.step.config)
@@ -177,6 +185,7 @@ class Cached(nn.Module):
             )
 
 
+@torch.inference_mode(False)
 def with_cache(model: LM, stream: nn.Module | None = None) -> Cached:
     """A twin of `model` that shares its weights and continues where it left off.
 

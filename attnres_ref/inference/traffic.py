@@ -1,14 +1,18 @@
 """What a decode step moves, and how much of it are the reads over depth (notebook 08).
 
 Depth reads are counted in *passes* of d numbers per token, by one convention for notebooks
-08 and 09, **one fused pass**: a read of n sources moves n + 1, each source once and the
-result; phase 1 moves its sources and a result for each of its layers; phase 2 moves
-phase 1's result, the fresh sources and its own result. The additions that keep a partial
-sum are included: none for a block's first output, two passes where the next read loads the
-sum anyway (load the output, store the sum), three for a block's last output. Phase 1 loads
-that sum next, but the kernels of notebook 09 fuse no addition into it. The final read is
-left out, as in Table 1. That table's own convention, keys and values apart and no
-additions, is that of `io_counts`.
+08 and 09, **one fused pass**:
+
+    a read of n sources     n + 1: each source once, and the result
+    phase 1 for S layers    its sources, and S results
+    phase 2                 phase 1's result, the fresh sources, and its own result
+    adding up a block       its first output 0: it is the partial sum
+                            an inner output 2: the output in, the sum out, because the
+                            next read loads the old sum anyway
+                            the last output 3: no kernel of notebook 09 fuses this addition
+
+The final read is left out, as in Table 1. That table's own convention, keys and values
+apart and no additions, is that of `io_counts`.
 """
 
 from typing import NamedTuple
@@ -89,7 +93,8 @@ def decode_step(
 def one_rank(step: Step, n_ranks: int) -> Step:
     """The same step on one of P ranks of plain tensor parallelism. It has its part of the
     weights and the heads, but the residual of the whole batch, and reads depth for all of
-    it. (Norms and queries, whole on every rank, are taken for split: d beside d^2.)
+    it. (Norms and queries, whole on every rank, are taken for split: d beside d^2. P goes
+    up to the number of heads of keys and values; beyond, ranks would keep copies.)
 
     Where the residual is sharded as well, depth is divided too, and its share is that of
     one device. Raises ValueError for n_ranks < 1.
@@ -101,7 +106,8 @@ def one_rank(step: Step, n_ranks: int) -> Step:
 
 def weights(config: LMConfig, sharing: int = 1) -> float:
     """Parameters that a step reads: all but the embedding's table, of which it reads one
-    row for each token. Raises ValueError for layers other than attention and MLP."""
+    row for each token. Raises ValueError for layers other than attention and MLP, and for
+    another residual than PreNorm, Block and Full."""
     d, names = config.d_model, config.layer_names
     per_layer = {                                            # the first d is the norm's
         "attention": d + 2 * d * d + 2 * d * kv_width(config, sharing),
@@ -109,8 +115,10 @@ def weights(config: LMConfig, sharing: int = 1) -> float:
     }
     if other := set(names) - per_layer.keys():
         raise ValueError(f"layers has {sorted(other)}: only attention and mlp are counted")
-    attnres = config.residual in ("block", "full")
-    queries = 2 * (len(names) + 1) * d if attnres else 0     # and key norms
+    own = dict(prenorm=0, block=2, full=2)                   # queries and key norms
+    if config.residual not in own:
+        raise ValueError(f"residual is {config.residual!r}: choose one of {sorted(own)}")
+    queries = own[config.residual] * (len(names) + 1) * d
     return sum(per_layer[name] for name in names) + queries + d + config.vocab_size * d
 
 

@@ -52,15 +52,15 @@ def phase_one(queries: Tensor, sources: tuple[Tensor, ...]) -> list[Read]:
     queries: [S, d], key-norm weight folded in; sources: n tensors [..., d].
     Equals `attend_with_stats`, which calls 2 S n small operations; here they are two
     matrix products over a stack, since one token at a time small operations dominate.
-    A compiler has no calls to save: it fuses sums into one pass, but not small products.
+    Compiled, the second is a sum over sources, which Inductor fuses with what is around it.
     """
     values = torch.stack(sources, -2).to(queries.dtype)               # [..., n, d]
     with no_autocast(values):
         logits = scores(queries, values)                              # [..., n, S]
         weights = logits.softmax(-2)
         if torch.compiler.is_compiling():
-            pairs = zip(weights.unsqueeze(-1).unbind(-3), values.unsqueeze(-2).unbind(-3))
-            means = sum(w * v for w, v in pairs)                      # [..., S, d]
+            pairs = zip(weights.unbind(-2), values.unbind(-2))        # [..., S], [..., d]
+            means = sum(w.unsqueeze(-1) * v.unsqueeze(-2) for w, v in pairs)
         else:
             means = weights.mT @ values                               # [..., S, d]
     # The largest weight is exp(largest logit - lse); cheaper than another logsumexp.
