@@ -35,13 +35,14 @@ SENT = []                      # a message that nobody holds on to is never sent
 
 
 def a_late_start(layout, n_microbatches, pace):
-    """A recorded step that rank 0 begins when the others have long begun."""
+    """A recorded step that rank 0 begins when the others have long begun; when this rank
+    began, and its first pass, by the clock."""
     paced = PacedPipeline(layout, n_microbatches, pace)
     for _ in range(2):
         paced.prepare()
         time.sleep(0.2 * (dist.get_rank() == 0))
         paced.step()
-    return paced.recording()
+    return paced.recording(), paced.began, paced.spans[0]
 
 
 def greet(word):

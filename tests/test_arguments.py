@@ -10,6 +10,7 @@ from attnres_ref import LM, BlockAttnRes, LMConfig
 from attnres_ref.inference import TwoPhase, generate_tokens
 from attnres_ref.inference.prefill import Sharded, prefill
 from attnres_ref.model import generate
+from attnres_ref.pipeline.engine import Pipeline
 from attnres_ref.pipeline.launch import launch
 from attnres_ref.pipeline.layout import Layout
 from attnres_ref.pipeline.plan import Job
@@ -41,6 +42,7 @@ WHOLE = {
     "tokens has length 2, n_new": lambda x: generate(model(), PROMPT, x or -1),
     "n_virtual": lambda x: Layout(2, x, n_layers=4, block_size=2),
     "n_microbatches": lambda x: simulate(LAYOUT, x),
+    "recompute": lambda x: Pipeline(model(), LAYOUT, 4, (1, 4), recompute=x or -1),
     "tokens": lambda x: Job(**JOB | dict(tokens=x)),
 }
 NUMBERS = {

@@ -111,14 +111,18 @@ def test_issue_slots_are_those_of_the_records_gpu():
 
 
 def test_a_backward_in_two_loops_is_hollow_and_not_joined_to_one_read():
-    rows = [dict(contender="ours", n=n, T=8192, d=64, part=part, ms=[0, 1, 0])
-            for n in (2, 9, 17, 33) for part in ("forward", "backward")]
+    """And so is that of sources which are too narrow, or too wide for the shared memory."""
+    rows = [dict(contender="ours", n=n, T=8192, d=d, part=part, ms=[0, 1, 0])
+            for n in (2, 9, 17, 33) for d in (64, 1024, 7168)
+            for part in ("forward", "backward")]
     record = report.joined([CELLS | dict(rows=rows, copy_gb_per_s=1000.0)])
-    forward, backward = figures.reads_beside_a_copy(record, widths=(64,)).axes[:2]
     drawn = lambda ax: [([*line.get_xdata()], line.get_markerfacecolor() == "white")
                         for line in ax.lines if line.get_marker() == "o"]
-    assert drawn(forward) == [([2, 9, 17, 33], False), ([], True)]
-    assert drawn(backward) == [([2, 9], False), ([17, 33], True)]
+    for d, one_read in ((64, []), (1024, [2, 9]), (7168, [2])):
+        forward, backward = figures.reads_beside_a_copy(record, widths=(d,)).axes[:2]
+        loops = [n for n in (2, 9, 17, 33) if n not in one_read]
+        assert drawn(forward) == [([2, 9, 17, 33], False), ([], True)]
+        assert drawn(backward) == [(one_read, False), (loops, True)]
 
 
 def test_what_was_launched_from_python_and_what_drifted_is_marked():

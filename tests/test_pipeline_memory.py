@@ -9,7 +9,7 @@ from attnres_ref.pipeline.comparison import comparisons
 from attnres_ref.pipeline.engine import Chunk
 from attnres_ref.pipeline.launch import launch
 from attnres_ref.pipeline.layout import MODES
-from attnres_ref.pipeline.memory import held, made, most_held, recomputed
+from attnres_ref.pipeline.memory import kept, made, most_kept, recomputed
 from attnres_ref.pipeline.plan import Job, OneSum
 from attnres_ref.pipeline.store import RankStore
 from attnres_ref.study.probes import kept_bytes
@@ -48,8 +48,8 @@ def one_rank(residual, block_size, n_layers=13):
 @pytest.mark.parametrize("recompute", [1, 2, 3, 4, 13, 20])
 def test_checkpointed_the_count_is_the_bytes(residual, block_size, recompute):
     model = make(residual, 13, block_size)
-    kept = kept_bytes(lambda: stream_after(model, recompute))
-    assert kept == TENSOR * made(one_rank(residual, block_size), 0, recompute)
+    n_bytes = kept_bytes(lambda: stream_after(model, recompute))
+    assert n_bytes == TENSOR * made(one_rank(residual, block_size), 0, recompute)
 
 
 def test_without_it_attnres_keeps_a_read_more_for_each_layer():
@@ -82,7 +82,7 @@ def test_a_ranks_chunks_keep_what_is_counted(mode, n_layers, block_size):
                 arrived = [torch.ones(B, T, D, requires_grad=True)
                            for _ in range(n_arrived)] if index else [TOKENS]
                 n_bytes = kept_bytes(lambda: chunk(*arrived, microbatch=torch.zeros(1)))
-                count = held(layout, index, recompute)
+                count = kept(layout, index, recompute)
                 assert n_bytes == TENSOR * (count - n_arrived), (recompute, index)
 
 
@@ -119,10 +119,10 @@ def test_micro_batches_in_flight_by_hand():
     assert [span.action[::2] for span in simulate(layout, 2).spans if span.rank == 0] == [
         ("F", 0), ("F", 1), ("B", 0), ("B", 1)]
     assert [made(layout, chunk, 2) for chunk in (0, 1)] == [2, 1]       # b_0 and b_1; b_2
-    assert [held(layout, chunk, 2) for chunk in (0, 1)] == [2, 3]
-    assert most_held(layout, 2, 2) == [4, 3]
-    assert most_held(layout, 2, 1) == [6, 4]           # a partial sum in either chunk
-    assert most_held(OneSum(2, 1, 4, 4), 2, 2) == [4, 2]
+    assert [kept(layout, chunk, 2) for chunk in (0, 1)] == [2, 3]
+    assert most_kept(layout, 2, 2) == [4, 3]
+    assert most_kept(layout, 2, 1) == [6, 4]           # a partial sum in either chunk
+    assert most_kept(OneSum(2, 1, 4, 4), 2, 2) == [4, 2]
 
 
 def test_whole_chunks_keep_what_arrives_and_what_leaves():
@@ -138,7 +138,7 @@ def test_whole_chunks_keep_what_arrives_and_what_leaves():
     assert job.layout() == OneSum(4, 2, 64, 64)
 
 
-@pytest.mark.parametrize("recompute", [-1, 1.5, True])
+@pytest.mark.parametrize("recompute", [-1, 1.5, True, False, None, 0.0])
 def test_layers_come_whole(recompute):
     with pytest.raises(ValueError, match=f"recompute is {recompute}: it must be"):
         made(Layout(1, 1, 4, 2), 0, recompute)

@@ -14,8 +14,8 @@ import torch.distributed as dist
 from attnres_ref.bench import timing
 from attnres_ref.pipeline.launch import launch
 from attnres_ref.pipeline.layout import MODES, Layout
-from attnres_ref.pipeline.paced import Pace, PacedPipeline, Recording, recorded_step
-from attnres_ref.pipeline.simulate import following, simulate
+from attnres_ref.pipeline.paced import Pace, PacedPipeline, recorded_step
+from attnres_ref.pipeline.simulate import Simulation, following, simulate
 
 DEVICE = torch.device("cpu")           # of `launch`
 SIZE = dict(
@@ -29,17 +29,19 @@ def paced_steps(layouts: list[Layout], rounds: int, n_microbatches: int, pace: P
     the pace; then seconds of `rounds` steps for each layout, of the slowest rank."""
     third = Pace(*(seconds / 3 for seconds in astuple(pace)))
     found = delays(recorded_step(layouts[0], n_microbatches, third), layouts[0], third)
+    pipelines = [PacedPipeline(layout, n_microbatches, pace) for layout in layouts]
     steps = []
-    for layout in layouts:
-        paced = PacedPipeline(layout, n_microbatches, pace)
+    for layout, paced in zip(layouts, pipelines):
         steps += [(None, paced.prepare), (layout.mode, paced.step)]
     seconds = timing.interleaved(steps, rounds, time.perf_counter)
+    for paced in pipelines:
+        paced.close()
     slowest = torch.tensor([seconds[layout.mode] for layout in layouts])
     dist.all_reduce(slowest, dist.ReduceOp.MAX)
     return slowest.tolist(), found
 
 
-def delays(step: Recording, layout: Layout, pace: Pace) -> dict[str, float]:
+def delays(step: Simulation, layout: Layout, pace: Pace) -> dict[str, float]:
     """What the engine needs beyond the pace, in seconds, medians over the passes of a step.
 
     per_pass: from the end of one pass to that of the next, less what this one should take,

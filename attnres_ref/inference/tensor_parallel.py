@@ -96,7 +96,10 @@ class Ranks:
         self.n_tokens, self.sent = 0, 0                # T of the piece under way; bytes
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """[B, T, ...] -> P shards [B, t, ...]: t = ceil(T / P), the end filled with 0."""
+        """[B, T, ...] -> P shards [B, t, ...]: t = ceil(T / P), the end filled with 0.
+
+        Remembers T, so that `joined` can leave out what was filled.
+        """
         self.n_tokens = x.shape[1]
         other_dims = (0, 0) * (x.dim() - 2)
         filled = F.pad(x, (*other_dims, 0, -self.n_tokens % self.size))

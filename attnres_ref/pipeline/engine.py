@@ -15,7 +15,7 @@ from torch.distributed.pipelining import ScheduleInterleaved1F1B
 from attnres_ref.model import LM
 from attnres_ref.pipeline.counting import CountingStage, Traffic
 from attnres_ref.pipeline.layout import Layout
-from attnres_ref.pipeline.memory import recomputed
+from attnres_ref.pipeline.memory import check_recompute, recomputed
 from attnres_ref.pipeline.simulate import order
 from attnres_ref.pipeline.store import RankStore
 from attnres_ref.streams import BlockAttnRes, Depth, FullAttnRes
@@ -94,7 +94,8 @@ class Pipeline:
     the model's own modules, moved to the rank's GPU under nccl. shape: B and T of a
     micro-batch; store, schedule, stage: classes, to be replaced in experiments; recompute:
     as in `memory.recomputed`. Raises ValueError for a model or a process group that does
-    not fit the layout, and for a schedule that splits the backward pass.
+    not fit the layout, for a schedule that splits the backward pass, and for a `recompute`
+    that is no whole number.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Pipeline:
         store=RankStore, schedule=ScheduleInterleaved1F1B, stage=CountingStage,
         recompute: int = 0,
     ):
+        check_recompute(recompute)
         check_model(model, layout)
         check_group(layout)
         order(layout.n_ranks, layout.n_virtual, n_microbatches, schedule)  # or ValueError

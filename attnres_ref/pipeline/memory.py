@@ -16,7 +16,8 @@ from attnres_ref.pipeline.simulate import peaks, simulate
 
 def recomputed(run, layers: range, state, recompute: int):
     """run(layers, state), the stream's state after these layers, with `recompute` of them
-    at a time under activation checkpointing; for 0 all at once, and everything is kept."""
+    at a time under activation checkpointing; for 0 all at once, and everything is kept.
+    recompute: as `check_recompute` lets pass."""
     if not recompute:
         return run(layers, state)
     for region in regions(layers, recompute):
@@ -25,13 +26,16 @@ def recomputed(run, layers: range, state, recompute: int):
 
 
 def regions(layers: range, recompute: int) -> list[range]:
-    """The layers, `recompute` at a time. Raises ValueError unless that is at least 1."""
-    if not is_whole(recompute, 1):
+    """The layers, `recompute` at a time, at least 1."""
+    return [layers[first : first + recompute] for first in range(0, len(layers), recompute)]
+
+
+def check_recompute(recompute: int) -> None:
+    if not is_whole(recompute, 0):
         raise ValueError(
             f"recompute is {recompute!r}: it must be a whole number of layers, or 0 to "
             "recompute none"
         )
-    return [layers[first : first + recompute] for first in range(0, len(layers), recompute)]
 
 
 def made(layout: Layout, chunk: int, recompute: int) -> int:
@@ -41,8 +45,10 @@ def made(layout: Layout, chunk: int, recompute: int) -> int:
     inside a block. With recompute 0 the state after each layer and, of AttnRes, each read;
     what the layers keep inside comes on top, and does not depend on the residual. The
     first chunk makes the embedding as well. Before the output head comes a final read,
-    which is not counted here. `layout`: a `OneSum` for PreNorm.
+    which is not counted here. `layout`: a `OneSum` for PreNorm. Raises ValueError for a
+    `recompute` that is no whole number.
     """
+    check_recompute(recompute)
     layers, first = layout.layers(chunk), int(chunk == 0)
     if not recompute:
         return first + len(layers) * (1 if isinstance(layout, OneSum) else 2)
@@ -51,14 +57,14 @@ def made(layout: Layout, chunk: int, recompute: int) -> int:
     return first + completed + sum(end % layout.block_size != 0 for end in ends)
 
 
-def held(layout: Layout, chunk: int, recompute: int) -> int:
+def kept(layout: Layout, chunk: int, recompute: int) -> int:
     """Tensors of one micro-batch from the forward pass of `chunk` to its backward: those
     that arrived and those that it made."""
     return layout.received(chunk) + made(layout, chunk, recompute)
 
 
-def most_held(layout: Layout, n_microbatches: int, recompute: int) -> list[int]:
+def most_kept(layout: Layout, n_microbatches: int, recompute: int) -> list[int]:
     """By rank, the most tensors at a time, over all micro-batches in flight. The order of
     passes decides, not how long they take."""
     spans = simulate(layout, n_microbatches).spans
-    return peaks(layout, spans, lambda chunk: held(layout, chunk, recompute))
+    return peaks(layout, spans, lambda chunk: kept(layout, chunk, recompute))

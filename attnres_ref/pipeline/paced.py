@@ -42,39 +42,50 @@ class Pace:
         check_bounds(self, ("forward", "backward", "per_tensor"), 0)
 
 
-class Recording(Simulation):
-    """A real step, in the same terms as a simulated one. Times are in seconds and count
-    from when the first rank began. Passes are as they were; a message has the times that
-    its link gave it, and what gloo takes to deliver it comes after its end."""
-
-
 class Link:
     """One direction between two ranks: a message at a time, `per_tensor` seconds for
-    each of its tensors, while the rank goes on computing."""
+    each of its tensors, while the rank goes on computing.
+
+    What a send raises is raised by `check` and `finish`, where the rank can see it."""
 
     def __init__(self, per_tensor: float):
         self.per_tensor, self.queue = per_tensor, queue.Queue()
         self.messages: list[Message] = []              # of this step
         self.under_way: list[dist.Work] = []           # sends that nobody has waited for
-        threading.Thread(target=self.carry, daemon=True).start()
+        self.error: Exception | None = None
+        self.thread = threading.Thread(target=self.carry, daemon=True)
+        self.thread.start()
 
     def carry(self) -> None:
         end = 0.0
-        while True:
-            handed_over, action, ops = self.queue.get()
+        for handed_over, action, ops in iter(self.queue.get, None):
             start = max(handed_over, end)
             end = start + len(ops) * self.per_tensor
             sleep_until(end)
-            # Not to be waited for here: gloo delivers when the receiver asks, which may be
-            # later, and the messages behind go to other chunks.
-            self.under_way += [dist.isend(op.tensor, op.peer) for op in ops]
-            self.messages.append(Message(action, len(ops), start, end))
-            self.queue.task_done()
+            try:
+                # Not to be waited for here: gloo delivers when the receiver asks, which may
+                # be later, and the messages behind go to other chunks.
+                self.under_way += [dist.isend(op.tensor, op.peer) for op in ops]
+                self.messages.append(Message(action, len(ops), start, end))
+            except Exception as error:
+                self.error = self.error or error
+            finally:
+                self.queue.task_done()
+
+    def check(self) -> None:
+        if self.error:
+            raise self.error
 
     def finish(self) -> None:
         self.queue.join()
+        self.check()
         while self.under_way:
             self.under_way.pop().wait()
+
+    def close(self) -> None:
+        self.finish()
+        self.queue.put(None)
+        self.thread.join()
 
 
 class PacedStage(CountingStage):
@@ -108,8 +119,10 @@ class PacedStage(CountingStage):
 
     def hand_over(self, kind: str, microbatch: int, ops: list) -> list:
         if ops:
+            link = self.links[ops[0].peer]
+            link.check()
             action = Action(kind, self.stage_index, microbatch)
-            self.links[ops[0].peer].queue.put((now(), action, ops))
+            link.queue.put((now(), action, ops))
         return []                      # the engine has nothing left to send
 
 
@@ -143,8 +156,13 @@ class PacedPipeline:
         self.began = now()
         self.pipeline.step(*self.batch)
 
-    def recording(self) -> Recording:
-        """Of the last step, from all ranks, on each of them."""
+    def recording(self) -> Simulation:
+        """The last step of all ranks, in the terms of a simulated one, on each of them.
+
+        Times are in seconds and count from when the first rank began. Passes are as they
+        were; a message has the times that its link gave it, and what gloo takes to deliver
+        it comes after its end.
+        """
         for link in self.links.values():
             link.finish()
         messages = [message for link in self.links.values() for message in link.messages]
@@ -153,19 +171,24 @@ class PacedPipeline:
             by_rank, (self.began, self.spans, messages, self.pipeline.traffic.peak)
         )
         began, spans, messages, peaks = zip(*by_rank)
+        zero = min(began)
 
         def shifted(entry):
             return entry._replace(start=entry.start - zero, end=entry.end - zero)
 
-        zero = min(began)
-        return Recording(
+        return Simulation(
             [shifted(span) for own in spans for span in own],
             [shifted(message) for own in messages for message in own],
             [*peaks],
         )
 
+    def close(self) -> None:
+        """End the threads of the links. No step can follow."""
+        for link in self.links.values():
+            link.close()
 
-def record(layout: Layout, n_microbatches: int, pace: Pace = Pace()) -> Recording:
+
+def record(layout: Layout, n_microbatches: int, pace: Pace = Pace()) -> Simulation:
     """One step, after another to warm up, on `n_ranks` processes that `launch` starts."""
     planned = simulate(layout, n_microbatches, *astuple(pace)).makespan
     return launch(
@@ -174,13 +197,15 @@ def record(layout: Layout, n_microbatches: int, pace: Pace = Pace()) -> Recordin
     )[0]
 
 
-def recorded_step(layout: Layout, n_microbatches: int, pace: Pace) -> Recording:
+def recorded_step(layout: Layout, n_microbatches: int, pace: Pace) -> Simulation:
     """What `record` runs on every rank."""
     paced = PacedPipeline(layout, n_microbatches, pace)
     for _ in range(2):
         paced.prepare()
         paced.step()
-    return paced.recording()
+    recording = paced.recording()
+    paced.close()
+    return recording
 
 
 def sleep_until(due: float) -> None:

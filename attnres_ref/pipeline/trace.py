@@ -47,11 +47,11 @@ def names(step: Simulation, layout: Layout, name: str, first: int) -> Iterator[d
     links = {link(message, layout) for message in step.messages}
     threads = {(span.rank, 0): "passes" for span in step.spans}
     threads |= {(sender, 1 + to): f"link to rank {to}" for sender, to in links}
-    for (rank, thread), title in sorted(threads.items()):
+    for (rank, thread), label in sorted(threads.items()):
         for key, value in (
             ("process_name", dict(name=f"{name}: rank {rank}")),
             ("process_sort_index", dict(sort_index=first + rank)),
-            ("thread_name", dict(name=title)),
+            ("thread_name", dict(name=label)),
             ("thread_sort_index", dict(sort_index=thread)),
         ):
             yield dict(name=key, ph="M", **place(first + rank, thread), args=value)
@@ -69,11 +69,11 @@ def passes(step: Simulation, first: int, scale: float) -> Iterator[dict]:
 def messages(
     step: Simulation, layout: Layout, first: int, scale: float, arrow: int
 ) -> Iterator[dict]:
-    begins = {span.action: span for span in step.spans}
+    span_of = {span.action: span for span in step.spans}
     for number, message in enumerate(step.messages, start=arrow):
         action, n_tensors, start, end = message
         sender, to = link(message, layout)
-        waiting = begins[following(action, layout)]
+        waiting = span_of[following(action, layout)]
         transition = min(action.chunk, waiting.action.chunk)
         here, there = place(first + sender, 1 + to), place(first + waiting.rank)
         yield dict(

@@ -42,17 +42,21 @@ def tiles(n: int, d: int, settings: dict) -> dict[str, int]:
     return dict(**blocks, STAGES=stages, num_warps=warps)
 
 
+def fits_ring(n: int, d: int, element_size: int) -> bool:
+    """Whether n sources of width d have the size for the ring: wide, all of a token's in
+    RING_BYTES, few enough to unroll."""
+    held = (n + 1) * power_of_two(d) * element_size
+    return held <= RING_BYTES and RING_NARROWEST <= d and n <= 9
+
+
 def in_ring(sources: Sequence[Tensor], gain: Tensor | None) -> bool:
-    """Whether the backward takes the ring: no output norm, sources that are wide, all of a
-    token's in RING_BYTES, few enough to unroll, copied in whole 16 bytes by a GPU that can.
-    """
-    first, n = sources[0], len(sources)
-    d = first.shape[-1]
-    held = (n + 1) * power_of_two(d) * first.element_size()
+    """Whether the backward takes the ring: no output norm, sources that `fits_ring` and
+    that are copied in whole 16 bytes by a GPU that can."""
+    first = sources[0]
+    d, element_size = first.shape[-1], first.element_size()
     return (
-        held <= RING_BYTES and RING_NARROWEST <= d and gain is None and n <= 9
-        and not interpreting()
-        and first.element_size() == 2 and d % 8 == 0
+        fits_ring(len(sources), d, element_size) and gain is None and not interpreting()
+        and element_size == 2 and d % 8 == 0
         and torch.cuda.get_device_capability(first.device) >= (8, 0)
     )
 

@@ -7,10 +7,10 @@ import statistics
 from attnres_kernels.ahead import CLOCK, COPY
 from attnres_kernels.bench import report
 from attnres_kernels.bench.peers import SWEPT
+from attnres_kernels.launch import fits_ring
 from attnres_ref import plots
 
 OURS, LIGHT = "#D55E00", "#BBBBBB"
-ONE_READ = 9                           # most sources of a backward in one read
 STREAMS = {                            # cases of the stage `model`, with their labels
     "Block, fused": "Block, fused", "Full, fused": "Full, fused",
     "Block, kernels in two phases": "Block, two phases",
@@ -63,7 +63,7 @@ def reads_beside_a_copy(record: dict, widths=(4096, 1024)):
     for part, ax in zip(parts, panels):
         for d, colour, marker in zip(widths, (OURS, plots.GREY), "os"):
             found = {n: 100 * x for n, x in shares(record, part, d).items()}
-            loops = [n for n in found if part == "backward" and n > ONE_READ]
+            loops = [n for n in found if part == "backward" and not fits_ring(n, d, 2)]
             for ns, face in (([n for n in found if n not in loops], colour),
                              (loops, "white")):
                 ax.plot(ns, [found[n] for n in ns], marker=marker, color=colour,
