@@ -7,7 +7,6 @@ from attnres_ref.study.compare import (
     grouped,
     loss_difference,
     select,
-    validation_curves,
 )
 from attnres_ref.study.intervals import paired_difference
 
@@ -16,13 +15,12 @@ def test_records_are_sorted_by_seed():
     records = [
         dict(
             model=dict(residual=name, n_layers=depth), train=dict(seed=seed),
-            val_loss=10 * seed + depth, val_curve=[[1, seed]],
+            val_loss=10 * seed + depth,
         )
         for seed in (2, 0, 1)
         for depth, name in ((4, "prenorm"), (8, "full"))
     ]
     assert final_losses(records) == {"prenorm": [4, 14, 24], "full": [8, 18, 28]}
-    assert validation_curves(records)["full"] == [[[1, 0]], [[1, 1]], [[1, 2]]]
     by_depth = grouped(records, lambda record: record["model"]["n_layers"])
     assert by_depth == {4: [*records[2::2], records[0]], 8: [*records[3::2], records[1]]}
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
 from attnres_ref import BlockAttnRes, LMConfig
@@ -103,6 +104,8 @@ def test_every_run_is_a_dot_whatever_its_residual():
     assert [set(line.get_ydata()) for line in ax.lines] == [{0.1}, {0.5}]
     colours = {tuple(c) for cloud in ax.collections for c in cloud.get_facecolor()}
     assert len(colours) == 1
+    ax, = hybrid.room({"a": {4: {"full": [[0.5]]}}}, {"a": [0.1]}, "t").axes
+    assert [cloud.get_offsets().tolist() for cloud in ax.collections] == [[[1, 0.5]]]
 
 
 def test_gains_are_paired_by_seed_and_lie_over_what_could_not_be_seen():
@@ -111,7 +114,11 @@ def test_gains_are_paired_by_seed_and_lie_over_what_could_not_be_seen():
     _, gain = found["full"]
     assert gain.mean == pytest.approx(0.35)
     assert gain.half_width == pytest.approx(T_2 * 0.05)
-    ax, = hybrid.power({"two steps": gain}, 0.075, "t").axes
+    figure = hybrid.power({"two steps": gain}, 0.075, "t")
+    ax, = figure.axes
     grey, = (p for p in ax.patches if isinstance(p, Rectangle))
     assert grey.get_x() == -gain.seen() and grey.get_width() == 2 * gain.seen()
+    key, = (line for line in figure.legends[0].get_lines()
+            if line.get_label() == "too small to be seen")
+    assert to_rgba(key.get_color()) == grey.get_facecolor()
     assert [0.075, 0.075] in [list(line.get_xdata()) for line in ax.lines]

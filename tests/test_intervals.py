@@ -9,6 +9,7 @@ import torch
 from attnres_ref.study.intervals import (
     Difference,
     holm,
+    mean_of,
     paired_difference,
     pooled,
     t_quantile,
@@ -23,6 +24,10 @@ def test_interval_of_a_worked_example():
     assert found.half_width == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3)
     assert found.verdict == "cannot tell"
     assert str(found) == "-0.0200 +/- 0.0248 (3 seeds)"
+
+
+def test_a_mean_has_the_interval_of_its_values():
+    assert mean_of([1.0, 2.0, 3.0]) == Difference(2.0, 1.0, 3, 2)
 
 
 @pytest.mark.parametrize("sign, verdict", [(-1, "better"), (1, "worse")])

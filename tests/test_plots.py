@@ -24,6 +24,13 @@ def markers_with_bars(ax, axis):
     return found
 
 
+def test_a_style_goes_by_the_label_or_its_first_word():
+    names = "Block, keys without RMSNorm", "Block layer-wise", "mHC, m = 4", "a copy"
+    found = [plots.style_of(name)[1] for name in names]
+    owners = [plots.STYLES[name][1] for name in ("block_raw_keys", "block", "mhc")]
+    assert found == [*owners, plots.GREY]
+
+
 def test_show_stores_the_alt_text(monkeypatch):
     shown = []
     monkeypatch.setattr(

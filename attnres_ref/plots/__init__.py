@@ -37,6 +37,15 @@ STYLES = {                             # residual: label, colour, marker
     "loud": ("PreNorm, loud embedding", "#56B4E9", "$+$"),
 }
 GREY = "#595959"
+MARK = "#D55E00"                       # what a figure is about, or what is wrong in it
+
+
+def style_of(name: str) -> tuple[str, str, str]:
+    """Label, colour and marker of the residual whose label `name` begins with, or the first
+    word of the label, as in "Block layer-wise"; grey if there is none."""
+    whole = [s for s in STYLES.values() if name.startswith(s[0])]
+    word = [s for s in STYLES.values() if name.startswith(s[0].split()[0])]
+    return next(iter(whole + word), (name, GREY, "o"))
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -175,9 +184,7 @@ def bars(values: Mapping[str, float], title: str, xlabel: str, unit: str = ""):
     figure, ax = axes(title, xlabel, "", height=0.5 * len(values) + 1.1)
     ax.grid(visible=False)
     for y, (name, value) in enumerate(values.items()):
-        colour = next(
-            (c for label, c, _ in STYLES.values() if name.startswith(label)), GREY
-        )
+        _, colour, _ = style_of(name)
         ax.barh(y, value, color=colour, height=0.6)
         ax.text(value, y, f" {value:.3g}{unit}", va="center")
     ax.set_yticks(range(len(values)), list(values))

@@ -8,6 +8,7 @@ from matplotlib.patches import Rectangle
 
 from attnres_ref.plots import (
     GREY,
+    MARK,
     STYLES,
     heat_map,
     in_a_row,
@@ -16,13 +17,13 @@ from attnres_ref.plots import (
     plain,
     sheet,
     sketch,
+    style_of,
     triptych,
 )
 from attnres_ref.plots.schematic import TOKEN, strip, tint, triangle_of_reads, written
-from attnres_ref.study.intervals import paired_difference
-from attnres_ref.study.mixing import Lost
+from attnres_ref.study.intervals import mean_of
+from attnres_ref.study.mixing import Lost, relative
 
-MARK = "#D55E00"                       # the embedding, and what is taken away
 LOSS = "loss increase without it (nats per byte)"
 
 
@@ -98,9 +99,9 @@ def maps(weights: Sequence[Sequence[float]], increases: Sequence[Sequence[float]
     rises without it, nats per byte. guess: a reader's source -> read, marked on both."""
     figure = sheet(6.4, 4.0)
     left, right = panels = figure.subplots(1, 2, sharey=True)
-    looks = log_share, lambda row: [math.log10(max(x, 1e-5)) for x in row]
-    weight = heat_map(left, [*map(looks[0], weights)], vmin=-2, vmax=2)
-    lost = heat_map(right, [*map(looks[1], increases)], "magma_r", -4, 0)
+    powers = [[math.log10(max(x, 1e-5)) for x in row] for row in increases]
+    weight = heat_map(left, [*map(log_share, weights)], vmin=-2, vmax=2)
+    lost = heat_map(right, powers, "magma_r", -4, 0)
     last, ticks = len(weights) - 1, range(0, len(weights), 4)
     for ax, title in zip(panels, ("the weight of a source", "what its loss costs")):
         ax.set_title(title, loc="left", fontsize=12)
@@ -119,7 +120,7 @@ def maps(weights: Sequence[Sequence[float]], increases: Sequence[Sequence[float]
 def of_embedding(seeds: Sequence[Sequence[dict]]) -> Figure:
     """The embedding in every read from 1 on, a line for each seed's `mixing.reads`: on the
     left its weight over the plain mean, on the right its part of the read's size."""
-    panels = {"embedding: weight / plain mean": _weight,
+    panels = {"embedding: weight / plain mean": lambda read: relative([read])[0][0],
               "embedding: part of the read": audible}
     figure, grid = in_a_row(panels, (6.8, 3.4), "", "", 12, "left")
     for ax, number in zip(grid, panels.values()):
@@ -131,10 +132,6 @@ def of_embedding(seeds: Sequence[Sequence[dict]]) -> Figure:
     return figure
 
 
-def _weight(read: dict) -> float:
-    return read["weights"][0] * len(read["weights"])
-
-
 def audible(read: dict, source: int = 0) -> float:
     """A source's share over the root of the sum of all squared shares, which is the size of
     the read if its sources are at right angles."""
@@ -143,7 +140,8 @@ def audible(read: dict, source: int = 0) -> float:
 
 def importance(lost: Sequence[Lost], measures: Mapping[str, str]) -> Figure:
     """Loss increase of lost sources against what was measured of them. measures: a field of
-    `mixing.Lost` -> the words below its axis. The loss is on a linear scale near zero."""
+    `mixing.Lost` -> the words below its axis. The loss is on a linear scale near zero.
+    Source 2 is the first MLP's only in Full, with attention and MLP in turn."""
     kinds = {"others": (GREY, ".", lambda x: x.source not in (0, 2)),
              "first MLP's output": ("black", "^", lambda x: x.source == 2),
              "embedding": (MARK, "o", lambda x: x.source == 0)}
@@ -151,9 +149,10 @@ def importance(lost: Sequence[Lost], measures: Mapping[str, str]) -> Figure:
     figure, grid = in_a_row(titles, (3.3 * len(titles), 4.2), "", LOSS, 12, "left")
     for ax, (field, xlabel) in zip(grid, measures.items()):
         for kind, (colour, marker, belongs) in kinds.items():
-            points = [(getattr(x, field), x.increase) for x in lost if belongs(x)]
+            own = [x for x in lost if belongs(x)]
             look = dict(color=colour, marker=marker, s=26, alpha=0.7, label=kind)
-            ax.scatter(*zip(*points), **look)
+            measured = [getattr(x, field) for x in own]
+            ax.scatter(measured, [x.increase for x in own], **look)
         ax.set(xlabel=xlabel, xscale="log")
         ax.set_yscale("symlog", linthresh=1e-3)
         ax.axhline(0, color="black", linewidth=0.6)
@@ -169,21 +168,21 @@ def importance(lost: Sequence[Lost], measures: Mapping[str, str]) -> Figure:
 
 def interval(values: Sequence[float]) -> str:
     """The mean of one value per seed with half of its 95 % interval, in words."""
-    known = paired_difference(values, [0.0] * len(values))
+    known = mean_of(values)
     return f"{known.mean:.2f} +/- {known.half_width:.2f}"
 
 
 def intervals(panels: Mapping[str, tuple[float, Mapping[str, Sequence[float]]]]) -> Figure:
     """Seeds as points, their mean and its 95 % interval as a bar with its numbers. panels,
-    one above another: title -> a value to compare with, and name -> one value per seed."""
+    one above another: title -> a value to compare with, and name -> one value per seed;
+    a name begins as a residual's does, for its colour."""
     heights = [len(rows) for _, rows in panels.values()]
     figure = sheet(6.6, 0.36 * sum(heights) + 0.75 * len(panels))
     grid = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for ax, (title, (reference, rows)) in zip(grid, panels.items()):
         plain(ax)
         for y, (name, values) in enumerate(rows.items()):
-            known = paired_difference(values, [0.0] * len(values))
-            _, colour, marker = STYLES["block" if name.startswith("Block") else "full"]
+            known, (_, colour, marker) = mean_of(values), style_of(name)
             ax.errorbar(known.mean, y, xerr=known.half_width, color=colour, linewidth=5,
                         alpha=0.45)
             dots = dict(color=colour, marker=marker, s=24, zorder=3)
@@ -220,7 +219,7 @@ def missed(panels: Mapping[str, Sequence[Sequence[float]]],
                 label="the embedding")
         ax.set_title(title, loc="left", fontsize=11)
         ax.set(yscale="log", xticks=range(0, len(own) + 1, 4))
-    sketch(ax, guess)
+    sketch(grid[len(titles) - 1], guess)
     figure.supxlabel("reading layer", fontsize=11)
     figure.supylabel("change of the loss, up or down (nats per byte)", fontsize=11)
     figure.axes[0].legend(frameon=False, fontsize=10)

@@ -6,6 +6,7 @@ Every number is computed here, by `simulate`, and travels with the page; what ru
 reader's browser only looks numbers up and draws them.
 """
 
+import functools
 import html
 import itertools
 import json
@@ -14,11 +15,13 @@ from matplotlib.figure import Figure
 
 from attnres_ref.pipeline.layout import MODES, Layout
 from attnres_ref.pipeline.simulate import simulate
-from attnres_ref.plots import axes, png
+from attnres_ref.plots import GREY, axes, png
 from attnres_ref.plots.pipeline import MODE_STYLES
 
 N_LAYERS = 32
-DIALS = {                              # name: what it is, its positions
+# name: what it is, its positions. DRAW has room for links of 0 to 8 and for SCALE from 1
+# to 4: change its x and y with them.
+DIALS = {
     "P": ("ranks", (2, 4, 8)),
     "V": ("virtual stages", (1, 2, 4)),
     "M": ("micro-batches", (8, 16, 32)),
@@ -46,7 +49,7 @@ for (const tick of known.scale)
     text(40, y(tick) + 5, tick, 'text-anchor="end"');
 for (const link of known.dials[4])
   svg += text(x(link), 352, link, 'text-anchor="middle"');
-svg += `<path d="M${x(set[4])} 50V330" stroke="#595959" stroke-dasharray="4"/>`;
+svg += `<path d="M${x(set[4])} 50V330" stroke="${known.grey}" stroke-dasharray="4"/>`;
 const top = known.scale.at(-1);
 let names = '';                         // over all lines, with a white rim
 steps.forEach((line, i) => {
@@ -84,6 +87,7 @@ def steps(P: int, V: int, M: int, N: int) -> list[list[float]]:
     return [lines[i % len(lines)] for i in range(len(MODES))]
 
 
+@functools.cache
 def table() -> list:
     """Of all positions: [P][V][M][N][mode][link], rounded to what a picture shows."""
     grid = [positions for _, positions in list(DIALS.values())[:4]]
@@ -102,7 +106,7 @@ def still(cut: dict[str, float], lines: list[list[float]]) -> Figure:
     for mode, line in zip(MODES, lines):
         label, colour, marker = MODE_STYLES[mode]
         ax.plot(LINKS, line, color=colour, marker=marker, label=label)
-    ax.axvline(cut["link"], color="#595959", linestyle="--", linewidth=1)
+    ax.axvline(cut["link"], color=GREY, linestyle="--", linewidth=1)
     ax.set(ylim=(SCALE[0], SCALE[-1]), xticks=LINKS, yticks=SCALE)
     ax.legend(frameon=False)
     return figure
@@ -124,7 +128,7 @@ def dials(alt: str, at: tuple[int, ...] = (1, 1, 1, 1, 3)) -> None:
     ]
     data = dict(
         dials=[positions for _, positions in DIALS.values()], steps=known,
-        modes=[MODE_STYLES[mode][:2] for mode in MODES], scale=SCALE,
+        modes=[MODE_STYLES[mode][:2] for mode in MODES], scale=SCALE, grey=GREY,
     )
     page = (
         f'<div style="max-width: 640px" oninput="{html.escape(DRAW)}">'

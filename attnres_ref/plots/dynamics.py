@@ -8,7 +8,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from attnres_ref.plots import GREY, STYLES, axes, heat_map, in_a_row, sheet, sketch
 from attnres_ref.plots.study import draw_difference
-from attnres_ref.study.compare import paired_difference
+from attnres_ref.study.intervals import mean_of
 from attnres_ref.training.recipe import TrainConfig, learning_rate
 
 
@@ -67,7 +67,7 @@ def before_and_after(panels: Mapping, title: str):
     for ax, residuals in zip(grid, panels.values()):
         for i, (name, moments) in enumerate(residuals.items()):
             label, colour, marker = STYLES[name]
-            found = [paired_difference(values, [0] * len(values)) for values in moments]
+            found = [*map(mean_of, moments)]
             aside = 0.06 * (i - (len(residuals) - 1) / 2)  # so that intervals stay apart
             ax.errorbar(
                 [aside, 1 + aside], [level.mean for level in found],

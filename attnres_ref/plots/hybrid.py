@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle
 
-from attnres_ref.plots import GREY, STYLES, axes, in_a_row, plain, sheet
+from attnres_ref.plots import GREY, MARK, STYLES, axes, in_a_row, plain, sheet
 from attnres_ref.plots.blocks import reads
 from attnres_ref.plots.schematic import arrow, bar, box, canvas, tint
 from attnres_ref.plots.study import draw_difference
@@ -15,6 +15,7 @@ from attnres_ref.study.intervals import Difference
 
 # Colours that no residual in these figures has.
 KINDS = {"attention": GREY, "MLA": "#CC79A7", "KDA": "#56B4E9", "MoE": "#F0E442"}
+UNSEEN = "#bdbdbd"                     # gains that could not be seen
 SHARE = {"attention": 2.0, "MLA": 0.25}        # what a token leaves behind, in units of d
 
 
@@ -183,7 +184,7 @@ def room(
         runs = sum(groups, [])
         for k, (guess, reached) in enumerate(zip(guesses[name], zip(*runs)), 1):
             ax.plot((k - 0.35, k + 0.35), (guess, guess), color="black", linestyle="--")
-            places = [k + 0.5 * (i / (len(runs) - 1) - 0.5) for i in range(len(runs))]
+            places = [k + 0.5 * ((i + 0.5) / len(runs) - 0.5) for i in range(len(runs))]
             ax.scatter(places, sorted(reached), color=GREY, s=12, alpha=0.7)
         ax.set(xlabel="steps k", xticks=range(1, len(runs[0]) + 1), ylim=(0, 1.05))
     looks = {"a run of any residual": (GREY, "o"), "a guess": ("black", "_")}
@@ -198,14 +199,14 @@ def power(rows: Mapping[str, Difference], paper: float, title: str) -> Figure:
     plain(ax)
     for y, gain in enumerate(rows.values()):
         unseen = dict(width=2 * gain.seen(), left=-gain.seen(), height=0.7)
-        ax.barh(y, **unseen, color="#d9d9d9", zorder=1)
+        ax.barh(y, **unseen, color=UNSEEN, zorder=1)
         look = dict(color="black", marker="o", markerfacecolor="white", capsize=3)
         ax.errorbar(gain.mean, y, xerr=gain.half_width, **look)
-    ax.axvline(paper, color="#D55E00", linestyle="--")
+    ax.axvline(paper, color=MARK, linestyle="--")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="gain in accuracy over PreNorm")
     return _with_legend(figure, {
-        "the gain, 95 %": ("black", "o"), "too small for five seeds": ("#bdbdbd", "s"),
-        "the paper's on GPQA": ("#D55E00", "|"),
+        "the gain, 95 %": ("black", "o"), "too small to be seen": (UNSEEN, "s"),
+        "the paper's gain": (MARK, "|"),
     })

@@ -9,10 +9,10 @@ from statistics import median
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from attnres_ref.plots import GREY, axes, in_a_row, schematic, sheet, sketch
+from attnres_ref.plots import GREY, MARK, axes, in_a_row, schematic, sheet, sketch
 from attnres_ref.plots.schematic import PAPER, arrow, box, canvas, strip
 
-MARK, LIGHT, DARK = "#D55E00", "#CCCCCC", "#8c8c8c"
+LIGHT, DARK = "#CCCCCC", "#8c8c8c"
 READ = 4                               # the read of the worked example: it has 5 sources
 SOURCES, QUERY = schematic.TOKEN[: READ + 1], schematic.QUERIES[READ]
 
@@ -168,11 +168,12 @@ def warps(rows: Sequence[Mapping], reached: Mapping[int, float],
     share of a copy's speed that was reached. rows: those of the record `warps`."""
     names = "issue slots needed (%)", "KB under way", "measured: % of a copy"
     figure, panels = in_a_row(names, (8.4, 3.3), "", "", 11, sharey=False)
-    for kind, colour, marker in (("pick", GREY, "x"), ("addresses", MARK, "o")):
-        own = {r["warps"]: r for r in rows if (r["kernel"], r["n"], r["d"]) == (kind, n, d)}
-        shares = [100 * r["issue"] for r in own.values()]
-        panels[0].plot([*own], shares, marker=marker, color=colour, label=kind)
-    flying = {k: r["at_once"] * r["shared_bytes"] / 1e3 for k, r in own.items()}
+    rows = [r for r in rows if (r["n"], r["d"]) == (n, d)]
+    for kind, look, colour in (("pick", "x-", GREY), ("addresses", "o-", MARK)):
+        needed = {r["warps"]: 100 * r["issue"] for r in rows if r["kernel"] == kind}
+        panels[0].plot(*zip(*needed.items()), look, color=colour, label=kind)
+    flying = {r["warps"]: r["at_once"] * r["shared_bytes"] / 1e3 for r in rows
+              if r["kernel"] == "addresses"}
     panels[0].axhline(100, color="black", linewidth=1, linestyle="--")
     sketch(panels[0], guess)
     panels[0].set_yscale("log", base=2)
@@ -183,7 +184,7 @@ def warps(rows: Sequence[Mapping], reached: Mapping[int, float],
         ax.set_ylim(0, 1.15 * max(values.values()))
     for ax in panels:
         ax.set_xscale("log", base=2)
-        ax.set(xticks=[*own], xticklabels=[*own], xlabel="warps per program")
+        ax.set(xticks=[*flying], xticklabels=[*flying], xlabel="warps per program")
         ax.minorticks_off()
     return figure
 
@@ -202,8 +203,8 @@ def times_by_tokens(rows: Sequence[Mapping], part: str, d: int,
 
 def short_reads(times: Mapping[int, Mapping[int, float]], gb_per_s: float, d: int,
                 title: str, guess: Mapping | None = None) -> Figure:
-    """Time of a read against its number of tokens, and dashed its bytes in half precision
-    by the bandwidth of a copy. times: sources -> tokens -> us; guess: tokens -> us."""
+    """Time of a read by tokens, and dashed its bytes in half precision by the bandwidth of
+    a copy. times: up to three numbers of sources -> tokens -> us; guess: tokens -> us."""
     figure, ax = axes(title, "tokens T", "microseconds", 6.4, 3.9)
     for (n, us), colour in zip(times.items(), ("#a8a8a8", GREY, MARK)):
         ax.plot(*zip(*us.items()), "o-", color=colour, label=f"{n} sources")
@@ -211,8 +212,7 @@ def short_reads(times: Mapping[int, Mapping[int, float]], gb_per_s: float, d: in
         ax.plot([*us], copied, "--", color=colour)
     ax.plot([], [], "--", color=GREY, label="bytes / bandwidth")
     sketch(ax, guess)
-    ax.set(xscale="log", yscale="log")
-    ax.set_xticks([*us], [*us])
+    ax.set(xscale="log", yscale="log", xticks=[*us], xticklabels=[*us])
     ax.minorticks_off()
     ax.legend(frameon=False)
     return figure
@@ -220,7 +220,7 @@ def short_reads(times: Mapping[int, Mapping[int, float]], gb_per_s: float, d: in
 
 def errors(xs: Sequence[float], lines: Mapping[str, Sequence[float]], title: str,
            xlabel: str, guess: Mapping | None = None) -> Figure:
-    """Relative errors of several ways, the first of which is the one with a fault."""
+    """Relative errors of up to three ways, the first of which is the one with a fault."""
     figure, ax = axes(title, xlabel, "relative error")
     for (label, values), colour in zip(lines.items(), (MARK, GREY, "black")):
         ax.plot(xs, values, "o-", color=colour, label=label)

@@ -37,8 +37,8 @@ def since_start(now: Sequence[Sequence[float]], start: Sequence[Sequence[float]]
 
 
 def gallery(matrices: Mapping[str, Sequence], starts: Mapping[str, Sequence], title: str):
-    """Six small triangles: how each entry has changed since the start, which is white.
-    Both: residual -> rows of its mixing matrix."""
+    """Up to six small triangles: how each entry has changed since the start, which is
+    white. Both: residual -> rows of its mixing matrix."""
     figure = sheet(6.8, 5.2, title)
     grid = figure.subplots(2, 3, sharex=True, sharey=True)
     for ax, (residual, rows) in zip(grid.flat, matrices.items()):
@@ -71,7 +71,7 @@ def row_sums(matrices: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
 
 def cuts(panels: Mapping[str, tuple], guess: Mapping[int, int] | None = None) -> Figure:
     """The rank that was measured at each cut, under two bounds: vectors that a stream keeps
-    and reads to come. panels: residual -> ranks, kept; guess: drawn on Block's."""
+    and reads to come. panels, up to four: residual -> ranks, kept; guess: on Block's."""
     figure = sheet(6.8, 5.2)
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     for ax, (residual, (ranks, kept)) in zip(grid.flat, panels.items()):

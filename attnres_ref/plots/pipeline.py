@@ -7,13 +7,13 @@ from matplotlib.patches import Patch, Rectangle
 
 from attnres_ref.pipeline.layout import MODES, Layout
 from attnres_ref.pipeline.simulate import Simulation, simulate
-from attnres_ref.plots import GREY, axes, in_a_row, sheet
+from attnres_ref.plots import GREY, MARK, axes, in_a_row, sheet
 
 # By virtual stage; the backward pass is hatched, not another colour. Neither here nor in
 # the modes' styles is a colour or a marker of PreNorm, Block or Full.
 STAGES = ["#F0E442", "#C9C9C9", "#FFFFFF", "#909090"]
 MODE_STYLES = {                        # mode: label, colour, marker
-    "naive": ("naive", "#D55E00", "X"),
+    "naive": ("naive", MARK, "X"),
     "received": ("received (the paper)", "#CC79A7", "D"),
     "all": ("all", "#56B4E9", "P"),
 }
@@ -36,8 +36,9 @@ def journey(shape: Sequence[int], title: str) -> Figure:
                 arrowprops=dict(arrowstyle="-|>", color=GREY, shrinkA=0, shrinkB=0),
             )
             x, y = (before.end + after.start) / 2, (before.rank + after.rank) / 2
+            words = in_few_words(layout.cargo(before.action.chunk))
             ax.text(
-                x, y, cargo(layout, before.action.chunk), ha="center", va="center",
+                x, y, words, ha="center", va="center",
                 fontsize=8, bbox=dict(facecolor="white", edgecolor="none", pad=0.8),
             )
         _ranks(ax, layout, f"{mode}: {layout.total()} tensors")
@@ -46,13 +47,11 @@ def journey(shape: Sequence[int], title: str) -> Figure:
     return figure
 
 
-def cargo(layout: Layout, chunk: int) -> str:
-    """What goes from `chunk` to the next, in a few characters."""
-    sent = layout.sent(chunk)
-    names = [f"b{block}" for block in sent]
-    if len(sent) > 2:
-        names = [f"b{sent[0]}-b{sent[-1]}"]
-    return " ".join(names + ["~"] * layout.has_partial(chunk))
+def in_few_words(cargo: Sequence[str]) -> str:
+    """`Layout.cargo` in a few characters: b0-b3 ~, where ~ is a partial sum."""
+    blocks = [name for name in cargo if name.startswith("b")]
+    short = [f"{blocks[0]}-{blocks[-1]}"] if len(blocks) > 2 else blocks
+    return " ".join(short + ["~"] * ("partial sum" in cargo))
 
 
 def timeline(runs: Mapping[str, Simulation], layout: Layout, title: str) -> Figure:

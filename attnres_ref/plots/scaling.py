@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
-from attnres_ref.plots import GREY, STYLES, axes, in_a_row, plain, sheet, sketch
+from attnres_ref.plots import GREY, MARK, STYLES, axes, in_a_row, plain, sheet, sketch
 from attnres_ref.plots.schematic import canvas, tint
 from attnres_ref.plots.study import draw_difference, draw_runs
 from attnres_ref.study.intervals import Difference
@@ -91,7 +91,7 @@ def straight(sweep: Mapping[str, Losses], law: PowerLaw, title: str) -> Figure:
     misses.set(xlabel="compute $C$ (PFLOP/s-days)", ylabel="off PreNorm's law")
     misses.yaxis.set_major_locator(MaxNLocator(5))
     misses.yaxis.set_major_formatter(PERCENT)
-    if ends[1] < 30 * ends[0]:                   # the paper's: less than a decade
+    if ends[1] < 30 * ends[0]:                   # the paper's: a decade and a half
         misses.xaxis.set_major_locator(FixedLocator([0.5, 1, 2, 4]))
         misses.xaxis.set_major_formatter(NUMBER)
         misses.xaxis.set_minor_formatter(NullFormatter())
@@ -102,8 +102,8 @@ def straight(sweep: Mapping[str, Losses], law: PowerLaw, title: str) -> Figure:
 
 
 def shares(bars: Mapping[str, Mapping[str, float]], title: str) -> Figure:
-    """What training computes, in parts beside each other. bars: a model -> part -> its
-    share, with 6ND as 1."""
+    """What training computes, in parts beside each other. bars: a model -> part, of up
+    to four -> its share, with 6ND as 1."""
     figure, ax = axes(title, "FLOPs over $6ND$", "", height=0.5 * len(bars) + 1.9)
     looks = ("#d9d9d9", ""), ("#CC79A7", ""), ("#56B4E9", "//"), ("#F0E442", "")
     for y, parts in enumerate(bars.values()):
@@ -154,15 +154,15 @@ def leads(sweep: Mapping[str, Losses], title: str, guess: Mapping | None) -> Fig
 
 
 def coverage(held: Mapping[str, Mapping[int, float]], title: str, guess) -> Figure:
-    """How often intervals hold the truth. held: method -> seeds -> share; guess: seeds ->
-    share, the reader's."""
+    """How often intervals hold the truth. held: one or two methods -> seeds -> share;
+    guess: seeds -> share, the reader's."""
     figure, ax = axes(title, "seeds at each size", "intervals that hold the truth")
     ax.axhline(0.95, color="black", linewidth=0.8)
-    looks = ("#D55E00", "o", "--"), (GREY, "D", "-")
-    for (method, shares), (colour, marker, line) in zip(held.items(), looks):
-        ax.plot(*zip(*shares.items()), line, color=colour, marker=marker, label=method)
+    looks = (MARK, "o", "--"), (GREY, "D", "-")
+    for (method, found), (colour, marker, line) in zip(held.items(), looks):
+        ax.plot(*zip(*found.items()), line, color=colour, marker=marker, label=method)
     sketch(ax, guess)
-    ax.set(xscale="log", xticks=[*shares], ylim=(None, 1.01))
+    ax.set(xscale="log", xticks=[*found], ylim=(None, 1.01))
     ax.xaxis.set_major_formatter(NUMBER)
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
@@ -192,17 +192,17 @@ def multipliers(rows: Sequence, theirs: Sequence[float], title: str) -> Figure:
     return figure
 
 
-def outlines(shapes: Sequence[tuple[int, int, str]]) -> Figure:
-    """Models as rectangles, as wide as their width and with a row for each layer. shapes:
+def outlines(models: Sequence[tuple[int, int, str]]) -> Figure:
+    """Models as rectangles, as wide as their width and with a row for each layer. models:
     d, L and two lines of words, its parameters and FLOPs."""
-    gap, deepest = 45, max(L for _, L, _ in shapes)
-    total = sum(d + gap for d, *_ in shapes)
+    gap, deepest = 45, max(L for _, L, _ in models)
+    total = sum(d + gap for d, *_ in models)
     figure, ax = canvas(6.6, 3.6, (-3.2 * gap, total), (-9, deepest + 4))
     for y, words in ((deepest / 2, "layers"), (-1, "weights\nFLOPs")):
         ax.text(-gap / 2, y, words, ha="right", va="center" if y > 0 else "top",
                 fontsize=11, color=GREY, linespacing=1.4)
     x = 0.0
-    for d, L, words in shapes:
+    for d, L, words in models:
         for layer in range(L):
             shade = tint(GREY, (0.15, 0.35)[layer % 2])
             ax.add_patch(Rectangle((x, layer), d, 1, facecolor=shade, edgecolor="white",

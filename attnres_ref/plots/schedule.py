@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from attnres_ref.inference import traffic
-from attnres_ref.plots import GREY, STYLES, plain, sheet
+from attnres_ref.plots import GREY, STYLES, plain, sheet, style_of
 from attnres_ref.plots.schematic import PROBE, arrow, canvas, tint
 
 PARTIAL, RESULTS = "partial sum", "phase 1's\nresults"
@@ -183,9 +183,7 @@ def decode_shares(
             steps = [traffic.decode_step(config, passes[name], batch, length, sharing)
                      for batch in batches]
             shares = [step.depth / sum(step) for step in steps]
-            _, colour, marker = next(
-                s for s in STYLES.values() if name.startswith(s[0])
-            )
+            _, colour, marker = style_of(name)
             look = "--" if "layer by layer" in name else "-"
             ax.plot(batches, shares, look, color=colour, marker=marker,
                     markersize=4, label=name)
@@ -210,7 +208,7 @@ def clocked(rows: Mapping[str, Mapping]) -> Figure:
     figure = sheet(6.8, 0.45 * len(names) + 1.3)
     times, operations = figure.subplots(1, 2, sharey=True)
     for y, name in enumerate(names):
-        _, colour, marker = next(s for s in STYLES.values() if name[:4] == s[0][:4])
+        _, colour, marker = style_of(name)
         for kind, face in (("", "white"), (", compiled", colour)):
             row, look = rows[name + kind], dict(color=colour, marker=marker, markersize=9)
             times.plot(row["decode_time_ratio"], y, markerfacecolor=face, **look)

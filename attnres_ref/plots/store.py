@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attnres_ref.pipeline.layout import Layout
+from attnres_ref.pipeline.plan import OneSum
 from attnres_ref.plots import GREY, STYLES
 from attnres_ref.plots.schematic import PROBE, arrow, bar, box, canvas, tint
 
@@ -16,11 +17,10 @@ def transition(shape: Sequence[int], chunk: int) -> Figure:
     with a store. shape: P, V, L, S."""
     blocks = [Layout(*shape, mode) for mode in ("naive", "received")]
     ours, next_rank = blocks[0].rank(chunk), blocks[0].rank(chunk + 1)
-    rows = [("PreNorm", "prenorm", ["sum"], [])]
+    rows = [("PreNorm", "prenorm", OneSum(*shape).cargo(chunk), [])]
     for layout, name in zip(blocks, ("Block, nothing kept", "Block, with a store")):
-        sent = [f"$b_{n}$" for n in layout.sent(chunk)]
-        held = [f"$b_{n}$" for n in range(layout.held(chunk + 1))]
-        rows.append((name, "block", sent + ["~"] * layout.has_partial(chunk), held))
+        held = [f"b{n}" for n in range(layout.held(chunk + 1))]
+        rows.append((name, "block", layout.cargo(chunk), held))
     figure, ax = canvas(5.8, 4.6, (-0.9, 10.6), (-6.6, 1.3))
     for x, words in ((3.9, "on the wire"), (9.55, "held\nalready")):
         ax.text(x, 1.0, words, ha="center", va="center", fontsize=12, color=GREY)
@@ -38,14 +38,15 @@ def transition(shape: Sequence[int], chunk: int) -> Figure:
 
 
 def tensors(ax, at, names: Sequence[str], colour: str) -> None:
-    """Squares with their names from left to right; ~, a partial sum, is hatched."""
+    """Squares from left to right, named as by `Layout.cargo`; a partial sum is hatched."""
     x, y = at
     for i, name in enumerate(names):
-        partial = name == "~"
+        partial = name == "partial sum"
         look = dict(hatch="///", linestyle=":") if partial else {}
         ax.add_patch(Rectangle((x + 0.9 * i, y - 0.36), 0.8, 0.72, facecolor=tint(colour),
                                edgecolor=colour, linewidth=1.4, zorder=2, **look))
         if not partial:
+            name = f"$b_{{{name[1:]}}}$" if name.startswith("b") else name
             ax.text(x + 0.9 * i + 0.4, y, name, ha="center", va="center", fontsize=12)
 
 

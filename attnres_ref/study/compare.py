@@ -76,9 +76,3 @@ def residual(record: dict) -> str:
 def final_losses(records: Sequence[dict]) -> dict[str, list[float]]:
     """Validation losses by residual, each list in the order of the seeds."""
     return grouped(records, residual, itemgetter("val_loss"))
-
-
-def validation_curves(records: Sequence[dict]) -> dict[str, list]:
-    """Curves [[step, loss], ...] by residual, one per seed: what plots.learning_curves
-    draws."""
-    return grouped(records, residual, itemgetter("val_curve"))

@@ -72,6 +72,11 @@ def paired_difference(ours: Sequence[float], baseline: Sequence[float]) -> Diffe
     return Difference(mean(gaps), stdev(gaps), len(gaps), len(gaps) - 1)
 
 
+def mean_of(values: Sequence[float]) -> Difference:
+    """Of one value per seed: `paired_difference` from zero, with what that raises."""
+    return paired_difference(values, [0.0] * len(values))
+
+
 def pooled(differences: Sequence[Difference]) -> list[Difference]:
     """The same differences with one standard deviation for all: its variance is the mean
     of theirs, weighted by degrees of freedom. For comparisons that may be taken to spread

@@ -135,6 +135,26 @@ def false_alarm(name: str, error: BaseException) -> str:
     return f"{name} is thrown out, because the right stream fails it as well: {said}"
 
 
+def assert_refuses(test: Callable[[Callable], bool], what: str, right: Mapping,
+                   broken: Mapping, hint: str = "") -> None:
+    """For exercises whose answer is a test, true for what it refuses: it has to let all of
+    `right` pass and none of `broken`; both: name -> what is tested. An error refuses."""
+    for name, one in right.items():
+        assert not test(one), f"your test refuses a right {what}, the {name}{hint}"
+
+    def refused(one):
+        try:
+            return test(one)
+        except Exception:
+            return True
+
+    escaped = [name for name, one in broken.items() if not refused(one)]
+    assert not escaped, (
+        f"{len(escaped)} of {len(broken)} broken {what}s escape your test, among them one "
+        + escaped[0]
+    )
+
+
 def with_mine(given: Sequence[Test], mine: Sequence[Test]) -> list[Test]:
     """The lesson's tests and the reader's, who may have forgotten the brackets."""
     assert isinstance(mine, list | tuple), (

@@ -1,12 +1,10 @@
 """Checks of notebook 07, one matrix to see them all."""
 
-from statistics import correlation
-
 import torch
 
 from attnres_ref import LM, LMConfig, depth_attention
 from attnres_ref.notebook import recorded
-from attnres_ref.study.mixing import mixing_matrix, rank_order, semiseparable_rank
+from attnres_ref.study.mixing import agreement_with, mixing_matrix, semiseparable_rank
 from exercises import exercise
 
 
@@ -42,22 +40,18 @@ def lost(without):
 
 @exercise("07.2")
 def better_than_the_share(guess_costs):
+    def counted(reads, l):
+        guesses, n = [*map(float, guess_costs(reads, l))], len(reads[l]["weights"])
+        assert len(guesses) == n, (
+            f"read {l} has {n} sources, and you return {len(guesses)} numbers: one for "
+            "each source, the embedding first"
+        )
+        return guesses
+
     runs = [r for r in recorded("mixing")["python_sources"] if "ablation" in r]
     for record in runs:
-        all_reads, costs = record["reads"], record["ablation"]
-        found, shares = [], []
-        for l, read in enumerate(all_reads):
-            guesses, n = list(guess_costs(all_reads, l)), len(read["weights"])
-            assert len(guesses) == n, (
-                f"read {l} has {n} sources, and you return {len(guesses)} numbers: one for "
-                "each source, the embedding first"
-            )
-            if n > 1:
-                found += map(float, guesses)
-                shares += read["shares"]
-        increases = sum(costs[1:], [])
-        ours, usual = (correlation(*map(rank_order, (values, increases)))
-                       for values in (found, shares))
+        ours, usual = (agreement_with(guess, record["reads"], record["ablation"])
+                       for guess in (counted, lambda reads, l: reads[l]["shares"]))
         of = f"{record['model']['residual']}, seed {record['train']['seed']}"
         assert ours > 0, (
             f"{of}: your numbers fall where the costs rise ({ours:.2f}): the larger a "

@@ -8,7 +8,7 @@ import torch
 from attnres_kernels.count import counting
 from attnres_kernels.interpret import MISSING, available, interpreting
 from attnres_ref import depth_attention
-from exercises import exercise
+from exercises import arena, exercise
 
 
 @exercise("09.1")
@@ -101,22 +101,9 @@ BROKEN = {
 @exercise("09.3")
 def test_of_a_gradient(refuses):
     right = {"short one": gradient_of_w(), "reference's own": gradient_by_autograd}
-    for name, gradient in right.items():
-        assert not refuses(gradient), (
-            f"your test refuses a right gradient, the {name}: where the exact gradient is "
-            "nearly zero, any rounding is a large share of it"
-        )
-    escaped = []
-    for name, gradient in BROKEN.items():
-        try:
-            caught = refuses(gradient)
-        except Exception:
-            caught = True                              # an error is a refusal
-        if not caught:
-            escaped.append(name)
-    assert not escaped, (
-        f"{len(escaped)} of {len(BROKEN)} broken gradients escape your test, among them "
-        f"one {escaped[0]}"
+    arena.assert_refuses(
+        refuses, "gradient", right, BROKEN, ": where the exact gradient is nearly zero, "
+        "any rounding is a large share of it",
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from attnres_ref.notebook import recorded
 from attnres_ref.study import compare, paper, puzzles
-from attnres_ref.study.intervals import Difference, holm, paired_difference, pooled
+from attnres_ref.study.intervals import Difference, holm, mean_of, pooled
 from claims import gradient_spread, growth, loss
 from claims_dynamics import verdict_by_training
 from judging import FAILS, HOLDS, NONE, OPEN, Claim, between
@@ -73,8 +73,7 @@ def differences(number: Callable) -> list[Difference]:
         block, prenorm = (
             compare.select(runs, residual=name, lr=lr) for name in ("block", "prenorm")
         )
-        gained = between(number, block, prenorm)
-        found.append(paired_difference(gained, [0.0] * len(gained)))
+        found.append(mean_of(between(number, block, prenorm)))
     return pooled(found)
 
 
