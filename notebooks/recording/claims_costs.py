@@ -14,7 +14,7 @@ from attnres_ref.pipeline.layout import Layout, cached_formula, naive_formula
 from attnres_ref.pipeline.plan import Job
 from attnres_ref.plots import STYLES
 from attnres_ref.study import paper
-from judging import FAILS, HOLDS, NONE, Claim, not_tested
+from judging import FAILS, HOLDS, NONE, OPEN, Claim, not_tested
 
 # Notebook 10's job: Kimi Linear's active parameters, in its 54 layers' shape but for 48.
 JOB = Job(
@@ -22,6 +22,7 @@ JOB = Job(
     n_microbatches=32, tokens=8192, flops=400e12, bandwidth=50e9,
 )
 L, N, S, D = 128, 8, 16, 4             # Table 1's, at a width that does not matter
+NOISE = 0.02                           # by which two runs of a CPU benchmark may differ
 
 
 def word(true: bool) -> str:
@@ -146,8 +147,8 @@ def pipelines() -> Iterator[Claim]:
 
 
 def times() -> Iterator[Claim]:
-    """Beside PreNorm run in the same way on a CPU; a median needs no interval to be so far
-    from the paper's limit."""
+    """Beside PreNorm run in the same way on a CPU. Where the paper's limit is as near as
+    another run's median may be, the verdict stays open."""
     inference, training = recorded("bench_inference"), recorded("bench")
     limit = f"< {100 * paper.OVERHEADS['inference']:.0f} %"
     found = [
@@ -159,11 +160,12 @@ def times() -> Iterator[Claim]:
         "Block trains as fast, without pipelines (sec. 4.1)", "negligible",
         training["rows"]["Block S=4"]["time_ratio"], training,
     ))
+    most = 1 + paper.OVERHEADS["inference"]
     for what, theirs, ratio, record in found:
         how = "" if ", compiled" in what else "eager "
         yield Claim(what, theirs, f"{100 * (ratio - 1):+.0f} %, {how}on a CPU",
                     f"median of {record['rounds']} rounds",
-                    word(ratio < 1 + paper.OVERHEADS["inference"]))
+                    OPEN if abs(ratio - most) < NOISE else word(ratio < most))
 
 
 def times_on_a_gpu() -> Iterator[Claim]:
