@@ -94,7 +94,7 @@ def test_inference_compares_prefill_and_decoding_with_prenorms(quickly_compiled)
         name + kind for name in inference.CASES for kind in ("", inference.COMPILED)
     ]
     for name, row in rows.items():
-        base = rows["PreNorm" + name.partition(",")[1] + name.partition(",")[2]]
+        base = rows["PreNorm, compiled" if name.endswith("compiled") else "PreNorm"]
         for part in ("prefill", "decode"):
             key = f"{part}_tokens_per_s"
             ratio = base[key] / row[key]                    # fewer tokens: more time

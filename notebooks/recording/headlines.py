@@ -11,6 +11,7 @@ import claims_primary
 import claims_scaling
 import judging
 import plan
+from attnres_ref.bench.inference import COMPILED
 from attnres_ref.notebook import recorded
 from attnres_ref.plots import STYLES
 from attnres_ref.study import paper
@@ -123,7 +124,7 @@ def costs() -> Iterator[str]:
         ("Block by Algorithm 1", "Block two-phase"),
         ("Full by Algorithm 1", "Full two-phase"),
     ):
-        eager, compiled = decoding["rows"][case], decoding["rows"][f"{case}, compiled"]
+        eager, compiled = decoding["rows"][case], decoding["rows"][case + COMPILED]
         ratios = (row[f"{part}_time_ratio"] for part in ("decode", "prefill")
                   for row in (eager, compiled))
         calls = f"{eager['operations']:,} | {compiled['operations']:,}"
