@@ -1,12 +1,9 @@
 """Bytes of a decode step equal those of a real model, a real cache and real reads."""
 
-import json
-
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-import cells
 from attnres_kernels import traffic as training
 from attnres_kernels.interpret import available, interpreting
 from attnres_kernels.two_phase import NormedTwoPhase
@@ -16,9 +13,10 @@ from attnres_ref.inference.cache import with_cache
 from attnres_ref.inference.io_counts import count_layer_wise, count_two_phase
 from attnres_ref.inference.tensor_parallel import part_of
 from attnres_ref.model import RMSNorm
+from attnres_ref.notebook import recorded
 from attnres_ref.streams import BlockAttnRes
 
-RECORD = json.loads((cells.ROOT / "notebooks/recorded/traffic.json").read_text("utf-8"))
+RECORD = recorded("traffic")
 SHAPES = [(16, 4), (32, 8), (24, 24), (12, 2)]
 TOKEN = torch.tensor([[7]])
 
