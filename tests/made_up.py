@@ -78,7 +78,7 @@ def quiz():
     for number, right in enumerate("ABC", 1):
         parts.append(f"**{number}.** What are two and two?")
         for letter, text in zip("ABC", ("Five", "Four", "Three"), strict=True):
-            verdict = "Yes" if letter == right else "No"
+            verdict = "Right" if letter == right else "Wrong"
             parts.append(CHOICE.format(letter=letter, text=text, verdict=verdict))
     return "\n\n".join(parts)
 

@@ -78,8 +78,8 @@ def slide(cell, kind):
 
 def always_a(notebook):
     """The right choice of every question is A."""
-    source = notebook.cells[QUIZ].source.replace("**Yes.**", "**No.**")
-    notebook.cells[QUIZ].source = re.sub(r"(A\. .+\n\n)\*\*No", r"\1**Yes", source)
+    source = notebook.cells[QUIZ].source.replace("**Right.**", "**Wrong.**")
+    notebook.cells[QUIZ].source = re.sub(r"(A\. .+\n\n)\*\*Wrong", r"\1**Right", source)
 
 
 VIOLATIONS = [
@@ -147,10 +147,10 @@ VIOLATIONS = [
     (change(QUIZ, "**3.** ", ""), "asks 2 questions"),
     (change(QUIZ, "</summary>\n\n", "</summary>\n"), "is not written as"),
     (change(QUIZ, "C. Three", "D. Three"), "has the choices ABD, not A, B, C"),
-    (change(QUIZ, made_up.CHOICE.format(letter="C", text="Three", verdict="No"), ""),
+    (change(QUIZ, made_up.CHOICE.format(letter="C", text="Three", verdict="Wrong"), ""),
      "question 1 has the choices AB, not"),
-    (change(QUIZ, "**Yes.**", "**No.**"), "question 3 needs one right choice"),
-    (change(QUIZ, "**No.**", "**Yes.**"), "question 1 needs one right choice"),
+    (change(QUIZ, "**Right.**", "**Wrong.**"), "question 3 needs one right choice"),
+    (change(QUIZ, "**Wrong.**", "**Right.**"), "question 1 needs one right choice"),
     (change(QUIZ, "Two and two are four, as one can", "Four, as you"), "say in a sentence"),
     (change(QUIZ, "fingers.", "fingers"), "question 2, B: say in a sentence why"),
     (change(QUIZ, "A. Five", "A. $5$"), "question 1, A: no Markdown in a summary"),

@@ -6,7 +6,7 @@
 
     <details><summary>A. It grows</summary>
 
-    **Yes.** No vector points against it.
+    **Right.** No vector points against it.
 
     </details>
 
@@ -25,7 +25,7 @@ HEADING = "## Three questions\n"
 QUESTION = re.compile(r"^(?=\*\*\d\.\*\* )", re.MULTILINE)
 CHOICE = re.compile(
     r"^<details><summary>(?P<letter>[A-Z])\. (?P<text>.+)</summary>\n\n"
-    r"\*\*(?P<verdict>Yes|No)\.\*\* (?P<reason>[^\n]+)\n\n</details>$",
+    r"\*\*(?P<verdict>Right|Wrong)\.\*\* (?P<reason>[^\n]+)\n\n</details>$",
     re.MULTILINE,
 )
 
@@ -45,7 +45,7 @@ def is_quiz(cell: NotebookNode) -> bool:
 def questions(source: str) -> list[list[Choice]]:
     """The choices of each question in the source of a cell."""
     return [
-        [Choice(m["letter"], m["text"], m["verdict"] == "Yes", m["reason"])
+        [Choice(m["letter"], m["text"], m["verdict"] == "Right", m["reason"])
          for m in CHOICE.finditer(part)]
         for part in QUESTION.split(source)[1:]
     ]
@@ -81,7 +81,7 @@ def asks_three_questions(page) -> Iterator[str]:
         if len(letters) < 3 or not "ABCDEF".startswith(letters):
             yield f"question {number} has the choices {letters}, not A, B, C"
         if sum(choice.is_right for choice in choices) != 1:
-            yield f"question {number} needs one right choice, **Yes.**, and no more"
+            yield f"question {number} needs one right choice, **Right.**, and no more"
         for choice in choices:
             if len(choice.reason.split()) < 8 or not choice.reason.endswith((".", ".)")):
                 yield f"question {number}, {choice.letter}: say in a sentence why"
