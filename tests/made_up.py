@@ -74,13 +74,14 @@ def picture(mime="image/png", **metadata):
 
 def quiz():
     """Three questions, whose right choices are A, B and C."""
-    parts = ["## Three questions"]
+    questions = []
     for number, right in enumerate("ABC", 1):
-        parts.append(f"**{number}.** What are two and two?")
+        parts = [f"**{number}.** What are two and two?"]
         for letter, text in zip("ABC", ("Five", "Four", "Three"), strict=True):
             verdict = "Right" if letter == right else "Wrong"
             parts.append(CHOICE.format(letter=letter, text=text, verdict=verdict))
-    return "\n\n".join(parts)
+        questions.append("\n\n".join(parts))
+    return "## Three questions\n\n" + "\n\n---\n\n".join(questions)
 
 
 def good_notebook():

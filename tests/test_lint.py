@@ -144,7 +144,8 @@ VIOLATIONS = [
     # the three questions
     (change(QUIZ, "## Three", "## Some"), "has 0 cells that begin with ## Three"),
     (add_markdown("## Three questions\n"), "has 2 cells that begin with ## Three"),
-    (change(QUIZ, "**3.** ", ""), "asks 2 questions"),
+    (change(QUIZ, "**3.** ", ""), "does not ask **1.**, **2.** and **3.**"),
+    (change(QUIZ, "---\n", ""), "with a line --- between them"),
     (change(QUIZ, "</summary>\n\n", "</summary>\n"), "is not written as"),
     (change(QUIZ, "C. Three", "D. Three"), "has the choices ABD, not A, B, C"),
     (change(QUIZ, made_up.CHOICE.format(letter="C", text="Three", verdict="Wrong"), ""),

@@ -10,6 +10,10 @@
 
     </details>
 
+    ---
+
+    **2.** ...
+
 A choice is the line of a `<details>`, so that it unfolds wherever Markdown is shown, with
 neither a script nor a kernel. notebooks/README.md says what makes a good one.
 """
@@ -22,7 +26,7 @@ from dataclasses import dataclass
 from nbformat import NotebookNode
 
 HEADING = "## Three questions\n"
-QUESTION = re.compile(r"^(?=\*\*\d\.\*\* )", re.MULTILINE)
+BETWEEN = "\n\n---\n\n"
 CHOICE = re.compile(
     r"^<details><summary>(?P<letter>[A-Z])\. (?P<text>.+)</summary>\n\n"
     r"\*\*(?P<verdict>Right|Wrong)\.\*\* (?P<reason>[^\n]+)\n\n</details>$",
@@ -47,7 +51,7 @@ def questions(source: str) -> list[list[Choice]]:
     return [
         [Choice(m["letter"], m["text"], m["verdict"] == "Right", m["reason"])
          for m in CHOICE.finditer(part)]
-        for part in QUESTION.split(source)[1:]
+        for part in source.split(BETWEEN)
     ]
 
 
@@ -55,9 +59,8 @@ def slides(cell: NotebookNode) -> list[NotebookNode]:
     """What a deck shows of a cell: of the three questions a slide for each."""
     if not is_quiz(cell):
         return [cell]
-    opening, first, *others = QUESTION.split(cell.source)
     parts = []
-    for number, text in enumerate((opening + first, *others), 1):
+    for number, text in enumerate(cell.source.split(BETWEEN), 1):
         part = deepcopy(cell)
         part.id, part.source = f"question-{number}", text
         if number > 1:
@@ -72,8 +75,8 @@ def asks_three_questions(page) -> Iterator[str]:
         yield f"has {len(cells)} cells that begin with {HEADING.strip()}, not one"
         return
     source, asked = cells[0].source, questions(cells[0].source)
-    if len(asked) != 3:
-        yield f"asks {len(asked)} questions, **1.** and so on, not three"
+    if re.findall(r"^(?:\*\*(\d)\.\*\* |---$)", source, re.M) != ["1", "", "2", "", "3"]:
+        yield "does not ask **1.**, **2.** and **3.** with a line --- between them"
     if source.count("<details>") != sum(map(len, asked)):
         yield "has a choice that is not written as notebooks/README.md shows"
     for number, choices in enumerate(asked, 1):
