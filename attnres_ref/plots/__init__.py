@@ -7,6 +7,7 @@ from statistics import mean
 
 from matplotlib.ticker import MaxNLocator
 
+from attnres_ref.plots.depth_lens import lens
 from attnres_ref.plots.style import (
     GREY,
     MARK,
@@ -25,7 +26,7 @@ from attnres_ref.plots.style import (
 
 __all__ = [
     "GREY", "MARK", "STYLES", "axes", "bars", "final_losses", "heat_map", "in_a_row",
-    "learning_curves", "log_colour_bar", "log_share", "plain", "png", "sheet",
+    "learning_curves", "lens", "log_colour_bar", "log_share", "plain", "png", "sheet",
     "show", "sketch", "style_of", "triangle",
 ]
 
