@@ -112,7 +112,11 @@ def test_it_fits_a_telephone_and_can_be_read_by_all(page):
     spoken = page.locator(".text button").evaluate_all(
         "buttons => buttons.map(button => button.ariaLabel || button.textContent)")
     assert spoken[2:6] == ["space", "a", ":", "newline"]
+    assert page.locator("svg").bounding_box()["width"] > 300        # words of 10 pixels
     assert inaccessible(page) == []
+    greys = page.locator("button.white:not(.seen)").evaluate_all(
+        "buttons => buttons.map(b => parseInt(getComputedStyle(b).color.slice(4)))")
+    assert greys and max(greys) <= 118       # 4.5 to 1 on white: axe skips single letters
 
 
 def test_styles_of_the_page_do_not_reach_in(page):
