@@ -73,7 +73,8 @@ function keep(i) {
 
 function show(i) {
   buttons.forEach((button, j) => button.classList.toggle("seen", j === i));
-  const rows = known.weights[i].map((row) => row.map((weight) => weight / 1000));
+  // No weight of a softmax is nothing, though it may round to none.
+  const rows = known.weights[i].map((row) => row.map((weight) => (weight || 0.4) / 1000));
   drawn.innerHTML = triangle(rows, known);
   drawn.firstChild.ariaLabel = `What each layer reads at character ${i + 1}`;
   next.replaceChildren();
