@@ -25,9 +25,9 @@ const LESSONS = [
     words: `No source has more weight in the final read than MLP 15, averaged over this text.
       Yet without it the loss of the whole text hardly rises.` },
   { name: "A small weight, a large loss", edits: everywhere(2),
-    words: `Most reads take MLP 1 by about the plain mean or by less. Yet without it the model
-      has almost forgotten what it learned, because later layers were built on what MLP 1
-      writes. A weight is not an importance.` },
+    words: `Most reads take MLP 1 by about the plain mean or by less. Yet without it the loss
+      of the text is about four times as large, because the later layers were trained with
+      what MLP 1 writes. A weight is not an importance.` },
   { name: "Five sources instead of 17", residual: "block",
     words: `Block AttnRes sums four layers before they are read, so that no read has more than
       five sources. Both models were trained once, and their validation losses differ by

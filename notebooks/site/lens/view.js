@@ -67,6 +67,7 @@ async function show(change = {}) {
     if (residual !== state.residual || step !== state.step) return;    // overtaken
     compute(loaded, lastBytes(state.text, loaded.context));
     draw();
+    warn("");
   } catch (error) {
     warn(error.message);
   }
@@ -166,7 +167,8 @@ function drawReads() {
   document.querySelectorAll(".shown").forEach((e) => e.classList.remove("shown"));
   $(`byte-${seen()}`).classList.add("shown");
   $("moment").textContent = `${state.step}, validation loss ${model.valLoss.toFixed(2)}`;
-  $("losses").textContent = `${model.valLoss.toFixed(3)} nats per byte`;
+  $("losses").textContent = `${model.valLoss.toFixed(3)} nats per byte, before the rounding ${
+    model.unrounded.val_loss.toFixed(3)}`;
   drawPanel();
 }
 
@@ -200,7 +202,7 @@ function drawNext() {
     <span class="glyph" title="${escaped(named(byte))}">${escaped(glyph(byte, "␣"))}</span>
     <span class="track"><span class="now" ${width(now[byte])}></span>${state.edits.size
       ? `<span class="before" ${width(before[byte])}></span>` : ""}</span>
-    <span>${chance(now[byte])}</span></li>`).join("");
+    <span>${escaped(chance(now[byte]))}</span></li>`).join("");
   $("change").textContent = sentence(before, now, actual ?? order[0], actual === undefined);
 }
 
@@ -227,7 +229,7 @@ function loss({ chances }) {
 // --- Words.
 
 function chance(p) {
-  return p >= 0.01 ? p.toFixed(2) : p >= 0.001 ? p.toFixed(3) : "< 0.001";
+  return p >= 0.01 ? p.toFixed(2) : p >= 0.001 ? p.toFixed(3) : "<0.001";
 }
 
 function glyph(byte, space) {
@@ -410,7 +412,8 @@ function listen() {
   characters.onkeydown = keyInText;
   grid.onmouseover = (event) => drawCell(keyOf(event.target) ?? state.selected);
   grid.onmouseleave = () => drawCell(state.selected);
-  grid.onfocusin = (event) => drawCell(keyOf(event.target) ?? state.selected);
+  grid.addEventListener("focusin",
+    (event) => drawCell(keyOf(event.target) ?? state.selected));
   grid.onclick = (event) => press(event.target);
   grid.onkeydown = keyInTriangle;
   $("text").oninput = type;
@@ -423,15 +426,15 @@ function listen() {
   $("copy").onclick = copyLink;
 }
 
-function begin() {
+async function begin() {
   page.classList.toggle("embed", new URLSearchParams(location.search).has("embed"));
   const { state: linked, refused } = readLink(location.hash);
   addLessons();
   listen();
-  if (refused.length) {
+  await show(linked);
+  if (refused.length && $("notice").hidden) {
     warn(`Part of the link could not be read and was left out: ${refused.join(", ")}.`);
   }
-  show(linked);
 }
 
 begin();
