@@ -120,6 +120,9 @@ def test_pins_that_leave_no_rest_are_scaled_to_one():
     over, untouched = js(expression, pairs=[["1,0", 1], ["1,1", 0.25]])
     assert over == [0.8, 0.2] and untouched == [0.2, 0.8]
     assert js(expression, pairs=[["1,0", 0.25]])[0] == pytest.approx([0.25, 0.75])
+    pairs = [["2,0", 0.75], ["2,1", 0.75]]
+    three = js("edited([0.2, 0.2, 0.6], 3, 2, new Map(pairs))", pairs=pairs)
+    assert three == [0.5, 0.5, 0]
 
 
 def test_what_an_edit_cannot_change_is_not_computed_again():
