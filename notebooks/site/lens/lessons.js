@@ -31,6 +31,6 @@ const LESSONS = [
       what MLP 1 writes. A weight is not an importance.` },
   { name: "Five sources instead of 17", residual: "block",
     words: `Block AttnRes sums four layers before they are read, so that no read has more than
-      five sources. Both models were trained once, and their validation losses differ by
-      less than 0.01: one run of each cannot tell which is better.` },
+      five sources. Full and Block were trained once each, and their validation losses
+      differ by less than 0.01: one run of each cannot tell which is better.` },
 ];
