@@ -86,6 +86,13 @@ def test_pages_link_to_each_other_and_other_files_to_github(site):
     assert site_source.relinked("[up](../README.md#x)", page) == "[up](../index.md#x)"
 
 
+def test_a_heading_has_one_id_on_the_site_though_another_is_set_for_jupyterlab(site):
+    by_hand = '<a id="set-ups"></a>\n\n## Set-ups'
+    assert by_hand in (cells.ROOT / "notebooks/README.md").read_text(encoding="utf-8")
+    text = (site / "notebooks" / "README.md").read_text(encoding="utf-8")
+    assert "## Set-ups" in text and by_hand not in text
+
+
 def test_every_page_is_in_the_contents(site):
     index = (site / "index.md").read_text(encoding="utf-8")
     patterns = re.findall(r"^[\w\[][\w/\[\]*-]*$", index.partition("```{toctree}")[2], re.M)

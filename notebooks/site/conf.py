@@ -34,6 +34,7 @@ html_favicon = "static/icon.svg"
 templates_path = ["templates"]
 html_static_path = ["static", str(MATHJAX)]
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 html_show_sphinx = False
 html_copy_source = False
 html_use_index = html_domain_indices = False  # the page of the code lists the modules

@@ -10,6 +10,7 @@ is taken: a new notebook or guide page needs no entry anywhere.
 import argparse
 import ast
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,8 @@ FILES = [*cells.notebooks(), *(path for pattern in SHOWN for path in ROOT.glob(p
 # Where each file lies on the site.
 PLACES = {path: path.relative_to(ROOT) for path in FILES}
 PLACES[ROOT / "README.md"] = Path("index.md")
+# A heading's id, set by hand because JupyterLab would give it another than GitHub does.
+FOR_JUPYTER = re.compile(r'^<a id="[\w-]+"></a>\n\n(?=#)', re.M)
 PACKAGES = ("attnres_ref", "kernels/attnres_kernels", "tiny_data")
 GUIDE = "notebooks/guide/"
 CONTENTS = {  # of the sidebar, as patterns for Sphinx's toctree
@@ -49,7 +52,7 @@ def write(to: Path) -> None:
             nbformat.write(notebook(path), target)
         elif path.suffix == ".md":
             text = relinked(path.read_text(encoding="utf-8"), path)
-            target.write_text(text, encoding="utf-8")
+            target.write_text(FOR_JUPYTER.sub("", text), encoding="utf-8")
         else:
             shutil.copy(path, target)
     with (to / "index.md").open("a", encoding="utf-8") as index:
