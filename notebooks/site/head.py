@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-import lens_page
 from docutils import nodes
 
+import lens_page
 import links
 
 SITE = "A course in notebooks that builds Attention Residuals step by step in PyTorch."
