@@ -37,7 +37,7 @@ html_baseurl = links.published(REPO) if REPO else ""    # the pages' canonical a
 templates_path = ["templates"]
 html_static_path = ["static", str(MATHJAX)]
 html_css_files = ["site.css", "front.css"]
-html_js_files = [("copy.js", {"defer": "defer"})]
+html_js_files = [(name, {"defer": "defer"}) for name in ("site.js", "copy.js")]
 html_sidebars = {"**": ["navbar-logo.html", "search-button-field.html", "beside.html",
                         "sbt-sidebar-nav.html"]}
 html_show_sphinx = False

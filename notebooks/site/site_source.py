@@ -27,6 +27,8 @@ ROOT = cells.ROOT
 PICTURES = ("notebooks/**/*.png", "notebooks/**/*.gif")
 SHOWN = ("*.md", "notebooks/*.md", "notebooks/guide/*.md", *PICTURES)
 FILES = [*cells.notebooks(), *(path for pattern in SHOWN for path in ROOT.glob(pattern))]
+# A heading's id, set by hand because JupyterLab would give it another than GitHub does.
+FOR_JUPYTER = re.compile(r'^<a id="[\w-]+"></a>\n\n(?=#)', re.M)
 PACKAGES = ("attnres_ref", "kernels/attnres_kernels", "tiny_data")
 GUIDE = "notebooks/guide/"
 CONTENTS = {  # of the sidebar, as patterns for Sphinx's toctree
@@ -54,7 +56,7 @@ def write(to: Path) -> None:
             nbformat.write(notebook(path), target)
         elif path.suffix == ".md":
             text = relinked(path.read_text(encoding="utf-8"), path)
-            target.write_text(text, encoding="utf-8")
+            target.write_text(FOR_JUPYTER.sub("", text), encoding="utf-8")
         else:
             shutil.copy(path, target)
     text = relinked(front.page(), ROOT / "index.md")

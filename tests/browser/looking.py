@@ -8,7 +8,8 @@ from playwright.sync_api import Page
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "build" / "site"
 SLIDES = ROOT / "build" / "slides"
-HEIGHTS = {360: 740, 1024: 768, 1920: 1080}  # a telephone, a projector, a large screen
+# Two telephones, a projector, a laptop, a large screen.
+HEIGHTS = {360: 740, 390: 844, 1024: 768, 1440: 900, 1920: 1080}
 # axe-core's rules for WCAG 2.1, levels A and AA; colour contrast is one of them.
 LEVELS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
 
@@ -47,9 +48,10 @@ def split_words(page: Page) -> list[str]:
     """Words in the cells of tables that go over two lines. Chinese may."""
     return page.evaluate("""() => {
         const split = [], part = document.createRange();
+        const words = /[\\p{Script=Latin}\\d_.]{2,}/gu;
         for (const e of document.querySelectorAll(":is(th, td), :is(th, td) *"))
             for (const text of e.childNodes)
-                for (const word of (text.data || "").matchAll(/[A-Za-z\\d_]{2,}/g)) {
+                for (const word of (text.data || "").matchAll(words)) {
                     part.setStart(text, word.index);
                     part.setEnd(text, word.index + word[0].length);
                     const boxes = [...part.getClientRects()];
@@ -57,6 +59,23 @@ def split_words(page: Page) -> list[str]:
                 }
         return split;
     }""")
+
+
+def dimmed(page: Page) -> list[str]:
+    """Pictures that a theme changes: white is no longer white."""
+    return page.evaluate("""() => [...document.querySelectorAll(".bd-article img")]
+        .filter((i) => getComputedStyle(i).filter !== "none")
+        .map((i) => i.alt)""")
+
+
+def too_small(page: Page, least: float) -> list[str]:
+    """Figures shown at less than `least` of their own width. They have 160 pixels an inch,
+    so that letters of 10 points at .31 are 7 pixels high."""
+    return page.evaluate("""(least) => [...document.images]
+        .filter((i) => i.closest(".cell_output, .figure") && i.checkVisibility())
+        .map((i) => [i.getBoundingClientRect().width, i.naturalWidth, i.alt])
+        .filter(([width, natural]) => width < least * natural)
+        .map(([width, natural, alt]) => `${width} of ${natural}: ${alt}`)""", least)
 
 
 def without_alt(page: Page) -> list[str]:

@@ -1,12 +1,27 @@
 """Every page of build/site: quiet, complete, readable, within reach of the keyboard."""
 
+import io
+import re
+
 import pytest
-from looking import SITE, inaccessible, overflow, split_words, without_alt
+from looking import (
+    HEIGHTS,
+    SITE,
+    dimmed,
+    inaccessible,
+    overflow,
+    split_words,
+    too_small,
+    without_alt,
+)
+from PIL import Image
+
+import links
 
 PAGES = sorted(
     path.relative_to(SITE).as_posix()
     for path in SITE.rglob("*.html")
-    if "_static" not in path.parts
+    if not {"_static", "lens", "slides"} & {*path.relative_to(SITE).parts}
 )
 NOTEBOOK = next((name for name in PAGES if name.startswith("notebooks/02")), None)
 
@@ -37,16 +52,19 @@ def test_there_is_a_site_with_every_notebook():
 @pytest.mark.parametrize("name", PAGES)
 def test_page(visit, site, name):
     page, complaints = visit(f"{site}/{name}", 360)
-    assert overflow(page) == [], "scrolls sideways on a telephone"
-    assert split_words(page) == [], "in a table"
+    for width, height in HEIGHTS.items():
+        page.set_viewport_size({"width": width, "height": height})
+        assert overflow(page) == [], f"scrolls sideways at {width} px"
+        assert split_words(page) == [], f"in a table, at {width} px"
+        assert width < 390 or too_small(page, 0.31) == [], f"at {width} px"
     page.set_viewport_size({"width": 1024, "height": 768})
-    assert overflow(page) == [], "scrolls sideways at 1024 px"
     assert without_alt(page) == []
     assert page.evaluate(OUT_OF_REACH) == []
     assert inaccessible(page) == [], "in the light theme"
     page.add_style_tag(content="* {transition: none !important}")  # or colours lag
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
     assert inaccessible(page) == [], "in the dark theme"
+    assert dimmed(page) == []
     assert complaints == []
 
 
@@ -59,9 +77,9 @@ def test_tab_walks_through_the_page(visit, site, name):
         seen.append(page.evaluate(FOCUSED))
         if seen[-1] == "BODY":
             break
-    parts = {"search", "navigation", "buttons", "article", "previous and next", "contents"}
+    parts = {"search", "navigation", "buttons", "article", "previous and next"}
     assert seen[0] == "skip link"
-    assert parts <= set(seen)
+    assert parts <= set(seen) and ("contents" in seen) == (name != "index.html")
 
 
 def test_skip_link_leads_to_the_text(visit, site):
@@ -76,10 +94,36 @@ def test_the_system_chooses_dark(visit, site):
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
 
 
-def test_search_finds_a_term(visit, site):
-    page, complaints = visit(f"{site}/search.html?q=pseudo-query", 1024)
+@pytest.mark.parametrize("picture", [".cell_output > img", ".text_html img"])
+def test_white_is_white_in_the_dark(visit, site, picture):
+    page, _ = visit(f"{site}/{NOTEBOOK}", 1024, dark=True)
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    shot = page.locator(f".bd-article {picture}").first.screenshot()
+    colours = Image.open(io.BytesIO(shot)).convert("RGB").getcolors(1 << 24)
+    assert max(colours)[1] == (255, 255, 255)
+
+
+@pytest.mark.parametrize("term", ["pseudo-query", "softmax", "square root", "alpha"])
+def test_search_finds_a_term_and_quotes_no_tex(visit, site, term):
+    page, complaints = visit(f"{site}/search.html?q={term}", 1024)
     page.wait_for_selector("#search-results li a")
+    page.get_by_text("Search finished").wait_for()
+    page.wait_for_load_state("networkidle")
+    found = page.locator("#search-results").inner_text()
+    assert len(found) > 200
+    assert re.findall(r"\\[()\[\]].*|\\[a-z]{3,}.*|\$.*", found) == []
     assert complaints == []
+
+
+def test_a_caption_looks_like_one_and_nothing_else_does(visit, site):
+    page, _ = visit(f"{site}/{NOTEBOOK}", 1024)
+    small = page.evaluate("""() => {
+        const size = (e) => parseFloat(getComputedStyle(e).fontSize);
+        const all = [...document.querySelectorAll(".bd-article section > p")];
+        return all.filter((p) => size(p) < size(document.body)).map((p) => p.textContent);
+    }""")
+    captions = page.locator("p", has_text=re.compile(r"^Figure: ")).all_text_contents()
+    assert len(captions) > 5 and small == captions
 
 
 def test_a_folded_solution_unfolds_and_formulas_are_set(visit, site):
@@ -92,9 +136,9 @@ def test_a_folded_solution_unfolds_and_formulas_are_set(visit, site):
     assert solution.locator("pre").is_visible()
 
 
-def test_the_launch_button_leads_to_colab(visit, site):
+def test_the_launch_button_leads_to_colab_once_the_address_is_known(visit, site):
     page, _ = visit(f"{site}/{NOTEBOOK}", 1024)
-    links = page.locator("a[href*='colab.research.google.com/github/']")
-    found = [link.get_attribute("href") for link in links.all()]
+    launch = page.locator("a[href*='colab.research.google.com/github/']")
+    found = [link.get_attribute("href") for link in launch.all()]
     wanted = "/blob/main/" + NOTEBOOK.replace(".html", ".ipynb")
-    assert len(found) == 2 and all(link.endswith(wanted) for link in found)
+    assert len(found) == 2 * links.known() and all(to.endswith(wanted) for to in found)

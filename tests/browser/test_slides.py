@@ -1,7 +1,7 @@
 """Every deck of build/slides, opened as a file, with nothing but itself."""
 
 import pytest
-from looking import SLIDES, inaccessible, overflow, without_alt
+from looking import SLIDES, inaccessible, overflow, too_small, without_alt
 
 DECKS = sorted(path.name for path in SLIDES.glob("[0-9][0-9]_*.html"))
 
@@ -15,7 +15,7 @@ CUT_OFF = """() => {
     if (box.left < 0 || box.right > innerWidth + 1 || box.bottom > innerHeight + 1)
         out.push("outside the window");
     for (const e of slide.querySelectorAll("p, li, h1, h2, h3, img, table, pre")) {
-        const edge = e.getBoundingClientRect();
+        const edge = (e.closest(".figure") || e).getBoundingClientRect();  // it scrolls
         if (edge.width && edge.right > box.right + 1) out.push(e.outerHTML.slice(0, 100));
     }
     if (!slide.innerText.trim() && !slide.querySelector("img")) out.push("empty");
@@ -40,15 +40,17 @@ def test_every_notebook_has_a_deck():
 def test_no_slide_is_cut_off(visit, name, width):
     page, complaints = opened(visit, name, width)
     count = page.evaluate("Reveal.getTotalSlides()")
-    cut, scrolling = {}, []
+    cut, scrolling, small = {}, [], []
     for number in range(1, count + 1):
         if faults := page.evaluate(CUT_OFF):
             cut[number] = faults
         if page.evaluate(SCROLLS):
             scrolling.append(number)
+        small += too_small(page, 0.38) if width == 360 else []
         page.keyboard.press("Space")
     assert page.evaluate("Reveal.isLastSlide()")
     assert cut == {}
+    assert small == []
     if width > 360:  # a cell of forty lines has to; else the packing is too tight
         assert len(scrolling) <= count / 10, scrolling
     assert overflow(page) == []

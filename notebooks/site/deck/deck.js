@@ -11,7 +11,7 @@ function fit(slide) {
     slide.style.fontSize = `${size}em`;
   }
   if (overflows()) slide.tabIndex = 0;  // so that the keyboard can scroll it
-  for (const pre of slide.querySelectorAll("pre, mjx-container[display=true]")) {
+  for (const pre of slide.querySelectorAll("pre, .figure, mjx-container[display=true]")) {
     pre.toggleAttribute("tabindex", false);
     if (pre.scrollWidth > pre.clientWidth + 1) pre.tabIndex = 0;
   }
