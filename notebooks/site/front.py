@@ -27,7 +27,7 @@ def page() -> str:
     return template.format(
         claim=claim(claims_primary.whodunnit()[0]), calls="\n".join(calls()),
         film=size(FILM), reads=size(FIGURES / "reads.png"), picture=picture,
-        findings=f"- {findings}", gallery="\n\n".join(gallery()),
+        findings="- " + findings.replace("+/-", "±"), gallery="\n\n".join(gallery()),
     )
 
 

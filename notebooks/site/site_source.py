@@ -85,9 +85,10 @@ def notebook(path: Path) -> NotebookNode:
     """The notebook as the site shows it: links moved, one to its slides added, set-up and
     the code of figures folded, and the alt text of pictures where MyST-NB looks for it."""
     notebook = cells.read(path)
-    slides = f'<a href="../slides/{path.stem}.html">Slides of this notebook</a>'
-    ways = rf"\g<0> · {slides}" if links.known() else slides
-    notebook.cells[0].source = BADGE.sub(ways, notebook.cells[0].source)
+    slides = f'<a href="../slides/{path.stem}.html">Slides</a>'
+    ways = rf"\g<badge> · {slides} · " if links.known() else f"{slides} · "
+    opening = notebook.cells[0]
+    opening.source = re.sub(rf"(?P<badge>{BADGE.pattern})\s+", ways, opening.source)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = relinked(cell.source, path)
