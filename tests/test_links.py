@@ -103,13 +103,13 @@ def test_nothing_leads_to_an_address_that_is_not_known(address):
     code, room = "[`depth`](../attnres_ref/depth.py)", "[a room](../attnres_ref/pipeline)"
     found = [site_source.relinked(text, page) for text in (code, room)]
     public = f"https://github.com/{address}"
-    assert found == [
+    on_github = [
         f"[`depth`]({public}/blob/main/attnres_ref/depth.py)",
         f"[a room]({public}/tree/main/attnres_ref/pipeline)",
-    ] if address == REPO else [
-        "[`depth`](../api/attnres_ref.depth.md)",
-        "[a room](../api/attnres_ref.pipeline.md)",
     ]
+    here = ["[`depth`](../api/attnres_ref.depth.md)",
+            "[a room](../api/attnres_ref.pipeline.md)"]
+    assert found == (on_github if address == REPO else here)
     text = site_source.relinked(f"2 min · {links.badge(address, 'x.ipynb')} |", page)
     colab = f" · [Open in Colab]({links.colab(address, 'x.ipynb')})"
     assert text == f"2 min{colab if address == REPO else ''} |"

@@ -14,7 +14,9 @@ from PIL import Image
 import cells
 import claims_primary
 import links
+import pages
 
+TEMPLATE = cells.ROOT / "notebooks" / "site" / "index.md"
 FIGURES = cells.ROOT / "notebooks" / "figures"
 FILM = FIGURES / "unfolding.gif"
 FIRST = cells.notebooks()[0]
@@ -22,13 +24,17 @@ FIRST = cells.notebooks()[0]
 
 def page() -> str:
     """The front page in Markdown, with links as from the repository's root."""
-    template = (Path(__file__).parent / "index.md").read_text(encoding="utf-8")
+    template = pages.moved(TEMPLATE.read_text(encoding="utf-8"), TEMPLATE, from_root)
     picture, _, findings = section("What we measured").partition("\n- ")
     return template.format(
         claim=claim(claims_primary.whodunnit()[0]), calls="\n".join(calls()),
         film=size(FILM), reads=size(FIGURES / "reads.png"), picture=picture,
         findings="- " + findings.replace("+/-", "±"), gallery="\n\n".join(gallery()),
     )
+
+
+def from_root(path: Path) -> str:
+    return path.relative_to(cells.ROOT).as_posix()
 
 
 def claim(test: claims_primary.Primary) -> str:
