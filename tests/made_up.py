@@ -34,7 +34,14 @@ By the end you can add two numbers.
 
 **Prerequisites** None.
 """
-CLOSING = "## Takeaways\nSums.\n\n## References\nEq. 1.\n\nNext: [01](01_next.ipynb)"
+TAKEAWAYS = "## Takeaways\nSums."
+REFERENCES = "## References\nEq. 1.\n\nNext: [01](01_next.ipynb)"
+CHOICE = """\
+<details><summary>{letter}. {text}</summary>
+
+**{verdict}.** Two and two are four, as one can count on the fingers.
+
+</details>"""
 HINT = "<details><summary>Hint</summary>\n\nUse an operator.\n\n</details>"
 SOLUTION = """\
 <details><summary>Solution</summary>
@@ -65,6 +72,18 @@ def picture(mime="image/png", **metadata):
     return v4.new_output("display_data", {mime: PNG}, metadata={mime: metadata})
 
 
+def quiz():
+    """Three questions, whose right choices are A, B and C."""
+    questions = []
+    for number, right in enumerate("ABC", 1):
+        parts = [f"**{number}.** What are two and two?"]
+        for letter, text in zip("ABC", ("Five", "Four", "Three"), strict=True):
+            verdict = "Right" if letter == right else "Wrong"
+            parts.append(CHOICE.format(letter=letter, text=text, verdict=verdict))
+        questions.append("\n\n".join(parts))
+    return "## Three questions\n\n" + "\n\n---\n\n".join(questions)
+
+
 def good_notebook():
     """A notebook without faults, as small as the rules allow."""
     cells = [
@@ -85,7 +104,7 @@ def good_notebook():
             text(HINT, slide="skip"),
             text(SOLUTION.format(name=f"sum{number}"), "solution", slide="skip"),
         ]
-    cells.append(text(CLOSING, slide="slide"))
+    cells += [text(part, slide="slide") for part in (TAKEAWAYS, quiz(), REFERENCES)]
     for count, cell in enumerate([c for c in cells if c.cell_type == "code"], 1):
         cell.execution_count = count
     return v4.new_notebook(

@@ -90,6 +90,11 @@ def test_a_changed_number_is_found():
 
 
 @of_a_notebook
+def test_misconceptions_lead_to_the_three_questions(number):
+    assert "*Three questions*" in one_line(section(f"{number}.md", "Misconceptions"))
+
+
+@of_a_notebook
 def test_headings_named_in_prose_exist(number):
     """An italic phrase that begins with a capital is a heading of the notebook."""
     text = OF_ANOTHER.sub("", one_line(PAGES[f"{number}.md"]))

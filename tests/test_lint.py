@@ -1,5 +1,6 @@
 """tools/lint.py accepts a good notebook and refuses each violation of its rules."""
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from nbformat import v4
 
 import cells
 import lint
+import made_up
 from made_up import NAME, REPO, code, good_notebook, make_course, picture, stdout, text
 from made_up import START as START_CALL
 
@@ -25,6 +27,7 @@ def faults(root, notebook):
 
 
 OPEN, BOOT, START, TEXT, INLINE, DRAW, CAPTION, HEADING, STUB, HINT, SOLUTION = range(11)
+TAKEAWAYS, QUIZ = -3, -2
 
 
 def change(cell, old, new):
@@ -73,6 +76,12 @@ def slide(cell, kind):
     return lambda nb: nb.cells[cell].metadata.slideshow.update(slide_type=kind)
 
 
+def always_a(notebook):
+    """The right choice of every question is A."""
+    source = notebook.cells[QUIZ].source.replace("**Right.**", "**Wrong.**")
+    notebook.cells[QUIZ].source = re.sub(r"(A\. .+\n\n)\*\*Wrong", r"\1**Right", source)
+
+
 VIOLATIONS = [
     # form
     (lambda nb: nb.cells[TEXT].update(surprise=3), "is not valid nbformat"),
@@ -89,7 +98,7 @@ VIOLATIONS = [
     (change(OPEN, "- halve\n", ""), "**Objectives** lists 2 items"),
     (change(OPEN, "**Minutes**", ""), "lack **Minutes**"),
     (change(OPEN, "**Prerequisites**", ""), "lack **Prerequisites**"),
-    (change(-1, "## Takeaways", ""), "closing heading ## Takeaways"),
+    (change(TAKEAWAYS, "## Takeaways", ""), "closing heading ## Takeaways"),
     (change(-1, "## References", ""), "closing heading ## References"),
     # bootstrap and banner
     (change(BOOT, "course", "lesson"), "the bootstrap cell differs from that of 01_next"),
@@ -132,6 +141,21 @@ VIOLATIONS = [
     (change(SOLUTION, "```python", "```"), "one ```python block, not 0"),
     (lambda nb: (change(HEADING, "00.1", "01.1")(nb), change(STUB, "00.1", "01.1")(nb)),
      "are to be named 00.1, 00.2, 00.3"),
+    # the three questions
+    (change(QUIZ, "## Three", "## Some"), "has 0 cells that begin with ## Three"),
+    (add_markdown("## Three questions\n"), "has 2 cells that begin with ## Three"),
+    (change(QUIZ, "**3.** ", ""), "does not ask **1.**, **2.** and **3.**"),
+    (change(QUIZ, "---\n", ""), "with a line --- between them"),
+    (change(QUIZ, "</summary>\n\n", "</summary>\n"), "is not written as"),
+    (change(QUIZ, "C. Three", "D. Three"), "has the choices ABD, not A, B, C"),
+    (change(QUIZ, made_up.CHOICE.format(letter="C", text="Three", verdict="Wrong"), ""),
+     "question 1 has the choices AB, not"),
+    (change(QUIZ, "**Right.**", "**Wrong.**"), "question 3 needs one right choice"),
+    (change(QUIZ, "**Wrong.**", "**Right.**"), "question 1 needs one right choice"),
+    (change(QUIZ, "Two and two are four, as one can", "Four, as you"), "say in a sentence"),
+    (change(QUIZ, "fingers.", "fingers"), "question 2, B: say in a sentence why"),
+    (change(QUIZ, "A. Five", "A. $5$"), "question 1, A: no Markdown in a summary"),
+    (always_a, "have the same letter"),
     # inline cells
     (change(INLINE, "a + b", "b + a"), "add differs from the package's"),
     (change(INLINE, "def add", "def plus"), "the package has no plus"),

@@ -49,6 +49,13 @@ def test_set_up_badges_and_solutions_are_left_out_and_figures_described(build):
     assert all(f'alt="{out.metadata["image/png"]["alt"]}"' in text for out in pictures)
 
 
+def test_each_of_the_three_questions_has_a_slide(build):
+    text = (build / f"{PATHS[3].stem}.html").read_text(encoding="utf-8")
+    asked = [part for part in text.split("<section>") if "<summary>A. " in part]
+    assert len(asked) == 3 and all(part.count("<details>") == 3 for part in asked)
+    assert "<h2>Three questions" in asked[0] and "<strong>3.</strong>" in asked[2]
+
+
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name[:2])
 def test_the_opening_of_a_deck_has_no_badge_and_no_minutes(path):
     opening = "\n\n".join(cell.source for cell in cells.read(path).cells[:4])

@@ -19,6 +19,7 @@ from traitlets.config import Config
 import cells
 import links
 import pages
+import quiz
 
 SITE = cells.ROOT / "notebooks" / "site"
 BUILD = cells.ROOT / "build" / "slides"
@@ -44,6 +45,7 @@ def place(path: Path) -> str | None:
 def html(path: Path) -> str:
     """The deck of the notebook at `path`, a page that loads nothing from afar."""
     notebook = cells.read(path)
+    notebook.cells = [part for cell in notebook.cells for part in quiz.slides(cell)]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = pages.moved(NOT_SHOWN.sub("", cell.source), path, place)

@@ -5,7 +5,8 @@
 build/handout/ holds the notebooks, README.md with the map, the notation and the ledger, and
 course/, the code they run on, where their bootstrap cell finds it: the folder runs wherever
 it is copied, without a network. build/handout.zip is the same folder in one file. Hints,
-stubs and checks stay. A link to a file that is not handed out leads to the public one.
+stubs and checks stay, and so do the three questions with their answers, which are feedback
+and no solutions. A link to a file that is not handed out leads to the public one.
 """
 
 import argparse

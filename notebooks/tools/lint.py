@@ -24,6 +24,7 @@ import devices
 import links
 import outputs
 import pages
+import quiz
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
@@ -206,6 +207,7 @@ RULES = [
     shows_what_the_package_has,
     *devices.RULES,
     *outputs.RULES,
+    *quiz.RULES,
 ]
 
 
