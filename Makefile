@@ -58,7 +58,7 @@ chromium:
 
 # Chromium is looked for before minutes go by.
 test-browser: chromium $(BROWSER_INSTALLED) site slides  ## site, slides and JupyterLab in Chromium
-	$(RUN) -m pytest tests/browser
+	$(RUN) -m pytest -n 2 tests/browser
 
 bench: $(INSTALLED)  ## time and memory of the three models
 	$(RUN) -m attnres_ref.bench

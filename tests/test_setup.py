@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -157,10 +158,30 @@ def test_an_address_is_no_command(tmp_path):
 
 @needs_make
 def test_clean_leaves_the_unfinished_recordings(tmp_path):
-    for name in ("site", "site-source", "jupyter_execute", "colab", "recorded"):
+    named = re.findall(r"build/([\w-]+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    others = {"jupyter_execute", "site-doctrees", "screenshots", "handout.zip"}
+    assert {"recorded", "site", "site-source", "slides", "course", "colab"} <= {*named}
+    for name in {*named, *others}:
         (tmp_path / "build" / name).mkdir(parents=True)
     assert make(tmp_path, "clean")[0] == 0
     assert os.listdir(tmp_path / "build") == ["recorded"]
+
+
+@needs_make
+def test_a_missing_chromium_is_named_before_anything_is_installed(tmp_path):
+    script = Path("tests/browser/chromium.py")
+    (tmp_path / script).parent.mkdir(parents=True)
+    shutil.copy(ROOT / script, tmp_path / script)
+    (tmp_path / "bin").mkdir()
+    for name in ("sh", "sed"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    run = subprocess.run(
+        [shutil.which("make"), "-f", ROOT / "Makefile", f"PYTHON={sys.executable}",
+         "test-browser"],
+        cwd=tmp_path, env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True,
+    )
+    assert run.returncode != 0 and "drive the system's Chromium" in run.stderr
+    assert sorted(os.listdir(tmp_path)) == ["bin", "tests"]
 
 
 def test_the_text_and_its_licence_are_installed_with_tiny_data(monkeypatch):

@@ -11,6 +11,7 @@ SLIDES = ROOT / "build" / "slides"
 # Two telephones, a projector, a laptop, a large screen.
 HEIGHTS = {360: 740, 390: 844, 1024: 768, 1440: 900, 1920: 1080}
 # axe-core's rules for WCAG 2.1, levels A and AA; colour contrast is one of them.
+COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"], "preload": False}
 LEVELS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "preload": False}
 
 
@@ -61,6 +62,13 @@ def split_words(page: Page) -> list[str]:
     }""")
 
 
+def spilled(page: Page) -> list[str]:
+    """Cells of tables that are too narrow for their words."""
+    return page.evaluate("""() => [...document.querySelectorAll("th, td")]
+        .filter((e) => e.scrollWidth > e.clientWidth + 1)
+        .map((e) => e.textContent)""")
+
+
 def dimmed(page: Page) -> list[str]:
     """Pictures that a theme changes: white is no longer white."""
     return page.evaluate("""() => [...document.querySelectorAll(".bd-article img")]
@@ -85,9 +93,9 @@ def without_alt(page: Page) -> list[str]:
         .map((i) => i.outerHTML.slice(0, 120))""")
 
 
-def inaccessible(page: Page) -> list[str]:
+def inaccessible(page: Page, options: dict = LEVELS) -> list[str]:
     """One line per rule that is broken, with the first three places."""
-    found = Axe().run(page, options=LEVELS).response["violations"]
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{rule['id']}: {node['html'][:150]} {node['failureSummary'][-160:]}"
         for rule in found for node in rule["nodes"][:3]

@@ -5,11 +5,13 @@ import re
 
 import pytest
 from looking import (
+    COLOURS,
     HEIGHTS,
     SITE,
     dimmed,
     inaccessible,
     overflow,
+    spilled,
     split_words,
     too_small,
     without_alt,
@@ -56,6 +58,7 @@ def test_page(visit, site, name):
         page.set_viewport_size({"width": width, "height": height})
         assert overflow(page) == [], f"scrolls sideways at {width} px"
         assert split_words(page) == [], f"in a table, at {width} px"
+        assert spilled(page) == [], f"at {width} px"
         assert width < 390 or too_small(page, 0.31) == [], f"at {width} px"
     page.set_viewport_size({"width": 1024, "height": 768})
     assert without_alt(page) == []
@@ -63,7 +66,7 @@ def test_page(visit, site, name):
     assert inaccessible(page) == [], "in the light theme"
     page.add_style_tag(content="* {transition: none !important}")  # or colours lag
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    assert inaccessible(page) == [], "in the dark theme"
+    assert inaccessible(page, COLOURS) == [], "in the dark theme"
     assert dimmed(page) == []
     assert complaints == []
 

@@ -9,6 +9,11 @@ for (const picture of document.querySelectorAll(".cell_output > img")) {
   picture.decode().then(() => markWide(picture));
 }
 
+// In a table that is wider than a telephone, a column of sentences is not to be one word wide.
+for (const cell of document.querySelectorAll(".bd-article td")) {
+  cell.classList.toggle("sentence", cell.textContent.length > 60);
+}
+
 // A search result quotes the page's text, in which formulas are TeX. A letter or a name can
 // stay, as v_i; what is longer becomes an ellipsis. Folded code is not quoted.
 function readable(formula) {
