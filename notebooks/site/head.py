@@ -66,8 +66,8 @@ def heading(page: nodes.document | None) -> str:
 
 
 def on_finish(app, error) -> None:
-    """Lay what no page is made of beside the pages: the lens, and pictures that HTML in
-    Markdown asks for, which Sphinx does not see."""
+    """Lay beside the pages the lens, and the pictures that the front page's HTML asks for:
+    Sphinx does not see those."""
     if not error:
         source, target = Path(app.srcdir), Path(app.outdir)
         lens_page.copy_to(target / "lens")
