@@ -41,11 +41,13 @@ handout: $(INSTALLED)  ## notebooks for a class, without solutions: build/handou
 colab-check: $(COLAB)/.installed  ## run every notebook under Colab's versions
 	$(COLAB)/bin/python notebooks/tools/colab_check.py
 
-site: $(SITE_INSTALLED)  ## the course as a web site, from stored outputs; in build/site
+# With the decks: the site links to them.
+site: $(SITE_INSTALLED) slides  ## the course as a web site, with its slides; in build/site
 	$(RUN) notebooks/site/site_source.py
 	rm -rf build/site
 	$(RUN) -m sphinx -W --keep-going -q -c notebooks/site -d build/site-doctrees \
 	    build/site-source build/site
+	cp -R build/slides build/site/slides
 
 slides: $(SITE_INSTALLED)  ## a deck of slides for each notebook; in build/slides
 	rm -rf build/slides
@@ -88,8 +90,8 @@ clean:  ## remove what the other targets made, except .venv
 	    build/slides build/screenshots build/jupyter_execute .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-# The site's scripts use the tools beside them.
-site slides: export PYTHONPATH = notebooks/tools:notebooks/site
+# The site's scripts use the tools beside them, and the numbers of the records.
+site slides: export PYTHONPATH = notebooks/tools:notebooks/site:notebooks/recording
 # Two test workers: one thread each, or they fight over the cores.
 test: export OMP_NUM_THREADS = 1
 # Resuming bit for bit is promised, and tested, on the CPU.

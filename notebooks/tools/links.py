@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("pyproject.toml", "CITATION.cff", "README.md", "notebooks/*.*")
 
+STAND_IN = "your-name/"                # the owner, as long as nobody can name one
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 ADDRESS = r"[\w.-]+/[\w.-]+"
 # What stands before the address; a notebook's JSON has \" for a quotation mark.
@@ -29,10 +30,25 @@ def setting(root: Path = ROOT) -> str:
     return tomllib.loads(text)["tool"]["attnres"]["repo"]
 
 
+def known(root: Path = ROOT) -> bool:
+    """Has the address been set? What is made for readers leads there only then."""
+    return not setting(root).startswith(STAND_IN)
+
+
+def published(repo: str) -> str:
+    """Where .github/workflows/pages.yml publishes the site of "owner/name"."""
+    owner, _, name = repo.partition("/")
+    return f"https://{owner.lower()}.github.io/{name}/"
+
+
+def colab(repo: str, name: str) -> str:
+    """Where notebook file `name` opens in Colab."""
+    return f"https://colab.research.google.com/github/{repo}/blob/main/notebooks/{name}"
+
+
 def badge(repo: str, name: str) -> str:
     """The markdown of the Colab badge of notebook file `name`."""
-    url = f"https://colab.research.google.com/github/{repo}/blob/main/notebooks/{name}"
-    return f"[![Open in Colab]({BADGE})]({url})"
+    return f"[![Open in Colab]({BADGE})]({colab(repo, name)})"
 
 
 def restamped_files(repo: str, root: Path = ROOT) -> dict[Path, str]:

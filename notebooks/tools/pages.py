@@ -16,6 +16,8 @@ CODE_OR_LINK = re.compile(
     r"|(?<=\]\()(?P<target>[^)\s]+)",
     re.M | re.S,
 )
+NOWHERE = "nowhere:"                    # a target that is not public yet
+LEADS_NOWHERE = re.compile(rf"!?\[([^\[\]]*)\]\({NOWHERE}[^)]*\)")
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.I)  # https:, mailto:, //host
 
 
@@ -28,16 +30,19 @@ def moved(
     text: str, page: Path, place: Callable[[Path], str | None], root: Path = cells.ROOT
 ) -> str:
     """Markdown of `page` for another place: a link to a file of the repository leads to
-    `place(file)`, or where that is None to the file on GitHub."""
+    `place(file)`, or where that is None to the file on GitHub. As long as the address is
+    not known, only the words of such a link stay."""
 
     def new(match: re.Match) -> str:
         link = match["target"]
         if not link or ELSEWHERE.match(link):
             return match[0]
         path, anchor = resolve(link, page)
-        return (place(path) or public(path, root)) + (f"#{anchor}" if anchor else "")
+        target = place(path) or (public(path, root) if is_known else NOWHERE)
+        return target + (f"#{anchor}" if anchor else "")
 
-    return CODE_OR_LINK.sub(new, text)
+    is_known = links.known(root)
+    return LEADS_NOWHERE.sub(r"\1", CODE_OR_LINK.sub(new, text))
 
 
 def resolve(link: str, page: Path) -> tuple[Path, str]:
