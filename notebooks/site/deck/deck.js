@@ -5,11 +5,12 @@ const SMALLEST = 0.72;
 function fit(slide) {
   slide.style.fontSize = "";
   slide.removeAttribute("tabindex");
-  const overflows = () => slide.scrollHeight > slide.clientHeight + 1;
+  const overflows = () => slide.scrollHeight > slide.clientHeight + 1
+    || slide.scrollWidth > slide.clientWidth + 1;
+  const inPixels = (element) => parseFloat(getComputedStyle(element).fontSize);
   const smallest = window.innerWidth < 700 ? 1 : SMALLEST;
-  for (let size = 1; overflows() && size > smallest; size -= 0.04) {
-    slide.style.fontSize = `${size}em`;
-  }
+  let size = inPixels(slide) / inPixels(slide.parentNode);
+  for (; overflows() && size > smallest; size -= 0.04) slide.style.fontSize = `${size}em`;
   if (overflows()) slide.tabIndex = 0;  // so that the keyboard can scroll it
   for (const pre of slide.querySelectorAll("pre, mjx-container[display=true]")) {
     pre.toggleAttribute("tabindex", false);
@@ -38,6 +39,7 @@ const ready = Reveal.initialize({
   slideNumber: "c/t",
   transition: "none",
   scrollActivationWidth: null,
+  plugins: [RevealNotes],  // key S
 });
 Reveal.on("slidechanged", show);
 Reveal.on("resize", show);
