@@ -1,0 +1,57 @@
+"use strict";
+
+// What the page shows, and the link that brings it back.
+
+const STEPS = [0, 20, 70, 200, 700, 2000];
+const RESIDUALS = { prenorm: "PreNorm", block: "Block AttnRes", full: "Full AttnRes" };
+const START = {
+  text: "def scale(values, factor):\n    scaled = [factor * value for value in values]\n    return scaled",
+  residual: "full",
+  step: 2000,
+  at: 90,                    // the byte whose reads are shown
+  edits: new Map(),          // "l,i" -> weight of source i in read l
+  selected: null,            // "l,i" of the cell whose panel is open
+};
+
+function linkTo({ text, residual, step, at, edits, selected }) {
+  const parts = new URLSearchParams({ text, residual, step, at });
+  if (edits.size) parts.set("edits", [...edits].map(([key, w]) => `${key}=${w}`).join(" "));
+  if (selected) parts.set("cell", selected);
+  return `#${parts}`;
+}
+
+// The state in a link, and the names of the parts that made no sense and were left out.
+function readLink(hash) {
+  const state = { ...START, edits: new Map() }, refused = [];
+  const readers = {
+    text: (value) => (value ? value : undefined),
+    residual: (value) => (Object.hasOwn(RESIDUALS, value) ? value : undefined),
+    step: (value) => STEPS.find((step) => String(step) === value),
+    at: (value) => (/^\d{1,3}$/.test(value) ? Number(value) : undefined),
+    edits: readEdits,
+    cell: (value) => (isCell(value) ? value : undefined),
+  };
+  for (const [name, value] of new URLSearchParams(hash.slice(1))) {
+    const found = Object.hasOwn(readers, name) ? readers[name](value) : undefined;
+    if (found === undefined) refused.push(name);
+    else state[name === "cell" ? "selected" : name] = found;
+  }
+  return { state, refused };
+}
+
+function readEdits(value) {
+  const edits = new Map();
+  for (const part of value.split(" ")) {
+    const [key, weight] = part.split("=");
+    if (!isCell(key) || !/^(0|1|0?\.\d+)$/.test(weight)) return undefined;
+    edits.set(key, Number(weight));
+  }
+  return edits;
+}
+
+// A read and a source that Full AttnRes of 16 layers has; the page drops those that the
+// model at hand has not.
+function isCell(key) {
+  const [, read, source] = key.match(/^(\d{1,2}),(\d{1,2})$/) || [];
+  return Number(read) <= 16 && Number(source) <= Number(read);
+}
