@@ -16,14 +16,15 @@
 const PUOR = ["7f3b08", "b35806", "e08214", "fdb863", "fee0b6", "f7f7f7",
   "d8daeb", "b2abd2", "8073ac", "542788", "2d004b"];
 const REACH = 2;                         // the scale ends at 2^-2 and 2^2 times the mean
-const HEIGHT = 17, NAMES = 74, TOP = 20; // of a row, of the names beside and above
+// Sizes: of a row, of the names beside and above the cells, and of all cells in a row.
+const HEIGHT = 17, NAMES = 74, TOP = 20, WIDTH = 272;
 const LETTERS = { attention: "A", mlp: "M" };
 const WORDS = { attention: "attention", mlp: "MLP" };
 
 function triangle(rows, options = {}) {
   const { edits = new Map(), selected, label = "What each layer reads" } = options;
   const columns = Math.max(...rows.map((row) => row.length));
-  const width = Math.min(36, 272 / columns);
+  const width = Math.min(36, WIDTH / columns);
   const x = (source) => NAMES + source * width, y = (read) => TOP + read * HEIGHT;
   const sourceLabel = (source, read) => `<text role="gridcell" class="source"
     data-source="${source}" x="${x(source) + 3}" y="${y(read) + 12}"
@@ -44,7 +45,7 @@ function triangle(rows, options = {}) {
     return `<g role="row"><text role="rowheader" x="${NAMES - 5}" y="${y(read) + 12}"
       text-anchor="end">${name}</text>${cells.join("")}${next.join("")}</g>`;
   });
-  const size = [x(columns) + 12, y(rows.length) + 36];
+  const size = [NAMES + WIDTH + 12, y(rows.length) + 36];
   return `<svg xmlns="http://www.w3.org/2000/svg" class="triangle" role="grid"
     aria-label="${label}" viewBox="0 0 ${size.join(" ")}" width="${size[0]}"
     style="max-width: 100%; height: auto" font-family="system-ui, sans-serif" font-size="11"
@@ -56,7 +57,7 @@ function triangle(rows, options = {}) {
 function cell({ x, y, width, key }, weight, nSources, edited, selected) {
   const [read, source] = key.split(","), inner = [x + width / 2, y + HEIGHT / 2];
   const ink = Math.abs(logShare(weight, nSources)) > 1.1 ? "#fff" : "#000";
-  const cut = `<path d="M${x + 3} ${y + 3}L${x + width - 3} ${y + HEIGHT - 3}"/>`;
+  const cut = `<path d="M${inner[0] - 5} ${inner[1] - 5}l10 10"/>`;
   const ring = `<circle cx="${inner[0]}" cy="${inner[1]}" r="5"/>`;
   const mark = edited && `<g class="${weight ? "pinned" : "cut"}" fill="none"
     stroke="${ink}" stroke-width="2" pointer-events="none">${weight ? ring : cut}</g>`;

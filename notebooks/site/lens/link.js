@@ -5,10 +5,13 @@
 const STEPS = [0, 20, 70, 200, 700, 2000];
 const RESIDUALS = { prenorm: "PreNorm", block: "Block AttnRes", full: "Full AttnRes" };
 const START = {
-  text: "def scale(values, factor):\n    scaled = [factor * value for value in values]\n    return scaled",
+  text: `def __init__(self, name, size):
+    self.name = name
+    self.size = size
+    self.data = []`,
   residual: "full",
   step: 2000,
-  at: 90,                    // the byte whose reads are shown
+  at: 38,                    // the byte whose reads are shown
   edits: new Map(),          // "l,i" -> weight of source i in read l
   selected: null,            // "l,i" of the cell whose panel is open
 };

@@ -68,7 +68,7 @@ async function show(change = {}) {
     compute(loaded, lastBytes(state.text, loaded.context));
     draw();
   } catch (error) {
-    say(error.message);
+    warn(error.message);
   }
 }
 
@@ -119,7 +119,6 @@ function draw() {
   drawCharacters();
   drawReads();
   drawNext();
-  $("undo").disabled = state.edits.size === 0;
   if (!performance.getEntriesByName("first answer").length) {
     performance.mark("first answer");
     fetchInIdleTime();
@@ -146,7 +145,8 @@ function drawCharacters() {
   $("characters").innerHTML = `<div class="row" role="presentation">${options.join("")}</div>`;
   $("characters").setAttribute("aria-activedescendant", `byte-${state.at}`);
   const left = new TextEncoder().encode(state.text).length - bytes.length;
-  if (left) say(`The model reads the last ${bytes.length} bytes; the first ${left} are left out.`);
+  $("text-note").textContent = left
+    ? `The model reads the last ${bytes.length} bytes; the first ${left} are left out.` : "";
 }
 
 function seen() {
@@ -178,13 +178,13 @@ function drawPanel() {
   const weight = state.edits.get(state.selected) ?? rowsAt(answer, seen())[read][source];
   $("pin").value = weight;
   $("pinned").textContent = weight.toFixed(2);
-  $("cut").disabled = state.edits.get(state.selected) === 0;
-  $("release").disabled = !state.edits.has(state.selected);
 }
 
-// A cell in words.
+// A cell in words; without one, what can be done with a cell.
 function drawCell(key) {
-  if (!key) return void ($("cell").textContent = "");
+  $("cell").hidden = !key;
+  $("triangle-hint").hidden = Boolean(key);
+  if (!key) return;
   const [read, source] = key.split(",").map(Number);
   const row = rowsAt(answer, seen())[read];
   $("cell").textContent = `${capital(inWords(read, source, row, model.nLayers, pictureOptions()))}.`;
@@ -253,6 +253,11 @@ function capital(text) {
 
 function say(words) {
   $("said").textContent = words;
+}
+
+function warn(words) {
+  $("notice").hidden = !words;
+  $("notice").textContent = words;
 }
 
 // --- Edits.
@@ -367,8 +372,8 @@ function hover(t) {
 
 function type() {
   const text = $("text").value;
-  say(text ? "" : "The model needs at least one byte to read.");
-  if (text) show({ text, at: lastBytes(text, model.context).length - 1 });
+  if (!text) $("text-note").textContent = "The model needs at least one byte to read.";
+  else show({ text, at: lastBytes(text, model.context).length - 1 });
 }
 
 async function copyLink() {
@@ -424,7 +429,7 @@ function begin() {
   addLessons();
   listen();
   if (refused.length) {
-    say(`Part of the link could not be read and was left out: ${refused.join(", ")}.`);
+    warn(`Part of the link could not be read and was left out: ${refused.join(", ")}.`);
   }
   show(linked);
 }
