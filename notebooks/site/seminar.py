@@ -34,9 +34,11 @@ WAITS = re.compile(r"^\. \. \.\n|^(?=\+ )", re.MULTILINE)
 FROM_NOTEBOOK = re.compile(r"^(\{\{\w+: .+?\}\})$", re.MULTILINE)
 OPTION = re.compile(r"\+ \*\*\w\*\* ")       # of a poll
 
-# reveal.js loads data-src when the slide comes near.
+# reveal.js loads data-src when the slide comes near, and keeps it while it is near.
 LENS = """<div class="lens">
-<iframe data-src="lens/index.html?embed#{state}" title="The depth lens"></iframe>
+<div class="frame">
+<iframe data-src="lens/index.html?embed#{state}" data-preload title="Depth lens"></iframe>
+</div>
 <img alt="{alt}" src="data:image/png;base64,{png}">
 <a href="lens/index.html#{state}" target="_blank">The lens on a page of its own</a>
 </div>"""

@@ -60,14 +60,18 @@ def talk_page(path: Path) -> str:
 
 def handout(path: Path) -> str:
     """The deck of the notebook at `path`."""
-    notebook = cells.read(path)
+    return html(shown(cells.read(path)), path, "course")
+
+
+def shown(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without what is not for a room, changed in place."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = NOT_SHOWN.sub("", cell.source)
         elif "exercise" in cells.tags(cell):
             cell.outputs = []          # "not solved yet"
     gather(notebook)
-    return html(notebook, path, "course")
+    return notebook
 
 
 def gather(notebook: NotebookNode) -> None:

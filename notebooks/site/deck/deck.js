@@ -18,6 +18,12 @@ function fit(slide) {
   }
 }
 
+// The depth lens is 880 pixels tall; beside it stand a heading and a link.
+function scaleLens() {
+  const scale = window.innerWidth < 700 ? 1 : (window.innerHeight - 120) / 880;
+  document.documentElement.style.setProperty("--lens-scale", scale);
+}
+
 const where = document.createElement("div");
 where.className = "where";
 document.querySelector("main").append(where);
@@ -26,6 +32,7 @@ function show() {
   const slide = Reveal.getCurrentSlide();
   if (!slide) return;
   fit(slide);
+  scaleLens();
   const title = slide.querySelector("h1, h2") ? null : slide.parentNode.querySelector("h1, h2");
   where.textContent = title ? title.textContent : "";
 }
@@ -40,7 +47,10 @@ const ready = Reveal.initialize({
   transition: "none",
   scrollActivationWidth: null,
   plugins: [RevealNotes],  // key S
+  pdfSeparateFragments: false,
+  pdfMaxPagesPerSlide: 1,
 });
+Reveal.on("pdf-ready", () => document.querySelectorAll(".pdf-page > section").forEach(fit));
 Reveal.on("slidechanged", show);
 Reveal.on("resize", show);
 document.addEventListener("toggle", show, true);  // the code of a figure, unfolded
