@@ -76,11 +76,13 @@ def shown(notebook: NotebookNode) -> NotebookNode:
 
 def gather(notebook: NotebookNode) -> None:
     """A slide that holds little goes on the one before it; where it opens a section, the
-    next one comes to it."""
+    next one comes to it. A stub that stands alone is left out."""
     opens = False
     for slide in of_slides(notebook):
         where, little = slide[0].metadata["slideshow"], holds_little(slide)
-        if where["slide_type"] == "subslide" and (little or opens):
+        if all("exercise" in cells.tags(cell) for cell in slide):
+            where["slide_type"] = "skip"
+        elif where["slide_type"] == "subslide" and (little or opens):
             where["slide_type"] = "-"
         opens = where["slide_type"] == "slide" and little
 
@@ -98,13 +100,10 @@ def of_slides(notebook: NotebookNode) -> list[list[NotebookNode]]:
 
 
 def holds_little(slide: list[NotebookNode]) -> bool:
-    """Few characters, and no formula, code or output. A stub without its exercise is
-    little too."""
-    if any(cell.get("outputs") for cell in slide):
-        return False
-    text = "\n".join(c.source for c in slide if "exercise" not in cells.tags(c)).strip()
-    is_code = any(c.cell_type == "code" and "exercise" not in cells.tags(c) for c in slide)
-    return not is_code and "$$" not in text and len(text) < LITTLE
+    """A sentence or two: no formula, no code, no exercise."""
+    text = slide[0].source
+    is_more = len(slide) > 1 or slide[0].cell_type == "code" or "$$" in text
+    return not is_more and len(text) < LITTLE and not text.startswith("### ")
 
 
 def talk(path: Path) -> str:
