@@ -99,7 +99,7 @@ def lines(files) -> int:
 
 
 def test_the_core_is_read_in_one_sitting():
-    # README.md gives these numbers.
+    # README.md and notebooks/code.md give the first of these numbers.
     assert lines(CORE) <= 900
     pictures = [file for file in GRAPH if file.startswith("plots/")]
     assert lines(GRAPH.keys() - pictures) <= 7_800

@@ -25,13 +25,25 @@ def test_the_ledger_is_fresh():
     assert ledger.fresh(text) == text, "stale: run python notebooks/recording/ledger.py"
 
 
-def test_what_the_readme_says_we_measured_is_what_the_records_say():
-    text = (cells.ROOT / "README.md").read_text(encoding="utf-8")
-    told = " ".join(text.partition("## What we measured")[2].partition("\n## ")[0].split())
-    for line in [*headlines.lines(), *headlines.NOT_RECORDED]:
+def numbers_beside(told, lines):
+    """Numbers with decimals that a text has beside these lines, all of which it has."""
+    told = " ".join(told.split())
+    for line in lines:
         assert line in told, "see recording/headlines.py"
         told = told.replace(line, "")
-    assert not re.findall(r".{,30}\d\.\d.{,9}", told), "numbers that no record is asked for"
+    return re.findall(r".{,30}\d\.\d.{,9}", told)
+
+
+def test_the_page_of_results_says_what_the_records_say():
+    told = (cells.ROOT / "notebooks" / "results.md").read_text(encoding="utf-8")
+    assert numbers_beside(told, [*headlines.lines(), *headlines.NOT_RECORDED]) == []
+
+
+def test_the_readme_has_three_results_with_the_records_numbers():
+    text = (cells.ROOT / "README.md").read_text(encoding="utf-8")
+    told = text.partition("## What we measured")[2].partition("\n## ")[0]
+    assert len(re.findall("^- ", told, re.MULTILINE)) == 3
+    assert numbers_beside(told, headlines.front()) == []
 
 
 @pytest.mark.parametrize("path", cells.notebooks(), ids=lambda path: path.name[:2])
@@ -103,6 +115,15 @@ def test_the_ledgers_rows_of_the_study_share_one_sd():
     assert others and all(any(word in claim for word in known) for claim in others)
     for arm in pool.apart:
         assert f"`{arm}`" in claims_ablations.spreads()
+
+
+def test_the_readmes_figure_has_the_five_tests_alone():
+    rows = figures.front()
+    assert [(row.label, row.gap) for row in rows] == [
+        (test.name, test.gap) for test in claims_primary.whodunnit()
+    ]
+    assert [row.style for row in rows] == ["block", "full", "full", "full", "full"]
+    assert not any(row.paper for row in rows)
 
 
 def test_the_figure_has_every_difference_of_the_ledger_and_primary_tests_first():

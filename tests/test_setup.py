@@ -113,13 +113,22 @@ def test_every_target_sets_up_first_and_then_only_after_a_change(target, tmp_pat
 
 
 @needs_make
-def test_the_readme_has_by_hand_what_make_does(tmp_path):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"### Without make\n.*?```bash\n(.*?)```", readme, re.DOTALL)[1]
+def test_the_page_on_setting_up_has_by_hand_what_make_does(tmp_path):
+    page = (ROOT / "notebooks" / "setup.md").read_text(encoding="utf-8")
+    block = re.search(r"## Without make\n.*?```bash\n(.*?)```", page, re.DOTALL)[1]
     commands = re.findall("^python (.+)$", block, re.MULTILINE)
     said = make(tmp_path, "-n", "lab", "test")[1]
     made = re.findall(r"^\.venv/bin/python (.+)$", said, re.MULTILINE)
     assert commands == ["-m venv .venv", *made]
+
+
+@needs_make
+@pytest.mark.parametrize("page", ["README.md", "notebooks/setup.md"])
+def test_every_make_command_of_a_page_is_there(page, tmp_path):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
+    there = {line.split()[1] for line in make(tmp_path)[1].splitlines()}
+    assert named and named - {"help"} <= there
 
 
 @needs_make

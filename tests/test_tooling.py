@@ -155,7 +155,7 @@ def test_course_records_one_notebook_in_place_unless_it_fails(root):
 
 @pytest.mark.parametrize("command", [
     "lint 99", "lint 02 two", "course 02 99", "slides 99", "colab_check 99", "handout 99",
-    "site_source 99", "ledger 99", "figures 99", "record rate",
+    "site_source 99", "ledger 99", "figures 99", "gallery 99", "record rate",
     *(f"{recorder} --part={part}" for recorder in ("record rates", "mixing")
       for part in ("2/2", "0/0", "-1/2", "a/b", "1")),
 ])

@@ -121,9 +121,10 @@ function shortName(source, options = {}) {
 
 // "MLP 5 reads the embedding by 0.31, 2.4 times the plain mean"
 function inWords(read, source, row, nLayers, options = {}) {
+  const reader = readName(read, nLayers, options).replace("final", "the final");
   const times = row[source] * row.length;
+  if (times === 0) return `${reader} reads nothing of ${sourceName(source, options)}`;
   const share = Math.abs(times - 1) < 0.005
     ? "the plain mean" : `${times.toPrecision(2)} times the plain mean`;
-  const reader = readName(read, nLayers, options).replace("final", "the final");
   return `${reader} reads ${sourceName(source, options)} by ${row[source].toFixed(2)}, ${share}`;
 }

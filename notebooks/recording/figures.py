@@ -1,5 +1,5 @@
-"""Draw the README's figures from recorded runs, notebooks/figures/*.png, and its film,
-notebooks/figures/unfolding.gif.
+"""Draw the pictures of the README and of results.md from recorded runs,
+notebooks/figures/*.png, and the README's film, notebooks/figures/unfolding.gif.
 
     python notebooks/recording/figures.py
 
@@ -19,13 +19,27 @@ import claims_primary
 import plan
 from attnres_ref import plots
 from attnres_ref.notebook import recorded
-from attnres_ref.plots import film
+from attnres_ref.plots import film, schematic
 from attnres_ref.plots.study import ForestRow, forest
 from attnres_ref.study import compare
 from judging import Gap
 
 FOLDER = Path(__file__).parents[1] / "figures"
 LIMIT = 0.16                           # nats: beyond it a mean is written, not drawn
+# Notebook 00's picture of one read: sources as the outputs that they sum, made-up weights.
+READS = (
+    ("prenorm", [[*range(8)]], [1]),
+    ("full", [[i] for i in range(8)], [0.05, 0.3, 0.05, 0.1, 0.05, 0.25, 0.05, 0.15]),
+    ("block", [[0], [1, 2, 3, 4], [5, 6, 7]], [0.2, 0.5, 0.3]),
+)
+
+
+def front() -> list[ForestRow]:
+    """The five tests of the README's one figure; the paper's differences are elsewhere."""
+    return [
+        ForestRow(test.name, test.gap, test.test.ours)
+        for test in claims_primary.whodunnit() if test.gap
+    ]
 
 
 def differences() -> list[ForestRow]:
@@ -75,6 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
     every = [(step, seen["depth_weights"]) for step, seen in full["observed"]]
     losses = compare.final_losses(recorded("residuals")[plan.CORPUS])
     figures = {
+        "reads": schematic.one_read(READS, "layer 7"),
+        "tests": forest(front(), "Difference of validation loss, each arm tuned alike"),
         "final_losses": plots.final_losses(losses, "Python sources, three seeds"),
         "differences": forest(differences(), "Differences of loss", LIMIT, width=10.5),
     }

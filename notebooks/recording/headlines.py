@@ -1,5 +1,5 @@
-"""What the README says of the recorded runs, word for word, with the records' numbers.
-tests/test_ledger.py looks for each line there, and for numbers that are in none."""
+"""What results.md and the README say of the recorded runs, word for word, with the numbers
+of the records. tests/test_ledger.py looks for each line there, and for other numbers."""
 
 import itertools
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from sweeps import LR
 
 WORDS = {2: "two", 3: "three", 5: "five", "CPU, 2 threads": "two CPU threads"}
 PARTS = "forward", "backward"
-# Numbers of the section that no record holds: repeated runs, targets, the paper's words.
+# Numbers of results.md that no record holds: repeated runs, targets.
 NOT_RECORDED = (
     "may differ by 0.02",
     "targets of 1.04x for Block and 1.10x for Full",
@@ -55,15 +55,27 @@ def gains() -> Iterator[str]:
         yield "| " + " | ".join([claims_ablations.CORPORA[corpus], *means, *gaps]) + " |"
 
 
+def tested_on() -> str:
+    """The models of the primary tests of question 1."""
+    runs = claims_primary.of_whodunnit()["prenorm"]
+    size = runs[0]["model"]
+    return (
+        f"after {runs[0]['step']} steps of a {runs[0]['parameters'] / 1e6:.1f}M-parameter "
+        f"model (d={size['d_model']}, L={size['n_layers']}, T={size['context']}), "
+        f"{len(runs)} paired seeds"
+    )
+
+
+def loud() -> str:
+    """What PreNorm gains by a loud embedding alone."""
+    claim = "PreNorm, loud embedding is below PreNorm"
+    return told(next(x.gap for x in claims_primary.side_gaps() if x.claim == claim))
+
+
 def whodunnit() -> Iterator[str]:
     """The primary tests of question 1, and what they were made on."""
-    runs = claims_primary.of_whodunnit()
-    size = runs["prenorm"][0]
-    yield (
-        f"after {size['step']} steps of a {size['parameters'] / 1e6:.1f}M-parameter model "
-        f"(d={size['model']['d_model']}, L={size['model']['n_layers']}, "
-        f"T={size['model']['context']}), {len(runs['prenorm'])} paired seeds"
-    )
+    yield tested_on()
+    yield f"PreNorm with it differs from PreNorm by {loud()}"
     for test in claims_primary.whodunnit():
         theirs = "not given" if test.paper is None else f"{test.paper:+.3f}"
         p = "< 0.001" if test.p < 0.001 else f"{test.p:.3f}"
@@ -256,6 +268,21 @@ def puzzles() -> Iterator[str]:
     )
 
 
+def front() -> list[str]:
+    """Of the README's three bullets."""
+    gaps = {test.name: told(test.gap) for test in claims_primary.whodunnit()}
+    most = gaps["Full AttnRes - PreNorm, loud embedding"]
+    return [
+        tested_on(),
+        *(f"{name} is {gaps[name]}" for name in (
+            "Block AttnRes - PreNorm", "Full AttnRes - PreNorm")),
+        f"gains nearly as much, {loud()}",
+        f"Whether Full gains more than that, {most}, twenty seeds leave open",
+        *itertools.islice(longer(), 2),
+    ]
+
+
 def lines() -> list[str]:
+    """Of results.md."""
     losses = (whodunnit, longer, gains, laws, hybrids, puzzles)
     return [line for part in (*losses, costs, traffic, gpu, pipelines) for line in part()]

@@ -15,7 +15,7 @@ smartquotes = False  # [..., d] has three dots
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "plain_docstrings"]
 nb_execution_mode = "off"  # the stored outputs are the record
 nb_merge_streams = True
-myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_enable_extensions = ["amsmath", "dollarmath", "html_image"]
 myst_heading_anchors = 4
 
 autodoc_default_options = {"members": True, "ignore-module-all": True}

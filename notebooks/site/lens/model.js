@@ -32,7 +32,8 @@ function decode(file, blockSize = file.block_size) {
   // RMSNorm of the layer that follows removes the factor.
   const queries = matrices.queries || new Float32Array((nLayers + 1) * width);
   return { matrices, queries, width, nLayers, blockSize, nHeads: file.n_heads,
-    context: file.context, ropeBase: file.rope_base, valLoss: file.val_loss };
+    context: file.context, ropeBase: file.rope_base,
+    valLoss: file.val_loss, unrounded: file.unrounded };
 }
 
 // bytes [T] -> { weights: for each read l, [T, n_l]; chances: [T, 256] of the next byte }.

@@ -1,0 +1,298 @@
+"""The depth lens in Chromium: opened from a folder and from a server."""
+
+import re
+import threading
+from functools import partial
+from http.server import ThreadingHTTPServer
+from urllib.parse import urlencode
+
+import pytest
+import torch
+from conftest import Quiet
+from looking import inaccessible, overflow
+
+import lens
+import lens_page
+from attnres_ref.study.probes import at_every_read
+
+BUDGET = 8e6                           # bytes, of the page with every model
+TEXT = ("def area(width, height):\n    total = width * height\n    return total\n\n"
+        "print(area(31, 24), 'é')\n")
+assert len(TEXT.encode()) == 96
+CHANGE = "#change"
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("course") / "lens"
+    lens_page.copy_to(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", params=["from a disk", "from a server"])
+def address(request, folder):
+    if request.param == "from a disk":
+        yield (folder / "index.html").as_uri()
+        return
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/index.html"
+    server.shutdown()
+
+
+@pytest.fixture
+def look(visit, address):
+    """look(query="", dark=False, **state): the lens, with its first answer drawn."""
+
+    def look(query="", dark=False, **state):
+        part = f"#{urlencode(state)}" if state else ""
+        page, complaints = visit(f"{address}{query}{part}", 1024, dark)
+        page.wait_for_selector(".triangle")
+        page.set_default_timeout(20_000)
+        return page, complaints
+
+    return look
+
+
+def answered(page) -> None:
+    """Wait until what is drawn is the answer to what is asked."""
+    page.wait_for_function("models.get(`${state.residual}_${state.step}`) === model")
+
+
+def drawn(page, part: str) -> str:
+    """All but what is in the tab order."""
+    return re.sub(r' tabindex="\S+"', "", page.inner_html(part))
+
+
+@pytest.mark.parametrize("residual", lens.RESIDUALS)
+def test_the_page_computes_what_pytorch_computes(look, residual):
+    page, _ = look(text=TEXT, residual=residual)
+    model, tokens = lens.load(residual, 2000), torch.tensor([list(TEXT.encode())])
+    found = page.evaluate("({weights: answer.weights.map((w) => [...w]),"
+                          " chances: [...answer.chances]})")
+    with torch.no_grad():
+        wanted = model(tokens)[0].softmax(-1)
+    chances = torch.tensor(found["chances"]).view_as(wanted)
+    torch.testing.assert_close(chances, wanted, atol=1e-4, rtol=0)
+    if residual == "prenorm":
+        weights = [torch.full([96, n], 1 / n) for n in range(1, 18)]
+    else:
+        weights = at_every_read(model, tokens, lambda weights, _: weights[:, 0].T)
+    for got, wanted in zip(found["weights"], weights, strict=True):
+        got = torch.tensor(got, dtype=torch.float32).view_as(wanted)
+        torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
+
+
+def test_the_first_answer_to_96_bytes_comes_within_two_seconds(look):
+    page, _ = look(text=TEXT)
+    assert page.evaluate("bytes.length") == 96
+    first = "performance.getEntriesByName('first answer')[0].startTime"
+    milliseconds = page.evaluate(first)
+    print(f"\nfirst answer after {milliseconds:.0f} ms; {page.inner_text('#speed')}")
+    assert milliseconds < 2000
+
+
+def test_the_page_with_every_model_keeps_its_budget(visit, folder, address):
+    loaded = {}
+    page, complaints = visit("about:blank", 1024)
+    page.on("response", lambda r: loaded.setdefault(r.url.split("#")[0], r))
+    page.goto(address)
+    page.wait_for_selector(".triangle")
+    for residual in lens.RESIDUALS:
+        page.evaluate("(residual) => show({ residual })", residual)
+        for step in lens.STEPS:
+            page.evaluate("(step) => show({ step })", step)
+            answered(page)
+    names = {url.rpartition("/lens/")[2] or url for url in loaded}
+    sizes = [len(response.body()) for response in loaded.values()]
+    print(f"\n{len(loaded)} files, {sum(sizes) / 1e6:.2f} MB")
+    assert sum("weights/" in name for name in names) == 16
+    everything = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(sizes) <= sum(path.stat().st_size for path in everything) <= BUDGET
+
+
+def test_type_hover_cut_slide_switch_and_share(look):
+    page, complaints = look()
+    page.fill("#text", "for x in names:\n    print(x)")
+    page.wait_for_function("bytes.length === 28")
+    assert page.locator("[role=option]").count() == 28
+    assert page.locator("[role=option][aria-selected=true]").text_content() == ")"
+
+    here = page.inner_html("#triangle")
+    page.hover("#byte-5")
+    assert page.inner_html("#triangle") != here, "hovering shows other weights"
+    page.mouse.move(0, 0)
+    assert page.inner_html("#triangle") == here, "and leaving brings the chosen ones back"
+    page.click("#byte-20")
+    assert page.evaluate("state.at") == 20
+
+    page.click("[data-read='7'][data-source='7']")
+    assert "MLP 7 reads attention 6 by" in page.inner_text("#cell")
+    assert "The model gives" in page.inner_text(CHANGE)
+    bars = page.inner_html("#bars")
+    page.click("#cut")
+    assert page.inner_html("#bars") != bars
+    assert page.locator(".before").count() == 8
+    assert "Over the whole text, the loss goes from" in page.inner_text(CHANGE)
+    assert "reads nothing of attention 6" in page.inner_text("#cell")
+    page.fill("#pin", "0.4")
+    assert "reads attention 6 by 0.40" in page.inner_text("#cell")
+    assert page.locator(".triangle .pinned").count() == 1
+    page.click(".triangle text[data-source='3']")
+    assert page.locator(".triangle .cut").count() == 14
+    assert "Attention 2 is cut from every read" in page.inner_text("#said")
+
+    page.fill("#step", "3")
+    answered(page)
+    assert page.evaluate("model === models.get('full_200')")
+    assert page.inner_text("#moment").startswith("200, validation loss")
+    page.get_by_label("PreNorm").check()
+    answered(page)
+    assert page.locator(".triangle .cut").count() == 14, "the same sources, the same edits"
+
+    page.wait_for_function("location.hash.includes('residual=prenorm')")
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.wait_for_selector(".triangle")
+    for part in ("#triangle", "#bars", CHANGE, "#cell", "#moment"):
+        assert drawn(other, part) == drawn(page, part), part
+    page.get_by_label("Block AttnRes").check()
+    answered(page)
+    assert page.locator(".triangle .cut").count() == 0
+    assert "other sources" in page.inner_text("#said")
+    assert complaints == []
+
+
+def test_the_last_source_of_a_read_cannot_be_cut(look):
+    page, _ = look(edits="1,0=0", cell="1,1")
+    page.click("#cut")
+    assert "last source" in page.inner_text("#said")
+    assert page.locator(".triangle .cut").count() == 1
+    page.click(".triangle text[data-source='0']")
+    assert "but for attention 0" in page.inner_text("#said")
+    assert page.locator(".triangle .cut").count() == 16
+    page.click("#undo")
+    assert page.locator(".triangle .cut").count() == 0
+
+
+def test_every_lesson_shows_something_else(look):
+    page, complaints = look()
+    seen = {page.inner_html("#triangle")}
+    buttons = page.locator("#lessons button")
+    for number in range(buttons.count()):
+        buttons.nth(number).click()
+        answered(page)
+        assert page.inner_text("#lesson")
+        seen.add(page.inner_html("#triangle"))
+    assert len(seen) == buttons.count() + 1
+    assert complaints == []
+
+
+def tab_to(page, selector: str) -> None:
+    """Press Tab until the focus is there."""
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("(s) => document.activeElement.matches(s)", selector):
+            return
+    raise AssertionError(f"Tab does not reach {selector}")
+
+
+def test_the_keyboard_reaches_and_does_everything(look):
+    page, _ = look()
+    page.focus("#text")
+    tab_to(page, "#characters")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("state.at") == 1
+    tab_to(page, "#lessons button:last-child")
+    tab_to(page, "[name=residual]")
+    page.keyboard.press("ArrowLeft")
+    answered(page)
+    assert page.evaluate("state.residual") == "block"
+    tab_to(page, "#step")
+    page.keyboard.press("ArrowLeft")
+    answered(page)
+    assert page.evaluate("state.step") == 700
+    tab_to(page, ".triangle *")
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    assert "MLP 1 reads block 1" in page.inner_text("#cell")
+    page.keyboard.press("Enter")
+    assert page.evaluate("state.selected") == "1,1"
+    tab_to(page, "#cut")
+    page.keyboard.press("Enter")
+    assert page.evaluate("[...state.edits]") == [["1,1", 0]]
+    tab_to(page, "#pin")
+    page.keyboard.press("End")
+    assert page.evaluate("state.edits.get('1,1')") == 1
+    tab_to(page, "#release")
+    page.keyboard.press("Space")
+    assert page.evaluate("state.edits.size") == 0
+    tab_to(page, "#undo")
+    tab_to(page, "#copy")
+    page.keyboard.press("Enter")
+    page.wait_for_function("$('said').textContent.includes('copied') || !$('link').hidden")
+    page.focus(".triangle [tabindex='0']")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")       # the name of block 1, at the end of its row
+    assert page.evaluate("state.edits.size") == 16
+    assert page.evaluate("document.activeElement.dataset.source") == "1", "keeps the focus"
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_everyone_can_read_it(look, dark):
+    page, complaints = look(dark=dark, edits="7,7=0 9,2=0.5", cell="9,2")
+    page.locator("#lessons button").first.focus()
+    assert inaccessible(page) == []
+    for width in (390, 320, 1440):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert overflow(page) == []
+    assert complaints == []
+
+
+def test_a_link_that_makes_no_sense_says_so(look):
+    page, complaints = look(residual="mhc", step="700", cell="99,1")
+    assert "left out: residual, cell" in page.inner_text("#notice")
+    assert page.evaluate("[state.residual, state.step]") == ["full", 700]
+    assert complaints == []
+
+
+def test_a_missing_file_is_named(visit, tmp_path):
+    lens_page.copy_to(tmp_path / "lens")
+    (tmp_path / "lens" / "weights" / "block_700.js").unlink()
+    page, _ = visit((tmp_path / "lens" / "index.html").as_uri() + "#step=700", 1024)
+    page.wait_for_selector(".triangle")
+    page.get_by_label("Block AttnRes").check()
+    page.wait_for_selector("#notice:visible")
+    assert "weights/block_700.js is missing" in page.inner_text("#notice")
+    page.get_by_label("PreNorm").check()
+    answered(page)
+    assert not page.is_visible("#notice")
+
+
+def test_a_long_text_and_none(look):
+    page, _ = look()
+    page.fill("#text", "x = 1\n" * 30)
+    page.wait_for_function("bytes.length === 128")
+    assert "the first 52 are left out" in page.inner_text("#text-note")
+    page.fill("#text", "")
+    assert "at least one byte" in page.inner_text("#text-note")
+    page.fill("#text", "a")
+    page.wait_for_function("bytes.length === 1")
+    assert page.inner_text("#text-note") == ""
+    assert "the likeliest next byte" in page.inner_text(CHANGE)
+
+
+def test_in_a_slide_it_fits_a_projector(look):
+    page, _ = look("?embed")
+    assert not page.is_visible("header") and not page.is_visible("footer")
+    assert page.evaluate("document.documentElement.scrollHeight") <= 768
+
+
+def test_without_scripts_it_says_so(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    assert "switched off" in page.inner_text("noscript")
+    context.close()
