@@ -132,7 +132,7 @@ def title(notebook: NotebookNode) -> str:
 
 def index() -> str:
     """The page that lists talks, then handouts."""
-    talks = {talk_page(path): seminar.title(path) for path in seminar.decks()}
+    talks = {talk_page(p): f"{p.stem} · {seminar.title(p)}" for p in seminar.decks()}
     handouts = {f"{path.stem}.html": title(cells.read(path)) for path in cells.notebooks()}
     return (
         '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Slides</title>'

@@ -149,5 +149,5 @@ def test_a_talk_is_printed_a_slide_to_a_page(visit):
     page, _ = opened(visit, "seminar_02.html?print-pdf", 1024)
     page.wait_for_selector(".pdf-page")
     printed = page.pdf(prefer_css_page_size=True)
-    n_slides = page.locator(".pdf-page").count()
+    n_slides = page.locator(".slides > section").count()
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == n_slides > 12

@@ -18,9 +18,9 @@ function fit(slide) {
   }
 }
 
-// The depth lens is 880 pixels tall; beside it stand a heading and a link.
+// The depth lens is 800 pixels tall; beside it stand a heading and a link.
 function scaleLens() {
-  const scale = window.innerWidth < 700 ? 1 : (window.innerHeight - 120) / 880;
+  const scale = window.innerWidth < 700 ? 1 : (window.innerHeight - 120) / 800;
   document.documentElement.style.setProperty("--lens-scale", scale);
 }
 
