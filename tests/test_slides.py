@@ -3,8 +3,10 @@
 import re
 
 import pytest
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 import cells
+import seminar
 import slides
 
 PATHS = cells.notebooks()
@@ -23,14 +25,17 @@ def build(tmp_path_factory):
 
 
 def test_a_deck_loads_and_links_what_is_there(build):
-    pages = [build / f"{PATHS[3].stem}.html", build / "index.html"]
+    names = (PATHS[3].stem, "seminar_03", "index")
+    pages = [build / f"{name}.html" for name in names]
     assert set(pages) == set(build.glob("*.html"))
     decks = {f"{path.stem}.html" for path in PATHS}
+    decks |= {slides.talk_page(path) for path in seminar.decks()}
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        targets = re.findall(r'(?:href|src)="([^"#]+)', text)
+        targets = re.findall(r'(?:href|src)="([^"#?]+)', text)
         own = [to for to in targets if not re.match(r"https://|data:", to)]
-        assert {"reveal/dist/theme/course.css", "icon.svg"} <= set(own)
+        theme = "seminar" if page.stem == "seminar_03" else "course"
+        assert {f"reveal/dist/theme/{theme}.css", "icon.svg"} <= set(own)
         assert all((build / to).is_file() or to in decks for to in own)
         assert not re.search(r'<(?:script|link)[^>]*(?:src|href)="https?:', text)
     assert decks <= set(targets), "the index lists every deck"
@@ -39,7 +44,7 @@ def test_a_deck_loads_and_links_what_is_there(build):
 def test_set_up_badges_and_solutions_are_left_out_and_figures_described(build):
     text = (build / f"{PATHS[3].stem}.html").read_text(encoding="utf-8")
     for absent in ("colab-badge", "<summary>Solution", "<summary>Hint", "subprocess",
-                   "Minutes", "Previous:", "start({"):
+                   "Minutes", "Previous:", "start({", "not solved yet"):
         assert absent not in text, absent
     notebook = cells.read(PATHS[3])
     drawing = [c for c in notebook.cells if "image/png" in str(c.get("outputs"))]
@@ -62,6 +67,40 @@ def test_the_opening_of_a_deck_has_no_badge_and_no_minutes(path):
     assert "colab-badge" in opening and "**Minutes**" in opening
     shown = slides.NOT_SHOWN.sub("", opening)
     assert "colab-badge" not in shown and "Minutes" not in shown and "Map" not in shown
+
+
+def held(slide) -> str:
+    """What a slide has to show: words, code, printed lines; a picture is worth some."""
+    parts = []
+    for cell in slide:
+        parts.append(cell.source)
+        for output in cell.get("outputs", []):
+            parts.append(output.get("text", ""))
+            parts.append("picture" * 30 if "image/png" in output.get("data", {}) else "")
+    return "".join(parts).strip()
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name[:2])
+def test_no_slide_holds_next_to_nothing(path):
+    notebook = slides.shown(cells.read(path))
+    assert "not solved yet" not in str(notebook.cells)
+    assert [held(s) for s in slides.of_slides(notebook) if len(held(s)) < 150] == []
+
+
+def test_an_empty_slide_is_gathered():
+    def cell(text, kind, tags=()):
+        metadata = {"slideshow": {"slide_type": kind}, "tags": list(tags)}
+        return new_markdown_cell(text, metadata=metadata)
+
+    words = "word " * 60
+    notebook = new_notebook(cells=[
+        cell("## A", "slide"), cell(words, "subslide"), cell("a remark", "subslide"),
+        cell("### Exercise", "subslide"), cell("stub", "-", ["exercise"]),
+        cell("stub", "subslide", ["exercise"]), cell(words, "subslide"),
+    ])
+    slides.gather(notebook)
+    sizes = [len(slide) for slide in slides.of_slides(notebook)]
+    assert sizes == [3, 2, 1]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name[:2])

@@ -5,16 +5,23 @@ const SMALLEST = 0.72;
 function fit(slide) {
   slide.style.fontSize = "";
   slide.removeAttribute("tabindex");
-  const overflows = () => slide.scrollHeight > slide.clientHeight + 1;
+  const overflows = () => slide.scrollHeight > slide.clientHeight + 1
+    || slide.scrollWidth > slide.clientWidth + 1;
+  const inPixels = (element) => parseFloat(getComputedStyle(element).fontSize);
   const smallest = window.innerWidth < 700 ? 1 : SMALLEST;
-  for (let size = 1; overflows() && size > smallest; size -= 0.04) {
-    slide.style.fontSize = `${size}em`;
-  }
+  let size = inPixels(slide) / inPixels(slide.parentNode);
+  for (; overflows() && size > smallest; size -= 0.04) slide.style.fontSize = `${size}em`;
   if (overflows()) slide.tabIndex = 0;  // so that the keyboard can scroll it
   for (const pre of slide.querySelectorAll("pre, .figure, mjx-container[display=true]")) {
     pre.toggleAttribute("tabindex", false);
     if (pre.scrollWidth > pre.clientWidth + 1) pre.tabIndex = 0;
   }
+}
+
+// The depth lens is 800 pixels tall; beside it stand a heading and a link.
+function scaleLens() {
+  const scale = window.innerWidth < 700 ? 1 : (window.innerHeight - 120) / 800;
+  document.documentElement.style.setProperty("--lens-scale", scale);
 }
 
 const where = document.createElement("div");
@@ -25,6 +32,7 @@ function show() {
   const slide = Reveal.getCurrentSlide();
   if (!slide) return;
   fit(slide);
+  scaleLens();
   const title = slide.querySelector("h1, h2") ? null : slide.parentNode.querySelector("h1, h2");
   where.textContent = title ? title.textContent : "";
 }
@@ -38,7 +46,11 @@ const ready = Reveal.initialize({
   slideNumber: "c/t",
   transition: "none",
   scrollActivationWidth: null,
+  plugins: [RevealNotes],  // key S
+  pdfSeparateFragments: false,
+  pdfMaxPagesPerSlide: 1,
 });
+Reveal.on("pdf-ready", () => document.querySelectorAll(".pdf-page > section").forEach(fit));
 Reveal.on("slidechanged", show);
 Reveal.on("resize", show);
 document.addEventListener("toggle", show, true);  // the code of a figure, unfolded
