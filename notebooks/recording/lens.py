@@ -144,7 +144,7 @@ def write() -> None:
             )
             filled(trainer.model, facts)
             facts = dict(val_loss=round(trainer.validate()["val_loss"], 4)) | facts
-            text = CALL + json.dumps(facts) + ");\n"
+            text = CALL + json.dumps(facts, separators=(",", ":")) + ");\n"
             path = FOLDER / name_of(residual, step)
             path.write_text(text, encoding="utf-8", newline="\n")
             print(path.name, facts["val_loss"], state["val_loss"], f"{len(text):,} bytes")
