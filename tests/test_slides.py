@@ -41,6 +41,13 @@ def test_a_deck_loads_and_links_what_is_there(build):
     assert decks <= set(targets), "the index lists every deck"
 
 
+def test_the_lens_beside_the_decks_leads_to_the_decks(build):
+    html = (build / "lens" / "index.html").read_text(encoding="utf-8")
+    up = re.findall(r'href="\.\./([^"#]+)', html)
+    assert len(up) >= 3
+    assert {*up} <= {"index.html", *(f"{path.stem}.html" for path in PATHS)}
+
+
 def test_set_up_badges_and_solutions_are_left_out_and_figures_described(build):
     text = (build / f"{PATHS[3].stem}.html").read_text(encoding="utf-8")
     for absent in ("colab-badge", "<summary>Solution", "<summary>Hint", "subprocess",
