@@ -3,11 +3,13 @@
 import re
 
 import pytest
+from nbformat.v4 import new_notebook
 
 import cells
 import pages
 import seminar
 import slides
+from made_up import code
 
 TALKS = {path.stem: path.read_text(encoding="utf-8") for path in seminar.decks()}
 of_a_talk = pytest.mark.parametrize("number", TALKS)
@@ -118,8 +120,8 @@ def test_a_deck_has_the_notebooks_pictures_and_little_code(number):
                 for output in cell.get("outputs", []) if "lens" not in cells.tags(cell)]
     stored = seminar.figures(notebook(number)).values()
     assert len(pictures) >= 5 and set(pictures) <= {str(out.data) for out in stored}
-    code = [c.source for c in deck.cells if c.source.startswith("```python")]
-    assert len(code) <= 2 and all(source.count("\n") <= 14 for source in code)
+    sources = [c.source for c in deck.cells if c.source.startswith("```python")]
+    assert len(sources) <= 2 and all(source.count("\n") <= 14 for source in sources)
 
 
 @pytest.mark.parametrize("number", ["02", "03"])
@@ -156,6 +158,15 @@ def test_code_is_a_definition_of_the_notebook():
     )
 
 
+def test_definitions_are_the_lessons_and_their_remarks_are_left_out():
+    lesson = code("class A:\n    def f(self):      # as Eq. 1 has it\n        return 1")
+    stub = code("class A:\n    def g(self):\n        ...", "exercise")
+    taken_from = new_notebook(cells=[lesson, stub])
+    assert [*seminar.definitions(taken_from)] == ["A", "A.f"]
+    shown = seminar.taken("{{code: A.f}}", taken_from).source
+    assert shown == "```python\ndef f(self):\n    return 1\n```"
+
+
 @pytest.mark.parametrize("line, message", [
     ("{{figure: a cat}}", "fits 0; choose of\n  Above, RNN and PreNorm"),
     ("{{beside: triangle}}", r"fits \d+; choose of\n"),
@@ -168,7 +179,8 @@ def test_a_name_that_does_not_fit_is_an_error_that_says_which_do(line, message):
 
 
 def test_an_error_names_the_deck_and_the_slide(tmp_path):
-    (tmp_path / "02.md").write_text("# A\n\nNote:\nx\n---\n## B\n{{figure: a cat}}\n")
+    text = "# A\n\nNote:\nx\n---\n## B\n{{figure: a cat}}\n"
+    (tmp_path / "02.md").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"02\.md, slide 2: figure 'a cat'"):
         seminar.deck(tmp_path / "02.md")
 
