@@ -3,13 +3,12 @@
 import re
 
 import pytest
-from nbformat.v4 import new_notebook
 
 import cells
+import made_up
 import pages
 import seminar
 import slides
-from made_up import code
 
 TALKS = {path.stem: path.read_text(encoding="utf-8") for path in seminar.decks()}
 of_a_talk = pytest.mark.parametrize("number", TALKS)
@@ -120,8 +119,8 @@ def test_a_deck_has_the_notebooks_pictures_and_little_code(number):
                 for output in cell.get("outputs", []) if "lens" not in cells.tags(cell)]
     stored = seminar.figures(notebook(number)).values()
     assert len(pictures) >= 5 and set(pictures) <= {str(out.data) for out in stored}
-    sources = [c.source for c in deck.cells if c.source.startswith("```python")]
-    assert len(sources) <= 2 and all(source.count("\n") <= 14 for source in sources)
+    code = [c.source for c in deck.cells if c.source.startswith("```python")]
+    assert len(code) <= 2 and all(source.count("\n") <= 14 for source in code)
 
 
 @pytest.mark.parametrize("number", ["02", "03"])
@@ -159,9 +158,9 @@ def test_code_is_a_definition_of_the_notebook():
 
 
 def test_definitions_are_the_lessons_and_their_remarks_are_left_out():
-    lesson = code("class A:\n    def f(self):      # as Eq. 1 has it\n        return 1")
-    stub = code("class A:\n    def g(self):\n        ...", "exercise")
-    taken_from = new_notebook(cells=[lesson, stub])
+    lesson = made_up.code("class A:\n    def f(self):    # Eq. 1\n        return 1")
+    stub = made_up.code("class A:\n    def g(self):\n        ...", "exercise")
+    taken_from = made_up.v4.new_notebook(cells=[lesson, stub])
     assert [*seminar.definitions(taken_from)] == ["A", "A.f"]
     shown = seminar.taken("{{code: A.f}}", taken_from).source
     assert shown == "```python\ndef f(self):\n    return 1\n```"
