@@ -129,6 +129,10 @@ def test_the_still_shows_one_byte_the_way_the_lens_does():
     for drawn_row, row in zip(drawn, known["weights"][4], strict=True):
         found = 2.0 ** drawn_row.compressed() / len(row)
         assert numpy.allclose(found, numpy.array(row) / 1000, atol=1e-5)
+    assert [tick.get_text() for tick in reads.get_yticklabels()] == ["0", "4"]
+    assert reads.get_xlabel() == "block (0 = embedding)"
+    assert reads.get_ylabel() == "reading layer"
+    assert [*reads.get_xticks()] == [0, 1, 2, 3]
     widths = [bar.get_width() * 10 for bar in bars.patches]
     assert widths == pytest.approx([chance for _, chance, _ in known["next"][4]])
     names = [tick.get_text() for tick in bars.get_yticklabels()]

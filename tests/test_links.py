@@ -48,6 +48,11 @@ def test_what_does_not_move_along_is_on_github_once_there_is_an_address(address)
     assert text == (linked if address == REPO else "a `c`")
 
 
+def test_the_site_is_published_where_github_puts_it():
+    """Hosts have no capitals, folders keep theirs."""
+    assert links.published("Some-One/The-Course") == "https://some-one.github.io/The-Course/"
+
+
 @pytest.mark.parametrize(("heading", "anchor"), [
     ("The ledger", "the-ledger"),
     ("`train` in *full*: a [link](x.md)", "train-in-full-a-link"),
@@ -208,7 +213,7 @@ def test_lessons_stay_open_and_many_figures_are_folded(site):
 def test_the_front_page_says_what_the_records_say(site):
     text = (site / "index.md").read_text(encoding="utf-8")
     gap = claims_primary.whodunnit()[0].gap
-    assert f"{-gap.mean:.3f} ± {gap.half_width:.3f} nats per byte" in text
+    assert f">{-gap.mean:.3f} ± {gap.half_width:.3f} nats per byte" in text
     measured = text.partition("## What we measured")[2]
     assert headlines.told(gap).replace("+/-", "±") in measured
     assert "cannot be told from zero" in measured

@@ -110,6 +110,12 @@ def test_forest_has_headings_and_every_marker_can_be_hollow():
     assert is_hollow and ax.containers[0].lines[0].get_marker() in Line2D.filled_markers
 
 
+def test_the_last_row_of_a_triangle_is_the_final_read():
+    _, ax, image = plots.triangle([[1.0] * n for n in range(1, 10)], "t")
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["0", "4", "final"]
+    assert image.get_array().count() == 45          # no cell above the diagonal
+
+
 def test_forest_writes_what_is_off_the_scale():
     rows = [study.ForestRow("a", Difference(mean, SD, 3, 2), "full")
             for mean in (0.1, 0.5, -0.5)]

@@ -5,6 +5,7 @@ import re
 import pytest
 
 import cells
+import made_up
 import pages
 import seminar
 import slides
@@ -156,6 +157,15 @@ def test_code_is_a_definition_of_the_notebook():
     )
 
 
+def test_definitions_are_the_lessons_and_their_remarks_are_left_out():
+    lesson = made_up.code("class A:\n    def f(self):    # Eq. 1\n        return 1")
+    stub = made_up.code("class A:\n    def g(self):\n        ...", "exercise")
+    taken_from = made_up.v4.new_notebook(cells=[lesson, stub])
+    assert [*seminar.definitions(taken_from)] == ["A", "A.f"]
+    shown = seminar.taken("{{code: A.f}}", taken_from).source
+    assert shown == "```python\ndef f(self):\n    return 1\n```"
+
+
 @pytest.mark.parametrize("line, message", [
     ("{{figure: a cat}}", "fits 0; choose of\n  Above, RNN and PreNorm"),
     ("{{beside: triangle}}", r"fits \d+; choose of\n"),
@@ -168,7 +178,8 @@ def test_a_name_that_does_not_fit_is_an_error_that_says_which_do(line, message):
 
 
 def test_an_error_names_the_deck_and_the_slide(tmp_path):
-    (tmp_path / "02.md").write_text("# A\n\nNote:\nx\n---\n## B\n{{figure: a cat}}\n")
+    text = "# A\n\nNote:\nx\n---\n## B\n{{figure: a cat}}\n"
+    (tmp_path / "02.md").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"02\.md, slide 2: figure 'a cat'"):
         seminar.deck(tmp_path / "02.md")
 

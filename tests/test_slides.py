@@ -6,6 +6,7 @@ import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 import cells
+import quiz
 import seminar
 import slides
 
@@ -41,6 +42,13 @@ def test_a_deck_loads_and_links_what_is_there(build):
     assert decks <= set(targets), "the index lists every deck"
 
 
+def test_the_lens_beside_the_decks_leads_to_the_decks(build):
+    html = (build / "lens" / "index.html").read_text(encoding="utf-8")
+    up = re.findall(r'href="\.\./([^"#]+)', html)
+    assert len(up) >= 3
+    assert {*up} <= {"index.html", *(f"{path.stem}.html" for path in PATHS)}
+
+
 def test_set_up_badges_and_solutions_are_left_out_and_figures_described(build):
     text = (build / f"{PATHS[3].stem}.html").read_text(encoding="utf-8")
     for absent in ("colab-badge", "<summary>Solution", "<summary>Hint", "subprocess",
@@ -54,11 +62,14 @@ def test_set_up_badges_and_solutions_are_left_out_and_figures_described(build):
     assert all(f'alt="{out.metadata["image/png"]["alt"]}"' in text for out in pictures)
 
 
-def test_each_of_the_three_questions_has_a_slide(build):
+def test_the_three_questions_are_one_section_of_a_slide_each(build):
     text = (build / f"{PATHS[3].stem}.html").read_text(encoding="utf-8")
     asked = [part for part in text.split("<section>") if "<summary>A. " in part]
     assert len(asked) == 3 and all(part.count("<details>") == 3 for part in asked)
     assert "<h2>Three questions" in asked[0] and "<strong>3.</strong>" in asked[2]
+    (cell,) = filter(quiz.is_quiz, cells.read(PATHS[3]).cells)
+    kinds = [part.metadata["slideshow"]["slide_type"] for part in quiz.slides(cell)]
+    assert kinds == ["slide", "subslide", "subslide"]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name[:2])

@@ -51,14 +51,22 @@ def test_the_tests_are_those_of_ci():
 
 
 def test_pages_are_published_from_the_repository_that_the_setting_names():
+    address, build, publish = (workflow("pages")["jobs"][name] for name in (
+        "address", "build", "publish"))
+    assert address["outputs"] == {"repo": "${{ steps.setting.outputs.repo }}"}
+    assert build["if"] == "needs.address.outputs.repo == github.repository"
+    assert (build["needs"], publish["needs"]) == ("address", "build")
+    assert "site" in made("\n".join(step.get("run", "") for step in build["steps"]))
+    assert {"path": "build/site"} in [step.get("with") for step in build["steps"]]
+
+
+def test_who_may_publish_runs_nothing_of_ours():
     jobs = workflow("pages")["jobs"]
-    assert jobs["publish"]["if"] == "needs.address.outputs.repo == github.repository"
-    assert jobs["publish"]["needs"] == "address"
-    rights = {"contents": "read", "pages": "write", "id-token": "write"}
-    assert jobs["publish"]["permissions"] == rights and "permissions" not in jobs["address"]
-    published = jobs["publish"]["steps"]
-    assert "site" in made("\n".join(step.get("run", "") for step in published))
-    assert {"path": "build/site"} in [step.get("with") for step in published]
+    publish = jobs.pop("publish")
+    assert publish["permissions"] == {"pages": "write", "id-token": "write"}
+    (step,) = publish["steps"]
+    assert step["uses"].startswith("actions/deploy-pages@")
+    assert not any("permissions" in job for job in jobs.values())
 
 
 @pytest.mark.parametrize(("repository", "says"), [
@@ -73,5 +81,5 @@ def test_the_setting_is_read_and_a_skipped_job_says_why(tmp_path, repository, sa
                                 "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-e", "-c", script], cwd=cells.ROOT, env=environment,
                           capture_output=True, text=True, check=True)
-    assert (tmp_path / "output").read_text() == f"repo={links.setting()}\n"
+    assert (tmp_path / "output").read_text(encoding="utf-8") == f"repo={links.setting()}\n"
     assert re.fullmatch(says and says + r".*\n", done.stdout)

@@ -13,6 +13,7 @@ from attnres_ref.plots.style import (
     MARK,
     STYLES,
     axes,
+    draw_triangle,
     heat_map,
     in_a_row,
     log_colour_bar,
@@ -70,16 +71,11 @@ def final_losses(losses: Mapping[str, Sequence[float]], title: str):
 
 
 def triangle(rows, title, **look):
-    """A `heat_map` of what layers read, Fig. 9: row = reading layer (the last is the
-    final read), column = source. Returns the figure, its axes and the image."""
+    """`draw_triangle` in a figure of its own: the figure, its axes and the image."""
     figure = sheet(0.22 * max(map(len, rows)) + 2.4, 0.22 * len(rows) + 1.2)
     ax = figure.subplots()
-    image = heat_map(ax, rows, **look)
-    ax.set_title(title, loc="left", fontsize=11)
-    ax.set(xlabel="source (0 = embedding)", ylabel="reading layer")
+    image = draw_triangle(ax, rows, title, **look)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ticks = range(0, len(rows), 4)
-    ax.set_yticks(ticks, ["final" if t == len(rows) - 1 else str(t) for t in ticks])
     return figure, ax, image
 
 

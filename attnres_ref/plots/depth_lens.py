@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from attnres_ref.plots.style import (
     GREY,
     MARK,
-    heat_map,
+    draw_triangle,
     log_colour_bar,
     log_share,
     plain,
@@ -164,14 +164,12 @@ def lines(text: list[str]) -> tuple[list[tuple[int, int]], int]:
 
 def draw_reads(figure: Figure, ax, known: dict, at: int) -> None:
     rows = [[weight / 1000 for weight in row] for row in known["weights"][at]]
-    image = heat_map(ax, [*map(log_share, rows)], vmin=-2, vmax=2, aspect="auto")
+    logs, title = [*map(log_share, rows)], "what each layer reads here"
+    image = draw_triangle(ax, logs, title, vmin=-2, vmax=2, aspect="auto")
     log_colour_bar(figure, image, ax, "weight / plain mean", location="bottom")
-    ax.set_title("what each layer reads here", loc="left", fontsize=11)
-    sources = "block" if known["blocks"] else "source"
-    ax.set(xlabel=f"{sources} (0 = embedding)", ylabel="reading layer")
-    ax.set_xticks(range(0, len(rows[-1]), 1 if known["blocks"] else 4))
-    ticks = range(0, len(rows), 4)
-    ax.set_yticks(ticks, ["final" if t == len(rows) - 1 else str(t) for t in ticks])
+    source, step = ("block", 1) if known["blocks"] else ("source", 4)
+    ax.set_xlabel(f"{source} (0 = embedding)")
+    ax.set_xticks(range(0, len(rows[-1]), step))
 
 
 def draw_bars(ax, expected: list[tuple[str, int, bool]]) -> None:

@@ -116,6 +116,17 @@ def heat_map(ax, rows, colours: str = "PuOr", vmin=-3, vmax=3, **look):
     return ax.imshow(grid, interpolation="nearest", **look)
 
 
+def draw_triangle(ax, rows, title: str, **look):
+    """A `heat_map` of what layers read, Fig. 9: row = reading layer (the last is the final
+    read), column = source. Returns the image."""
+    image = heat_map(ax, rows, **look)
+    ax.set_title(title, loc="left", fontsize=11)
+    ax.set(xlabel="source (0 = embedding)", ylabel="reading layer")
+    ticks = range(0, len(rows), 4)
+    ax.set_yticks(ticks, ["final" if t == len(rows) - 1 else str(t) for t in ticks])
+    return image
+
+
 def log_colour_bar(figure: Figure, image, beside, label: str, **look) -> None:
     """The scale of a `heat_map` of log2, in words such as 1/8 and 8."""
     bar = figure.colorbar(image, ax=beside, label=label, extend="both", **look)

@@ -89,11 +89,11 @@ def written(matrix: Tensor) -> dict:
     return dict(shape=list(matrix.shape), scales=scales, digits=digits)
 
 
-def read(record: dict) -> Tensor:
+def read(matrix: dict) -> Tensor:
     """The matrix that `written` wrote, up to its rounding."""
     value = {character: i - LEVELS for i, character in enumerate(DIGITS)}
-    levels = torch.tensor([value[c] for c in record["digits"]]).view(record["shape"])
-    return levels * torch.tensor(record["scales"])[:, None]
+    levels = torch.tensor([value[c] for c in matrix["digits"]]).view(matrix["shape"])
+    return levels * torch.tensor(matrix["scales"])[:, None]
 
 
 def name_of(residual: str, step: int) -> str:
@@ -114,9 +114,9 @@ def load(residual: str, step: int) -> LM:
 
 
 @torch.no_grad()
-def filled(model: LM, record: dict) -> LM:
+def filled(model: LM, facts: dict) -> LM:
     """`model`, whose norm weights are still ones, with the matrices of a file."""
-    found = {name: read(matrix) for name, matrix in record["matrices"].items()}
+    found = {name: read(matrix) for name, matrix in facts["matrices"].items()}
     for name, weight in matrices(model).items():
         if name in found:                              # the start has no queries
             weight.copy_(found[name])

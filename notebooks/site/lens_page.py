@@ -2,7 +2,8 @@
 
     python notebooks/site/lens_page.py              # build/lens/index.html, to try it
 
-The site and the decks each get a copy, because what is unpacked must work by itself.
+The site and the decks each get a copy, because either folder can be given away alone. It is
+8 MB, and the links to notebooks differ: in the decks they lead to the handouts.
 """
 
 import shutil

@@ -32,6 +32,7 @@ FOLDER = cells.ROOT / "notebooks" / "site" / "seminar"
 BETWEEN = re.compile(r"^---\n", re.MULTILINE)
 WAITS = re.compile(r"^\. \. \.\n|^(?=\+ )", re.MULTILINE)
 FROM_NOTEBOOK = re.compile(r"^(\{\{\w+: .+?\}\})$", re.MULTILINE)
+REMARK = re.compile(r" {2,}# .*$", re.MULTILINE)      # at the end of a line of code
 OPTION = re.compile(r"\+ \*\*\w\*\* ")       # of a poll
 
 # reveal.js loads data-src when the slide comes near, and keeps it while it is near.
@@ -74,15 +75,19 @@ def definitions(notebook: NotebookNode) -> dict[str, str]:
     found = {}
     for cell in notebook.cells:
         if cell.cell_type == "code" and "exercise" not in cells.tags(cell):
-            tree = ast.parse(cell.source)
-            classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-            for owner in (tree, *classes):
-                before = f"{owner.name}." if owner is not tree else ""
-                for node in owner.body:
-                    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                        source = ast.get_source_segment(cell.source, node, padded=True)
-                        found[before + node.name] = textwrap.dedent(source)
+            for name, node in named(ast.parse(cell.source)):
+                source = ast.get_source_segment(cell.source, node, padded=True)
+                found[name] = textwrap.dedent(source)
     return found
+
+
+def named(owner: ast.AST, before: str = "") -> Iterator[tuple[str, ast.AST]]:
+    """What is defined in `owner`; a method's name begins with that of its class."""
+    for node in owner.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield before + node.name, node
+        if isinstance(node, ast.ClassDef):
+            yield from named(node, f"{before}{node.name}.")
 
 
 def the_one(kind: str, words: str, things: Mapping):
@@ -101,8 +106,7 @@ def taken(line: str, notebook: NotebookNode) -> NotebookNode:
         names = definitions(notebook)
         if words not in names:
             raise ValueError(f"no definition {words!r}; choose of {', '.join(names)}")
-        source = re.sub(r"  # .*$", "", names[words], flags=re.M)    # a slide is narrow
-        source = re.sub(r" +$", "", source, flags=re.M)
+        source = REMARK.sub("", names[words])      # a slide is narrow
         return new_markdown_cell(f"```python\n{source}\n```")
     state, _, words = words.rpartition(" | ")
     output = the_one(kind, words, figures(notebook))

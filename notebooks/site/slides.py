@@ -140,7 +140,7 @@ def index() -> str:
         '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Slides</title>'
         '<meta name="viewport" content="width=device-width"><link rel="stylesheet" '
         'href="reveal/dist/theme/course.css"><link rel="icon" href="icon.svg">'
-        "<body class=\"list\"><main><h1>Slides</h1><h2>Talks of 45 minutes</h2>"
+        '<body class="list"><main><h1>Slides</h1><h2>Talks of 45 minutes</h2>'
         "<p>Press S for the speaker's notes and F for the full screen.</p>"
         f"<ul>{listed(talks)}</ul><h2>Handouts</h2>"
         "<p>The cells of every notebook, for reading afterwards.</p>"
@@ -148,8 +148,8 @@ def index() -> str:
     )
 
 
-def listed(pages: dict[str, str]) -> str:
-    return "".join(f'<li><a href="{to}">{escape(said)}</a>' for to, said in pages.items())
+def listed(decks: dict[str, str]) -> str:
+    return "".join(f'<li><a href="{to}">{escape(said)}</a>' for to, said in decks.items())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -161,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     for source, folder in assets.items():
         (BUILD / folder).mkdir(parents=True, exist_ok=True)
         shutil.copy(source, BUILD / folder)
-    lens_page.copy_to(BUILD / "lens")
+    lens_page.copy_to(BUILD / "lens", notebooks="..")      # the handouts
     numbers = [path.name[:2] for path in paths]
     made = {f"{path.stem}.html": partial(handout, path) for path in paths}
     made |= {talk_page(p): partial(talk, p) for p in seminar.decks() if p.stem in numbers}

@@ -32,6 +32,7 @@ def moved(
     """Markdown of `page` for another place: a link to a file of the repository leads to
     `place(file)`, or where that is None to the file on GitHub. As long as the address is
     not known, only the words of such a link stay."""
+    is_known = links.known(root)
 
     def new(match: re.Match) -> str:
         link = match["target"]
@@ -41,7 +42,6 @@ def moved(
         target = place(path) or (public(path, root) if is_known else NOWHERE)
         return target + (f"#{anchor}" if anchor else "")
 
-    is_known = links.known(root)
     return LEADS_NOWHERE.sub(r"\1", CODE_OR_LINK.sub(new, text))
 
 
