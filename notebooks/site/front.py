@@ -47,18 +47,18 @@ def claim(test: claims_primary.Primary) -> str:
     """One sentence, with its number and what that means."""
     low, gap = -test.gap.mean, test.gap
     return (
-        "Of two small language models, tuned alike and trained on the same text, the one whose "
-        f"layers choose ends with a loss **{low:.3f} ± {gap.half_width:.3f} nats per byte** "
-        "below that of the one with the usual sum, so that it gives the byte that comes next "
-        f"about {100 * math.expm1(low):.0f}&nbsp;% more probability."
+        "Of two small language models, tuned alike and trained on the same text, the one "
+        f"whose layers choose ends with a loss **{low:.3f} ± {gap.half_width:.3f} nats per "
+        "byte** below that of the one with the usual sum, so that it gives the byte that "
+        f"comes next about {100 * math.expm1(low):.0f}&nbsp;% more probability."
     )
 
 
 def measure(test: claims_primary.Primary) -> str:
     """What the claim is about."""
     ours, theirs = test.name.split(" - ")
-    return (f"{ours} against the sum, {theirs}: validation loss, "
-            f"95&nbsp;% interval, {test.gap.n} paired seeds, geometric mean.")
+    return (f"{ours} against {theirs}, the usual sum: validation loss, 95&nbsp;% interval, "
+            f"{test.gap.n} paired seeds, and the probability as a geometric mean.")
 
 
 def calls() -> Iterator[str]:
@@ -86,8 +86,9 @@ def gallery() -> Iterator[str]:
 
 def lens() -> tuple[str, bytes]:
     """The depth lens in notebook 02: the attributes of its still, and the still, a PNG."""
-    outputs = (out for cell in cells.read(WITH_LENS).cells for out in cell.get("outputs", []))
-    html = "".join(out.get("data", {}).get("text/html", "") for out in outputs)
+    shown = cells.read(WITH_LENS).cells
+    outputs = (out.get("data", {}) for cell in shown for out in cell.get("outputs", []))
+    html = "".join(data.get("text/html", "") for data in outputs)
     alt, data = STILL.search(html).groups()
     png = base64.b64decode(data)
     return f"{alt} {size(io.BytesIO(png))}", png
@@ -100,8 +101,8 @@ def size(path: Path | io.BytesIO) -> str:
 
 
 def draw(to: Path) -> None:
-    """Write three pictures into the folder `to`: the film's last frame, for readers who asked
-    for less motion, the lens, and the card that a shared link shows, of 1200 x 630 pixels."""
+    """Write three pictures into the folder `to`: the film's last frame, for readers who
+    asked for less motion, the lens, and the card of a shared link, of 1200 x 630 pixels."""
     to.mkdir()
     with Image.open(FILM) as film:
         film.seek(film.n_frames - 1)
