@@ -210,7 +210,7 @@ def test_lessons_stay_open_and_many_figures_are_folded(site):
 def test_the_front_page_says_what_the_records_say(site):
     text = (site / "index.md").read_text(encoding="utf-8")
     gap = claims_primary.whodunnit()[0].gap
-    assert f"{-gap.mean:.3f} ± {gap.half_width:.3f} nats per byte**" in text
+    assert f"**{-gap.mean:.3f} ± {gap.half_width:.3f} nats per byte**" in text
     assert f"{100 * (math.exp(-gap.mean) - 1):.0f}&nbsp;% more probability" in text
     assert f"Block AttnRes against PreNorm, the usual sum: validation loss, 95&nbsp;% "\
            f"interval, {gap.n} paired seeds" in text
