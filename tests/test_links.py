@@ -1,5 +1,7 @@
 """Links: found where they are links, moved where a page moves, dead ones named."""
 
+import base64
+import math
 import re
 
 import pytest
@@ -213,7 +215,10 @@ def test_lessons_stay_open_and_many_figures_are_folded(site):
 def test_the_front_page_says_what_the_records_say(site):
     text = (site / "index.md").read_text(encoding="utf-8")
     gap = claims_primary.whodunnit()[0].gap
-    assert f">{-gap.mean:.3f} ± {gap.half_width:.3f} nats per byte" in text
+    assert f"**{-gap.mean:.3f} ± {gap.half_width:.3f} nats per byte**" in text
+    assert f"{100 * (math.exp(-gap.mean) - 1):.0f}&nbsp;% more probability" in text
+    assert f"Block AttnRes against PreNorm, the usual sum: validation loss, 95&nbsp;% "\
+           f"interval, {gap.n} paired seeds" in text
     measured = text.partition("## What we measured")[2]
     assert headlines.told(gap).replace("+/-", "±") in measured
     assert "cannot be told from zero" in measured
@@ -231,6 +236,18 @@ def test_the_front_page_has_a_card_for_every_notebook_and_its_buttons(site, addr
     colab = [links.colab(address, "00_start_here.ipynb")] * (address == REPO)
     assert leads == ["notebooks/00_start_here.html", *colab, "slides/index.html",
                      "lens/index.html"]
+
+
+def test_the_lens_on_the_front_page_is_as_notebook_02_stores_it(site):
+    text = (site / "index.md").read_text(encoding="utf-8")
+    tag = r'src="_static/lens.png" (alt="The depth lens .+?") width="(\d+)"'
+    shown = re.search(tag, text)
+    stored = (site / "notebooks" / "02_full_attnres.ipynb").read_text(encoding="utf-8")
+    assert shown[1].replace('"', r'\"') in stored
+    still = site / "_static" / "lens.png"
+    assert base64.b64encode(still.read_bytes()).decode() in stored
+    with Image.open(still) as picture:
+        assert picture.width == int(shown[2])
 
 
 def test_a_shared_page_shows_a_card_and_less_motion_a_still(site):

@@ -46,6 +46,11 @@ html_use_index = html_domain_indices = False  # the page of the code lists the m
 html_theme_options = {
     "use_download_button": False,  # the staged notebooks' links hold on the site alone
     "article_footer_items": ["feedback.html"],
+    "footer_content_items": ["extra-footer.html"],
+    "extra_footer": (
+        'The method is from <a href="https://arxiv.org/abs/2603.15031">the Kimi Team</a>, '
+        "and this course is an independent implementation of it, under Apache-2.0."
+    ),
     "max_navbar_depth": 1,  # the page of the code lists its modules
     "show_toc_level": 2,
     "pygments_light_style": "a11y-high-contrast-light",

@@ -4,6 +4,9 @@ The claim's number comes from where the README has its own, recording/claims_pri
 what we measured and the gallery are the README's sections.
 """
 
+import base64
+import io
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,16 +22,19 @@ import pages
 TEMPLATE = cells.ROOT / "notebooks" / "site" / "index.md"
 FIGURES = cells.ROOT / "notebooks" / "figures"
 FILM = FIGURES / "unfolding.gif"
-FIRST = cells.notebooks()[0]
+FIRST, _, WITH_LENS = cells.notebooks()[:3]
+# What the depth lens shows of itself where pages cannot run scripts.
+STILL = re.compile(r'<img (alt="The depth lens[^"]+") src="data:image/png;base64,([^"]+)"')
 
 
 def page() -> str:
     """The front page in Markdown, with links as from the repository's root."""
+    test = claims_primary.whodunnit()[0]
     template = pages.moved(TEMPLATE.read_text(encoding="utf-8"), TEMPLATE, from_root)
     picture, _, findings = section("What we measured").partition("\n- ")
     return template.format(
-        claim=claim(claims_primary.whodunnit()[0]), calls="\n".join(calls()),
-        film=size(FILM), reads=size(FIGURES / "reads.png"), picture=picture,
+        claim=claim(test), measure=measure(test), calls="\n".join(calls()),
+        film=size(FILM), reads=size(FIGURES / "reads.png"), lens=lens()[0], picture=picture,
         findings="- " + findings.replace("+/-", "±"), gallery="\n\n".join(gallery()),
     )
 
@@ -38,13 +44,21 @@ def from_root(path: Path) -> str:
 
 
 def claim(test: claims_primary.Primary) -> str:
-    """One sentence, with its number and its interval."""
+    """One sentence, with its number and what that means."""
     low, gap = -test.gap.mean, test.gap
     return (
-        "Trained on the same text and tuned over the same recipes, a small language model "
-        f"with Block AttnRes ends <strong>{low:.3f} ± {gap.half_width:.3f} nats per byte"
-        f"</strong> below its twin with PreNorm (95&nbsp;% interval, {gap.n} paired seeds)."
+        "Of two small language models, tuned alike and trained on the same text, the one "
+        f"whose layers choose ends with a loss **{low:.3f} ± {gap.half_width:.3f} nats per "
+        "byte** below that of the one with the usual sum, so that it gives the byte that "
+        f"comes next about {100 * math.expm1(low):.0f}&nbsp;% more probability."
     )
+
+
+def measure(test: claims_primary.Primary) -> str:
+    """What the claim is about."""
+    ours, theirs = test.name.split(" - ")
+    return (f"{ours} against {theirs}, the usual sum: validation loss, 95&nbsp;% interval, "
+            f"{test.gap.n} paired seeds, and the probability as a geometric mean.")
 
 
 def calls() -> Iterator[str]:
@@ -70,23 +84,37 @@ def gallery() -> Iterator[str]:
         yield "\n\n".join(parts)
 
 
-def size(path: Path) -> str:
+def lens() -> tuple[str, bytes]:
+    """The depth lens in notebook 02: the attributes of its still, and the still, a PNG."""
+    shown = cells.read(WITH_LENS).cells
+    outputs = (out.get("data", {}) for cell in shown for out in cell.get("outputs", []))
+    html = "".join(data.get("text/html", "") for data in outputs)
+    alt, data = STILL.search(html).groups()
+    png = base64.b64decode(data)
+    return f"{alt} {size(io.BytesIO(png))}", png
+
+
+def size(path: Path | io.BytesIO) -> str:
     """The attributes that keep a picture's place until it is there."""
     with Image.open(path) as picture:
         return 'width="{}" height="{}"'.format(*picture.size)
 
 
 def draw(to: Path) -> None:
-    """Write two pictures into the folder `to`: the film's last frame, for readers who asked
-    for less motion, and the card that a shared link shows, of 1200 x 630 pixels."""
+    """Write three pictures into the folder `to`: the film's last frame, for readers who
+    asked for less motion, the lens, and the card of a shared link, of 1200 x 630 pixels."""
     to.mkdir()
     with Image.open(FILM) as film:
         film.seek(film.n_frames - 1)
         still = film.convert("RGB")
     still.save(to / "still.png")
+    (to / "lens.png").write_bytes(lens()[1])
     card = Figure(figsize=(12, 6.3), dpi=100)
-    card.text(0.05, 0.5, "Attention\nResiduals\nfrom scratch", size=42, va="center")
-    picture = card.add_axes((0.47, 0.05, 0.5, 0.9))
+    title, told = "Attention\nResiduals\nfrom scratch", "Layers that choose what they read"
+    card.text(0.05, 0.58, title, size=42, weight="bold", va="center", linespacing=1.15)
+    course = f"A course in {len(cells.notebooks())} notebooks, in PyTorch"
+    card.text(0.05, 0.21, f"{told}.\n{course}", size=18, color="0.3", linespacing=1.5)
+    picture = card.add_axes((0.49, 0.03, 0.5, 0.94))
     picture.imshow(still)
     picture.axis("off")
     card.savefig(to / "card.png")
