@@ -125,7 +125,7 @@ def test_type_hover_cut_slide_switch_and_share(look):
     assert page.inner_html("#triangle") == here, "and leaving brings the chosen ones back"
     page.click("#byte-20")
     page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(100)         # until the browser sees what lies under the mouse now
+    page.wait_for_timeout(100)         # until the browser sees what is under the mouse
     assert page.evaluate("[state.at, seen()]") == [21, 21], "the keys outdo a resting mouse"
 
     page.click("[data-read='7'][data-source='7']")
@@ -189,7 +189,7 @@ def test_every_lesson_shows_something_else(look):
         pressed = page.locator("#lessons [aria-current=true]").all_inner_texts()
         assert pressed == [buttons.nth(number).inner_text()]
     assert len(seen) == buttons.count() + 1
-    buttons.nth(2).click()             # from Block, which has other sources, to edits of Full
+    buttons.nth(2).click()             # from Block, with other sources, to edits of Full
     answered(page)
     assert page.locator(".triangle .cut").count() == 10
     assert complaints == []
@@ -291,7 +291,8 @@ def test_a_long_text_and_none(look):
     assert "the likeliest next byte" in page.inner_text(CHANGE)
 
 
-SEEN_TOGETHER = ("#text", "#characters", "#lessons", "#triangle", "#panel", "#bars", "#change")
+SEEN_TOGETHER = ("#text", "#characters", "#lessons", "#triangle", "#panel", "#bars",
+                 "#change")
 
 
 @pytest.mark.parametrize("size", [(1024, 768), (1440, 900), (980, 680)])
@@ -395,10 +396,11 @@ def test_what_is_not_answered_yet_is_pale(visit, folder):
     page, _ = visit((folder / "index.html").as_uri(), 1024)
     page.wait_for_selector(".triangle")
     page.set_default_timeout(20_000)
-    page.evaluate("fetches.set('block_2000', new Promise(() => {})); show({residual: 'block'})")
+    page.evaluate("fetches.set('block_2000', new Promise(() => {}))")
+    page.get_by_label("Block AttnRes").check()
     pale = "getComputedStyle($('triangle')).opacity === '0.35'"
     page.wait_for_function(pale)
-    page.evaluate("show({residual: 'full'})")
+    page.get_by_label("Full AttnRes").check()
     page.wait_for_function(f"!({pale})")
 
 

@@ -170,7 +170,9 @@ function listen() {
   $("cut").onclick = () => edit(state.selected, 0);
   $("pin").oninput = () => edit(state.selected, Number($("pin").value));
   $("release").onclick = () => release(state.selected);
-  $("steps-aside").onclick = (event) => event.target.dataset.key && stepAside(event.target.dataset.key);
+  for (const button of $("steps-aside").children) {
+    button.onclick = () => stepAside(button.dataset.key);
+  }
   $("undo").onclick = () => { say("All edits are undone."); show({ edits: new Map() }); };
   $("copy").onclick = copyLink;
   window.onhashchange = openLink;       // another link, pasted over this one
