@@ -322,6 +322,10 @@ def test_on_a_telephone_a_finger_reaches_every_cell(browser, address):
     for number, cell in ((0, "7,6"), (2, "8,6"), (3, "8,7"), (1, "7,7"), (1, "7,7")):
         beside.nth(number).tap()       # left, down, right, up, and up where no cell is
         assert page.evaluate("state.selected") == cell
+    page.evaluate("show({ selected: '7,0' })")
+    beside.first.tap()
+    assert page.evaluate("state.selected") == "7,0", "nothing is left of it"
+    page.evaluate("show({ selected: '7,7' })")
     page.tap("#cut")
     high = page.locator("#bars").bounding_box()
     low = page.locator("#cell").bounding_box()
@@ -396,12 +400,16 @@ def test_what_is_not_answered_yet_is_pale(visit, folder):
     page, _ = visit((folder / "index.html").as_uri(), 1024)
     page.wait_for_selector(".triangle")
     page.set_default_timeout(20_000)
-    page.evaluate("fetches.set('block_2000', new Promise(() => {}))")
+    page.evaluate("""fetches.set('block_2000', fetchFile('block_2000').then(
+        () => new Promise((done) => { window.arrive = done; })))""")
     page.get_by_label("Block AttnRes").check()
     pale = "getComputedStyle($('triangle')).opacity === '0.35'"
     page.wait_for_function(pale)
     page.get_by_label("Full AttnRes").check()
     page.wait_for_function(f"!({pale})")
+    page.evaluate("arrive()")
+    page.wait_for_function("models.has('block_2000')")
+    assert page.evaluate("model === models.get('full_2000')"), "what came late is not drawn"
 
 
 def test_without_scripts_it_says_so(browser, address):
