@@ -87,10 +87,11 @@ function colour(log) {
 }
 
 function legend(x, y) {
-  const step = 16, wide = step * PUOR.length;
+  const step = 22, wide = step * PUOR.length;
   const patches = PUOR.map((_, i) => `<rect x="${x + i * step}" y="${y}" width="${step}"
     height="9" fill="${colour((i / (PUOR.length - 1) * 2 - 1) * REACH)}"/>`);
-  const words = [["start", 0, "1/4"], ["middle", wide / 2, "plain mean"], ["end", wide, "4"]];
+  const words = [["start", 0, "¼ of the mean"], ["middle", wide / 2, "plain mean"],
+    ["end", wide, "4 × the mean"]];
   return `<g class="legend" aria-hidden="true">${patches.join("")}${words.map(
     ([anchor, dx, word]) => `<text x="${x + dx}" y="${y + 21}" text-anchor="${anchor}"
     >${word}</text>`).join("")}</g>`;

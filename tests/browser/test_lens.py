@@ -124,7 +124,9 @@ def test_type_hover_cut_slide_switch_and_share(look):
     page.mouse.move(0, 0)
     assert page.inner_html("#triangle") == here, "and leaving brings the chosen ones back"
     page.click("#byte-20")
-    assert page.evaluate("state.at") == 20
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(100)         # until the browser sees what is under the mouse
+    assert page.evaluate("[state.at, seen()]") == [21, 21], "the keys outdo a resting mouse"
 
     page.click("[data-read='7'][data-source='7']")
     assert "MLP 7 reads attention 6 by" in page.inner_text("#cell")
@@ -184,7 +186,12 @@ def test_every_lesson_shows_something_else(look):
         answered(page)
         assert page.inner_text("#lesson")
         seen.add(page.inner_html("#triangle"))
+        pressed = page.locator("#lessons [aria-current=true]").all_inner_texts()
+        assert pressed == [buttons.nth(number).inner_text()]
     assert len(seen) == buttons.count() + 1
+    buttons.nth(2).click()             # from Block, with other sources, to edits of Full
+    answered(page)
+    assert page.locator(".triangle .cut").count() == 10
     assert complaints == []
 
 
@@ -284,10 +291,125 @@ def test_a_long_text_and_none(look):
     assert "the likeliest next byte" in page.inner_text(CHANGE)
 
 
-def test_in_a_slide_it_fits_a_projector(look):
-    page, _ = look("?embed")
-    assert not page.is_visible("header") and not page.is_visible("footer")
-    assert page.evaluate("document.documentElement.scrollHeight") <= 768
+SEEN_TOGETHER = ("#text", "#characters", "#lessons", "#triangle", "#panel", "#bars",
+                 "#change")
+
+
+@pytest.mark.parametrize("size", [(1024, 768), (1440, 900), (980, 680)])
+def test_a_cut_and_its_effect_are_seen_together(look, size):
+    embed = size == (980, 680)         # as a deck makes room for it
+    page, _ = look("?embed" if embed else "", edits="7,7=0", cell="7,7")
+    page.set_viewport_size(dict(zip(("width", "height"), size)))
+    assert page.is_visible("header") != embed
+    assert page.evaluate("scrollY") == 0
+    for part in SEEN_TOGETHER:
+        box = page.locator(part).bounding_box()
+        assert box["y"] + box["height"] <= size[1], part
+    if embed:
+        assert page.evaluate("document.documentElement.scrollHeight") <= size[1]
+
+
+def test_on_a_telephone_a_finger_reaches_every_cell(browser, address):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True,
+                                  is_mobile=True)
+    page = context.new_page()
+    page.goto(address)
+    page.tap("[data-read='7'][data-source='7']")
+    page.wait_for_function("state.selected === '7,7'")
+    beside = page.locator("#steps-aside button")
+    assert all(min(b.bounding_box()["width"], b.bounding_box()["height"]) >= 44
+               for b in beside.all())
+    for number, cell in ((0, "7,6"), (2, "8,6"), (3, "8,7"), (1, "7,7"), (1, "7,7")):
+        beside.nth(number).tap()       # left, down, right, up, and up where no cell is
+        assert page.evaluate("state.selected") == cell
+    page.evaluate("show({ selected: '7,0' })")
+    beside.first.tap()
+    assert page.evaluate("state.selected") == "7,0", "nothing is left of it"
+    page.evaluate("show({ selected: '7,7' })")
+    page.tap("#cut")
+    high = page.locator("#bars").bounding_box()
+    low = page.locator("#cell").bounding_box()
+    assert high["y"] + high["height"] - low["y"] < 500, "cut and bars share a screen"
+    context.close()
+
+
+HOSTILE = "\"'><img src=x onerror='window.hit=1'><script>window.hit=1</script>&lt;b&gt;"
+
+
+def test_what_others_wrote_stays_text(look):
+    names = ("text", "residual", "step", "at", "edits", "cell", HOSTILE)
+    page, complaints = look(**dict.fromkeys(names, HOSTILE))
+    page.fill("#text", HOSTILE * 2)
+    page.wait_for_function("bytes.length === 128")
+    for t in range(0, 128, 8):
+        page.evaluate("(at) => show({ at })", t)
+    assert page.locator("main :is(img, script, b), #notice *").count() == 0
+    assert page.evaluate("window.hit") is None
+    shown = page.locator("[role=option]").all_text_contents()
+    assert "".join(shown) == (HOSTILE * 2)[-128:].replace(" ", "·")
+    labels = "Array.from($('characters').querySelectorAll('[data-t]'), (e) => e.ariaLabel)"
+    assert {f"“{c}”" for c in "\"'<>&"} <= {*page.evaluate(labels)}
+    assert complaints == []
+
+
+@pytest.mark.parametrize("text", ["🙂注意力", "a\r\nb\tc\x00", "x" * 10_000, "注" * 10_000])
+def test_any_text_comes_back_by_its_link(look, text):
+    page, complaints = look()
+    page.fill("#text", text)
+    page.wait_for_function("state.text.length > 100 || state.text !== START.text")
+    page.click("#copy")
+    assert len(page.url) < 4000
+    chances = page.evaluate("[...bytes, ...answer.chances]")
+    page.reload()
+    page.wait_for_selector(".triangle")
+    assert page.evaluate("[...bytes, ...answer.chances]") == chances
+    assert complaints == []
+
+
+def test_another_link_pasted_over_this_one_is_read(look):
+    page, complaints = look(edits="9,1=0", cell="9,1")
+    page.evaluate("location.hash = '#residual=block&text=abc&edits=3,1=0&cell=01,1'")
+    page.wait_for_function("bytes.length === 3")
+    assert page.evaluate("[model.blockSize, [...state.edits.keys()]]") == [4, ["3,1"]]
+    page.wait_for_selector("#notice:visible")
+    assert "left out: cell" in page.inner_text("#notice")
+    assert complaints == []
+
+
+def test_the_last_of_many_wishes_is_answered(look):
+    page, complaints = look(edits="9,1=0", cell="9,1")
+    page.evaluate("""() => {
+        for (let i = 0; i < 16; i++) {
+            const residual = ["block", "prenorm", "full"][i % 3];
+            document.querySelector(`[value=${residual}]`).click();
+            $("step").value = (i * 5) % 6;
+            $("step").oninput();
+            edit("5,0", (i % 10) / 10);
+            press(document.querySelector(`.triangle [data-read="${i % 17}"]`));
+        }
+    }""")
+    answered(page)
+    page.wait_for_function("!document.body.classList.contains('waiting')")
+    assert page.evaluate("[state.residual, state.step]") == ["block", 200]
+    assert page.locator(".triangle [data-read]").count() == page.evaluate(
+        "answer.weights.reduce((sum, w) => sum + w.length / bytes.length, 0)")
+    assert complaints == []
+
+
+def test_what_is_not_answered_yet_is_pale(visit, folder):
+    page, _ = visit((folder / "index.html").as_uri(), 1024)
+    page.wait_for_selector(".triangle")
+    page.set_default_timeout(20_000)
+    page.evaluate("""fetches.set('block_2000', fetchFile('block_2000').then(
+        () => new Promise((done) => { window.arrive = done; })))""")
+    page.get_by_label("Block AttnRes").check()
+    pale = "getComputedStyle($('triangle')).opacity === '0.35'"
+    page.wait_for_function(pale)
+    page.get_by_label("Full AttnRes").check()
+    page.wait_for_function(f"!({pale})")
+    page.evaluate("arrive()")
+    page.wait_for_function("models.has('block_2000')")
+    assert page.evaluate("model === models.get('full_2000')"), "what came late is not drawn"
 
 
 def test_without_scripts_it_says_so(browser, address):

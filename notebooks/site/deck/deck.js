@@ -18,9 +18,10 @@ function fit(slide) {
   }
 }
 
-// The depth lens is 800 pixels tall; beside it stand a heading and a link.
+// The depth lens wants 980 pixels by 680; above and below it stand a heading and a link.
 function scaleLens() {
-  const scale = window.innerWidth < 700 ? 1 : (window.innerHeight - 120) / 800;
+  const fitting = Math.min(window.innerWidth * 0.93 / 980, (window.innerHeight - 120) / 680);
+  const scale = window.innerWidth < 700 ? 1 : fitting;
   document.documentElement.style.setProperty("--lens-scale", scale);
 }
 

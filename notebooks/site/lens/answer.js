@@ -52,16 +52,16 @@ function fetchInIdleTime() {
 // --- From a state to an answer.
 
 async function show(change = {}) {
-  const before = state;
   state = { ...state, ...change };
-  if (before && (before.residual === "block") !== (state.residual === "block")) dropEdits();
   drawControls();
+  document.body.classList.add("waiting");
   try {
     const [residual, step] = [state.residual, state.step];
     const loaded = await modelOf(residual, step);
     if (residual !== state.residual || step !== state.step) return;    // overtaken
     compute(loaded, lastBytes(state.text, loaded.context));
     draw();
+    document.body.classList.remove("waiting");
     warn("");
   } catch (error) {
     warn(error.message);
@@ -89,8 +89,7 @@ function compute(wanted, itsBytes) {
 // The edits of a link may name reads that this model has not, or leave a read nothing.
 function keepPossibleEdits() {
   for (const key of state.edits.keys()) {
-    if (!hasCell(key)) state.edits.delete(key);
-    else if (leavesNothing(state.edits, key)) state.edits.delete(key);
+    if (!hasCell(key) || leavesNothing(state.edits, key)) state.edits.delete(key);
   }
   if (state.selected && !hasCell(state.selected)) state.selected = null;
 }
@@ -101,7 +100,7 @@ function sourcesIn(read) {
 
 function hasCell(key) {
   const [read, source] = key.split(",").map(Number);
-  return source < sourcesIn(read);
+  return read in plain.weights && source >= 0 && source < sourcesIn(read);
 }
 
 function rowsAt(result, t) {

@@ -67,9 +67,13 @@ function drawReads() {
 }
 
 function drawPanel() {
-  $("panel").hidden = !state.selected;
+  $("panel").disabled = !state.selected;
   drawCell(state.selected);
-  if (!state.selected) return;
+  if (!state.selected) {
+    $("pin").value = 0;
+    $("pinned").textContent = "";
+    return;
+  }
   const [read, source] = state.selected.split(",");
   const weight = state.edits.get(state.selected) ?? rowsAt(answer, seen())[read][source];
   $("pin").value = weight;
@@ -79,7 +83,7 @@ function drawPanel() {
 // A cell in words; without one, what can be done with a cell.
 function drawCell(key) {
   $("cell").hidden = !key;
-  $("triangle-hint").hidden = Boolean(key);
+  $("cell-hint").hidden = Boolean(key);
   if (!key) return;
   const [read, source] = key.split(",").map(Number);
   const row = rowsAt(answer, seen())[read];
@@ -112,7 +116,8 @@ function sentence(before, now, byte, atEnd) {
     : `${now[byte] > before[byte] ? "rises" : "falls"} from ${old} to ${new_}`;
   const whole = bytes.length < 2 ? "" : ` Over the whole text, the loss goes from ${
     loss(plain).toFixed(2)} to ${loss(answer).toFixed(2)} nats per byte.`;
-  return `The chance of ${what}, ${named(byte)}, ${course}.${whole}`;
+  return `The chance of ${what}, ${named(byte)}, ${course}.${whole} Outlines show the chances
+    without the edits.`;
 }
 
 // Mean -log chance of each byte but the first.
@@ -132,6 +137,7 @@ function chance(p) {
 function glyph(byte, space) {
   if (byte === 10) return "↵";
   if (byte === 32) return space;
+  if (byte === 9) return "⇥";
   const printable = byte > 32 && byte < 127;
   return printable ? String.fromCharCode(byte) : byte.toString(16).padStart(2, "0");
 }
@@ -139,6 +145,7 @@ function glyph(byte, space) {
 // In words.
 function named(byte) {
   if (byte === 32) return "a space";
+  if (byte === 9) return "a tab";
   if (byte === 10) return "a new line";
   return byte > 32 && byte < 127 ? `“${glyph(byte)}”` : `byte ${glyph(byte)}`;
 }

@@ -3,6 +3,7 @@
 // What the page shows, and the link that brings it back.
 
 const STEPS = [0, 20, 70, 200, 700, 2000];
+const REACH_BACK = 128;                  // the models read as many bytes
 const RESIDUALS = { prenorm: "PreNorm", block: "Block AttnRes", full: "Full AttnRes" };
 const START = {
   text: `def __init__(self, name, size):
@@ -16,8 +17,10 @@ const START = {
   selected: null,            // "l,i" of the cell whose panel is open
 };
 
+// Of a long text, a link holds what a model can read; a character is a byte or more.
 function linkTo({ text, residual, step, at, edits, selected }) {
-  const parts = new URLSearchParams({ text, residual, step, at });
+  const end = [...text].slice(-REACH_BACK).join("");
+  const parts = new URLSearchParams({ text: end, residual, step, at });
   if (edits.size) parts.set("edits", [...edits].map(([key, w]) => `${key}=${w}`).join(" "));
   if (selected) parts.set("cell", selected);
   return `#${parts}`;
@@ -27,7 +30,7 @@ function linkTo({ text, residual, step, at, edits, selected }) {
 function readLink(hash) {
   const state = { ...START, edits: new Map() }, refused = [];
   const readers = {
-    text: (value) => (value ? value : undefined),
+    text: (value) => value.replace(/\r\n?/g, "\n") || undefined,   // as a text area has it
     residual: (value) => (Object.hasOwn(RESIDUALS, value) ? value : undefined),
     step: (value) => STEPS.find((step) => String(step) === value),
     at: (value) => (/^\d{1,3}$/.test(value) ? Number(value) : undefined),
@@ -55,6 +58,6 @@ function readEdits(value) {
 // A read and a source that Full AttnRes of 16 layers has; the page drops those that the
 // model at hand has not.
 function isCell(key) {
-  const [, read, source] = key.match(/^(\d{1,2}),(\d{1,2})$/) || [];
+  const [, read, source] = key.match(/^(0|[1-9]\d?),(0|[1-9]\d?)$/) || [];
   return Number(read) <= 16 && Number(source) <= Number(read);
 }

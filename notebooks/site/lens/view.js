@@ -41,10 +41,11 @@ function cutEverywhere(source) {
 }
 
 // The columns of Block are other sources than those of PreNorm and Full.
-function dropEdits() {
-  if (state.edits.size) say("The edits are undone, because this model has other sources.");
-  state.edits = new Map();
-  state.selected = null;
+function switchTo(residual) {
+  const sameSources = (residual === "block") === (state.residual === "block");
+  const undone = !sameSources && state.edits.size;
+  say(undone ? "The edits are undone, because this model has other sources." : "");
+  show(sameSources ? { residual } : { residual, edits: new Map(), selected: null });
 }
 
 // --- Mouse, keys, controls.
@@ -94,11 +95,19 @@ function keyInTriangle(event) {
   event.preventDefault();
 }
 
+// For fingers, which are larger than a cell: open the cell beside the one that is open.
+function stepAside(key) {
+  const [read, source] = state.selected.split(",").map(Number), [down, right] = ARROWS[key];
+  const beside = `${read + down},${source + right}`;
+  if (hasCell(beside)) show({ selected: beside });
+}
+
 function keyInText(event) {
   const to = { ArrowLeft: Math.max(0, state.at - 1), ArrowRight: state.at + 1, Home: 0,
     End: Infinity }[event.key];        // the last byte, where it is more than there are
   if (to === undefined) return;
   event.preventDefault();
+  hovered = null;                       // the mouse may rest on another one
   show({ at: to });
 }
 
@@ -132,6 +141,7 @@ function addLessons() {
     const button = document.createElement("button");
     button.textContent = name;
     button.onclick = () => {
+      for (const each of $("lessons").children) each.ariaCurrent = each === button;
       say("");
       $("lesson").textContent = words;
       show({ ...START, ...view, edits: new Map(view.edits) });
@@ -143,7 +153,8 @@ function addLessons() {
 function listen() {
   const characters = $("characters"), grid = $("triangle");
   const byteAt = (event) => event.target.closest("[data-t]")?.dataset.t;
-  characters.onmouseover = (event) => hover(byteAt(event) === undefined ? null : +byteAt(event));
+  // Not onmouseover, which also fires where the text is drawn anew under a resting mouse.
+  characters.onmousemove = (event) => hover(byteAt(event) === undefined ? null : +byteAt(event));
   characters.onmouseleave = () => hover(null);
   characters.onclick = (event) => byteAt(event) !== undefined && show({ at: +byteAt(event) });
   characters.onkeydown = keyInText;
@@ -154,24 +165,29 @@ function listen() {
   grid.onclick = (event) => press(event.target);
   grid.onkeydown = keyInTriangle;
   $("text").oninput = type;
-  $("residuals").onchange = (event) => show({ residual: event.target.value });
+  $("residuals").onchange = (event) => switchTo(event.target.value);
   $("step").oninput = () => show({ step: STEPS[$("step").value] });
   $("cut").onclick = () => edit(state.selected, 0);
   $("pin").oninput = () => edit(state.selected, Number($("pin").value));
   $("release").onclick = () => release(state.selected);
+  for (const button of $("steps-aside").children) {
+    button.onclick = () => stepAside(button.dataset.key);
+  }
   $("undo").onclick = () => { say("All edits are undone."); show({ edits: new Map() }); };
   $("copy").onclick = copyLink;
+  window.onhashchange = openLink;       // another link, pasted over this one
 }
 
-async function begin() {
-  document.documentElement.classList.toggle("embed", new URLSearchParams(location.search).has("embed"));
+async function openLink() {
   const { state: linked, refused } = readLink(location.hash);
-  addLessons();
-  listen();
   await show(linked);
   if (refused.length && $("notice").hidden) {
     warn(`Part of the link could not be read and was left out: ${refused.join(", ")}.`);
   }
 }
 
-begin();
+const embedded = new URLSearchParams(location.search).has("embed");
+document.documentElement.classList.toggle("embed", embedded);
+addLessons();
+listen();
+openLink();
