@@ -24,13 +24,14 @@ CUT_OFF = """() => {
     if (!slide.innerText.trim() && !slide.querySelector("img")) out.push("empty");
     return out;
 }"""
-# On a projector nothing but a link is small, and no code is cut.
+# On a projector nothing but a link is small, and neither code nor a formula is cut.
 SMALL = """() => {
     const slide = Reveal.getCurrentSlide();
     const size = (e) => parseFloat(getComputedStyle(e).fontSize);
     const most = size(document.querySelector(".reveal"));
-    return [...slide.querySelectorAll("p, li, td, th, pre, h1, h2")]
-        .filter((e) => size(e) < 0.74 * most || (e.matches("pre") && e.tabIndex === 0))
+    const scrolls = (e) => e.matches("pre, mjx-container") && e.tabIndex === 0;
+    return [...slide.querySelectorAll("p, li, td, th, pre, h1, h2, mjx-container")]
+        .filter((e) => size(e) < 0.74 * most || scrolls(e))
         .map((e) => e.outerHTML.slice(0, 100));
 }"""
 SCROLLS = "() => Reveal.getCurrentSlide().tabIndex === 0"
