@@ -182,7 +182,7 @@ def test_code_is_a_definition_of_the_notebook():
 @pytest.mark.parametrize("line, message", [
     ("{{figure: a cat}}", "fits 0; choose of\n  Above, RNN and PreNorm"),
     ("{{figure: triangle}}", r"fits \d+; choose of\n"),
-    ("{{figure: left 50% | Above, RNN}}", "a part is top 50% or bottom 50%, not 'left 50%'"),
+    ("{{figure: left 50% | RNN and}}", "a part is top 50% or bottom 50%, not 'left 50%'"),
     ("{{code: FullFromScratch.wrote}}", "no definition .*FullFromScratch.write"),
     ("{{film: under a slider}}", "there are figure, code and lens"),
 ])
