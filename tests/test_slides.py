@@ -66,7 +66,16 @@ def test_the_opening_of_a_deck_has_no_badge_and_no_minutes(path):
     opening = "\n\n".join(cell.source for cell in cells.read(path).cells[:4])
     assert "colab-badge" in opening and "**Minutes**" in opening
     shown = slides.NOT_SHOWN.sub("", opening)
-    assert "colab-badge" not in shown and "Minutes" not in shown and "Map" not in shown
+    assert "colab-badge" not in shown and "Map" not in shown
+    assert "Minutes" not in shown and "These are minutes" not in shown
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name[:2])
+def test_objectives_are_the_second_slide_and_the_first_section_the_third(path):
+    first, second, third, *_ = slides.of_slides(slides.shown(cells.read(path)))
+    assert first[0].source.startswith("# ") and "**Objectives**" not in first[0].source
+    assert second[0].source.startswith("**Objectives**")
+    assert third[0].source.startswith("## ")
 
 
 def held(slide) -> str:
