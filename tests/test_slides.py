@@ -78,6 +78,20 @@ def test_objectives_are_the_second_slide_and_the_first_section_the_third(path):
     assert third[0].source.startswith("## ")
 
 
+def test_a_long_text_under_a_figure_goes_on_the_next_slide():
+    def sources(text):
+        cell = new_markdown_cell(text, metadata={"slideshow": {"slide_type": "-"}})
+        parts = slides.parted(cell)
+        kinds = [part.metadata["slideshow"]["slide_type"] for part in parts]
+        assert kinds == ["-", "subslide"][:len(parts)]
+        return [part.source for part in parts]
+
+    long = "word " * 150
+    assert sources(f"*Figure: a line.*\n\n{long}") == ["*Figure: a line.*", long]
+    for kept in (f"words\n\n{long}", "*Figure: a line.*\n\na remark"):
+        assert sources(kept) == [kept]
+
+
 def held(slide) -> str:
     """What a slide has to show: words, code, printed lines; a picture is worth some."""
     parts = []

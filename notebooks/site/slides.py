@@ -47,6 +47,8 @@ NOT_SHOWN = re.compile(
     re.MULTILINE,
 )
 OBJECTIVES = "**Objectives**"          # begin a slide, with all up to the first section
+CAPTION = "*Figure: "                  # stays with its figure
+LONG = 600                             # characters under a figure; the next slide has them
 LITTLE = 180                           # characters; too few for a slide of their own
 
 
@@ -74,17 +76,22 @@ def shown(notebook: NotebookNode) -> NotebookNode:
             cell.source = NOT_SHOWN.sub("", cell.source)
         elif "exercise" in cells.tags(cell):
             cell.outputs = []          # "not solved yet"
-    part_opening(notebook)
+    notebook.cells = [part for cell in notebook.cells for part in parted(cell)]
     gather(notebook)
     return notebook
 
 
-def part_opening(notebook: NotebookNode) -> None:
-    """Promise and objectives are too much for one slide."""
-    opening = notebook.cells[0]
-    opening.source, begin, rest = opening.source.partition(OBJECTIVES)
+def parted(cell: NotebookNode) -> list[NotebookNode]:
+    """Objectives, or a long text under a figure, begin a slide."""
+    first, _, rest = cell.source.partition("\n\n")
+    if OBJECTIVES in cell.source:
+        first, begin, rest = cell.source.partition(OBJECTIVES)
+        rest = begin + rest
+    elif not first.startswith(CAPTION) or len(rest) < LONG:
+        return [cell]
+    cell.source = first
     metadata = {"slideshow": {"slide_type": "subslide"}}
-    notebook.cells.insert(1, new_markdown_cell(begin + rest, metadata=metadata))
+    return [cell, new_markdown_cell(rest, metadata=metadata)]
 
 
 def gather(notebook: NotebookNode) -> None:
