@@ -79,15 +79,16 @@ def test_objectives_are_the_second_slide_and_the_first_section_the_third(path):
 
 
 def test_a_long_text_under_a_figure_goes_on_the_next_slide():
-    def sources(text):
-        cell = new_markdown_cell(text, metadata={"slideshow": {"slide_type": "-"}})
+    def sources(text, kind="-"):
+        cell = new_markdown_cell(text, metadata={"slideshow": {"slide_type": kind}})
         parts = slides.parted(cell)
         kinds = [part.metadata["slideshow"]["slide_type"] for part in parts]
         assert kinds == ["-", "subslide"][:len(parts)]
         return [part.source for part in parts]
 
     long = "word " * 150
-    assert sources(f"*Figure: a line.*\n\n{long}") == ["*Figure: a line.*", long]
+    for kind in ("-", "subslide"):
+        assert sources(f"*Figure: a line.*\n\n{long}", kind) == ["*Figure: a line.*", long]
     for kept in (f"words\n\n{long}", "*Figure: a line.*\n\na remark"):
         assert sources(kept) == [kept]
 

@@ -89,6 +89,8 @@ def parted(cell: NotebookNode) -> list[NotebookNode]:
         rest = begin + rest
     elif not first.startswith(CAPTION) or len(rest) < LONG:
         return [cell]
+    else:
+        cell.metadata["slideshow"]["slide_type"] = "-"
     cell.source = first
     metadata = {"slideshow": {"slide_type": "subslide"}}
     return [cell, new_markdown_cell(rest, metadata=metadata)]
