@@ -1,8 +1,12 @@
 """Talks: what every one has, whose numbers it takes, and the marks it is written with."""
 
+import base64
+import io
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import cells
 import made_up
@@ -106,7 +110,7 @@ def test_a_changed_number_is_found():
 def test_links_lead_somewhere_and_texts_keep_to_their_language(number):
     assert [*pages.dead_links(seminar.FOLDER / f"{number}.md")] == []
     shown = "".join(shown for shown, _ in slides_of(number))
-    assert re.findall(r"\{\{(?!figure: |beside: |code: |lens: )", shown) == []
+    assert re.findall(r"\{\{(?!figure: |code: |lens: )", shown) == []
 
 
 @of_a_talk
@@ -115,12 +119,31 @@ def test_a_deck_has_the_notebooks_pictures_and_little_code(number):
     kinds = [cell.metadata["slideshow"]["slide_type"] for cell in deck.cells]
     assert kinds.count("slide") == kinds.count("notes") == len(slides_of(number))
     assert "fragment" in kinds
-    pictures = [str(output.get("data")) for cell in deck.cells
-                for output in cell.get("outputs", []) if "lens" not in cells.tags(cell)]
-    stored = seminar.figures(notebook(number)).values()
-    assert len(pictures) >= 5 and set(pictures) <= {str(out.data) for out in stored}
+    figures = seminar.figures(deck)
+    stored = seminar.figures(notebook(number))
+    assert len(figures) >= 5
+    for alt, figure in figures.items():
+        whole = stored[re.sub(r"^The (top|bottom) of a figure\. ", "", alt)]
+        assert figure.data == whole.data or alt not in stored
     code = [c.source for c in deck.cells if c.source.startswith("```python")]
     assert len(code) <= 2 and all(source.count("\n") <= 14 for source in code)
+
+
+def test_a_part_of_a_figure_is_its_upper_or_lower_panels():
+    def pixels(output):
+        png = base64.b64decode(output.data["image/png"])
+        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+    def part(side):
+        line = f"{{{{figure: {side} 25% | RNN and PreNorm}}}}"
+        return seminar.taken(line, notebook("02")).outputs[0]
+
+    (alt,) = [alt for alt in seminar.figures(notebook("02")) if "RNN and PreNorm" in alt]
+    whole = pixels(seminar.figures(notebook("02"))[alt])
+    quarter = round(len(whole) / 4)
+    assert np.array_equal(pixels(part("top")), whole[:quarter])
+    assert np.array_equal(pixels(part("bottom")), whole[-quarter:])
+    assert part("top").metadata["image/png"]["alt"] == f"The top of a figure. {alt}"
 
 
 @pytest.mark.parametrize("number", ["02", "03"])
@@ -168,9 +191,10 @@ def test_definitions_are_the_lessons_and_their_remarks_are_left_out():
 
 @pytest.mark.parametrize("line, message", [
     ("{{figure: a cat}}", "fits 0; choose of\n  Above, RNN and PreNorm"),
-    ("{{beside: triangle}}", r"fits \d+; choose of\n"),
+    ("{{figure: triangle}}", r"fits \d+; choose of\n"),
+    ("{{figure: left 50% | RNN and}}", "a part is top 50% or bottom 50%, not 'left 50%'"),
     ("{{code: FullFromScratch.wrote}}", "no definition .*FullFromScratch.write"),
-    ("{{film: under a slider}}", "there are figure, beside, code and lens"),
+    ("{{film: under a slider}}", "there are figure, code and lens"),
 ])
 def test_a_name_that_does_not_fit_is_an_error_that_says_which_do(line, message):
     with pytest.raises(ValueError, match=message):

@@ -77,7 +77,31 @@ def test_the_opening_of_a_deck_has_no_badge_and_no_minutes(path):
     opening = "\n\n".join(cell.source for cell in cells.read(path).cells[:4])
     assert "colab-badge" in opening and "**Minutes**" in opening
     shown = slides.NOT_SHOWN.sub("", opening)
-    assert "colab-badge" not in shown and "Minutes" not in shown and "Map" not in shown
+    assert "colab-badge" not in shown and "Map" not in shown
+    assert "Minutes" not in shown and "These are minutes" not in shown
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name[:2])
+def test_objectives_are_the_second_slide_and_the_first_section_the_third(path):
+    first, second, third, *_ = slides.of_slides(slides.shown(cells.read(path)))
+    assert first[0].source.startswith("# ") and "**Objectives**" not in first[0].source
+    assert second[0].source.startswith("**Objectives**")
+    assert third[0].source.startswith("## ")
+
+
+def test_a_long_text_under_a_figure_goes_on_the_next_slide():
+    def sources(text, kind="-"):
+        cell = new_markdown_cell(text, metadata={"slideshow": {"slide_type": kind}})
+        parts = slides.parted(cell)
+        kinds = [part.metadata["slideshow"]["slide_type"] for part in parts]
+        assert kinds == ["-", "subslide"][:len(parts)]
+        return [part.source for part in parts]
+
+    long = "word " * 150
+    for kind in ("-", "subslide"):
+        assert sources(f"*Figure: a line.*\n\n{long}", kind) == ["*Figure: a line.*", long]
+    for kept in (f"words\n\n{long}", "*Figure: a line.*\n\na remark"):
+        assert sources(kept) == [kept]
 
 
 def held(slide) -> str:

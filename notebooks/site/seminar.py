@@ -4,7 +4,7 @@ seminar/02.md is the talk on notebook 02. A line `---` stands between slides, an
 its own may be
 
     {{figure: piece of its alt text}}   a figure of the notebook's stored outputs
-    {{beside: piece of its alt text}}   the same, on the left of the words
+    {{figure: top 52% | piece ...}}     its upper part alone, or `bottom`: it has panels
     {{code: FullFromScratch.read}}      a definition of the notebook
     {{lens: residual=full | piece ...}}  the depth lens; a figure where none can run
     . . .                               what follows waits for a key
@@ -19,12 +19,15 @@ import ast
 import html
 import re
 import textwrap
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 import cells
 
@@ -34,6 +37,7 @@ WAITS = re.compile(r"^\. \. \.\n|^(?=\+ )", re.MULTILINE)
 FROM_NOTEBOOK = re.compile(r"^(\{\{\w+: .+?\}\})$", re.MULTILINE)
 REMARK = re.compile(r" {2,}# .*$", re.MULTILINE)      # at the end of a line of code
 OPTION = re.compile(r"\+ \*\*\w\*\* ")       # of a poll
+PART = re.compile(r"(top|bottom) (\d+)%")
 
 # reveal.js loads data-src when the slide comes near, and keeps it while it is near.
 LENS = """<div class="lens">
@@ -99,6 +103,20 @@ def the_one(kind: str, words: str, things: Mapping):
     return things[found[0]]
 
 
+def part(output: NotebookNode, side: str, percent: int) -> NotebookNode:
+    """The upper or lower panels of a picture, which a room could not read beside others."""
+    whole = Image.open(BytesIO(b64decode(output.data["image/png"])))
+    height = round(whole.height * percent / 100)
+    above = 0 if side == "top" else whole.height - height
+    png = BytesIO()
+    whole.crop((0, above, whole.width, above + height)).save(png, "PNG")
+    alt = f"The {side} of a figure. {output.metadata['image/png']['alt']}"
+    return new_output(
+        "display_data", {"image/png": b64encode(png.getvalue()).decode()},
+        metadata={"image/png": {"alt": alt}},
+    )
+
+
 def taken(line: str, notebook: NotebookNode) -> NotebookNode:
     """The cell that a line like {{figure: ...}} stands for."""
     kind, _, words = line.strip("{}").partition(": ")
@@ -108,14 +126,18 @@ def taken(line: str, notebook: NotebookNode) -> NotebookNode:
             raise ValueError(f"no definition {words!r}; choose of {', '.join(names)}")
         source = REMARK.sub("", names[words])      # a slide is narrow
         return new_markdown_cell(f"```python\n{source}\n```")
-    state, _, words = words.rpartition(" | ")
+    how, _, words = words.rpartition(" | ")
     output = the_one(kind, words, figures(notebook))
     if kind == "lens":
         alt, png = output.metadata["image/png"]["alt"], output.data["image/png"]
-        page = LENS.format(state=html.escape(state), alt=html.escape(alt), png=png)
+        page = LENS.format(state=html.escape(how), alt=html.escape(alt), png=png)
         output = new_output("display_data", {"text/html": page})
-    elif kind not in ("figure", "beside"):
-        raise ValueError(f"{line}: there are figure, beside, code and lens")
+    elif kind != "figure":
+        raise ValueError(f"{line}: there are figure, code and lens")
+    elif how:
+        if not (asked := PART.fullmatch(how)):
+            raise ValueError(f"{line}: a part is top 50% or bottom 50%, not {how!r}")
+        output = part(output, asked[1], int(asked[2]))
     return new_code_cell(outputs=[output], metadata={"tags": [kind]})
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from nbconvert import SlidesExporter
 from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
 from traitlets.config import Config
 
 import cells
@@ -42,9 +43,12 @@ THEIRS = {                             # package (of the extra `site`), file -> 
 # Lines of the opening that are not for a room: badge, neighbours, minutes.
 NOT_SHOWN = re.compile(
     rf"^(?:.*{re.escape(links.BADGE)}.*|\[(?:Previous|Next|Map)\b.*"
-    r"|\*\*Minutes\*\*.*\n+(?:\|.*\n?)+)$",
+    r"|\*\*Minutes\*\*.*\n+(?:\|.*\n?)+|These are minutes .*)$",
     re.MULTILINE,
 )
+OBJECTIVES = "**Objectives**"          # begin a slide, with all up to the first section
+CAPTION = "*Figure: "                  # stays with its figure
+LONG = 600                             # characters under a figure; the next slide has them
 LITTLE = 180                           # characters; too few for a slide of their own
 
 
@@ -72,13 +76,29 @@ def shown(notebook: NotebookNode) -> NotebookNode:
             cell.source = NOT_SHOWN.sub("", cell.source)
         elif "exercise" in cells.tags(cell):
             cell.outputs = []          # "not solved yet"
+    notebook.cells = [part for cell in notebook.cells for part in parted(cell)]
     gather(notebook)
     return notebook
 
 
+def parted(cell: NotebookNode) -> list[NotebookNode]:
+    """Objectives, or a long text under a figure, begin a slide."""
+    first, _, rest = cell.source.partition("\n\n")
+    if OBJECTIVES in cell.source:
+        first, begin, rest = cell.source.partition(OBJECTIVES)
+        rest = begin + rest
+    elif not first.startswith(CAPTION) or len(rest) < LONG:
+        return [cell]
+    else:
+        cell.metadata["slideshow"]["slide_type"] = "-"
+    cell.source = first
+    metadata = {"slideshow": {"slide_type": "subslide"}}
+    return [cell, new_markdown_cell(rest, metadata=metadata)]
+
+
 def gather(notebook: NotebookNode) -> None:
     """A slide that holds little goes on the one before it; where it opens a section, the
-    next one comes to it. A stub that stands alone is left out."""
+    next one comes to it, as to the objectives. A stub that stands alone is left out."""
     opens = False
     for slide in of_slides(notebook):
         where, little = slide[0].metadata["slideshow"], holds_little(slide)
@@ -86,7 +106,9 @@ def gather(notebook: NotebookNode) -> None:
             where["slide_type"] = "skip"
         elif where["slide_type"] == "subslide" and (little or opens):
             where["slide_type"] = "-"
-        opens = where["slide_type"] == "slide" and little
+        opens = slide[0].source.startswith(OBJECTIVES) or (
+            where["slide_type"] == "slide" and little
+        )
 
 
 def of_slides(notebook: NotebookNode) -> list[list[NotebookNode]]:

@@ -24,15 +24,20 @@ CUT_OFF = """() => {
     if (!slide.innerText.trim() && !slide.querySelector("img")) out.push("empty");
     return out;
 }"""
-# On a projector nothing but a link is small, and no code is cut.
+# On a projector nothing but a link is small, and neither code nor a formula is cut.
 SMALL = """() => {
     const slide = Reveal.getCurrentSlide();
     const size = (e) => parseFloat(getComputedStyle(e).fontSize);
     const most = size(document.querySelector(".reveal"));
-    return [...slide.querySelectorAll("p, li, td, th, pre, h1, h2")]
-        .filter((e) => size(e) < 0.74 * most || (e.matches("pre") && e.tabIndex === 0))
+    const scrolls = (e) => e.matches("pre, mjx-container") && e.tabIndex === 0;
+    return [...slide.querySelectorAll("p, li, td, th, pre, h1, h2, mjx-container")]
+        .filter((e) => size(e) < 0.74 * most || scrolls(e))
         .map((e) => e.outerHTML.slice(0, 100));
 }"""
+TO_SLIDE_WITH = """(what) => Reveal.slide(
+    [...document.querySelectorAll(".slides > section")]
+        .findIndex((slide) => slide.querySelector(what))
+)"""
 SCROLLS = "() => Reveal.getCurrentSlide().tabIndex === 0"
 
 
@@ -107,7 +112,7 @@ def test_every_slide_of_a_talk_is_readable_and_described(visit, name):
 
 def test_a_poll_shows_one_answer_after_another(visit):
     page, _ = opened(visit, "seminar_02.html", 1024)
-    page.evaluate("Reveal.slide(4)")
+    page.evaluate(TO_SLIDE_WITH, ".celltag_option")
     answers = page.locator(".present > .present .celltag_option li")
     assert answers.count() >= 3
     for answer in answers.all():
@@ -118,8 +123,7 @@ def test_a_poll_shows_one_answer_after_another(visit):
 
 def test_the_lens_runs_inside_a_talk(visit):
     page, complaints = opened(visit, "seminar_02.html", 1024)
-    page.evaluate("""() => Reveal.slide([...document.querySelectorAll(".slides > section")]
-        .findIndex((slide) => slide.querySelector(".lens")))""")
+    page.evaluate(TO_SLIDE_WITH, ".lens")
     lens = page.frame_locator(".present .lens iframe")
     lens.get_by_text("What each layer reads").wait_for()
     lens.get_by_text("chance of").first.wait_for()      # a model has read the text

@@ -10,7 +10,10 @@ function fit(slide) {
   const inPixels = (element) => parseFloat(getComputedStyle(element).fontSize);
   const smallest = window.innerWidth < 700 ? 1 : SMALLEST;
   let size = inPixels(slide) / inPixels(slide.parentNode);
-  for (; overflows() && size > smallest; size -= 0.04) slide.style.fontSize = `${size}em`;
+  while (overflows() && size > smallest) {
+    size = Math.max(size - 0.04, smallest);
+    slide.style.fontSize = `${size}em`;
+  }
   if (overflows()) slide.tabIndex = 0;  // so that the keyboard can scroll it
   for (const pre of slide.querySelectorAll("pre, .figure, mjx-container[display=true]")) {
     pre.toggleAttribute("tabindex", false);
