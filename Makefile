@@ -49,7 +49,7 @@ site: $(SITE_INSTALLED) slides  ## the course as a web site, with its slides; in
 	    build/site-source build/site
 	cp -R build/slides build/site/slides
 
-slides: $(SITE_INSTALLED)  ## a deck of slides for each notebook; in build/slides
+slides: $(SITE_INSTALLED)  ## talks, and a handout of each notebook; in build/slides
 	rm -rf build/slides
 	$(RUN) notebooks/site/slides.py
 

@@ -1,14 +1,18 @@
-"""Chromium, a server for what `make site` built, and a page that keeps its complaints."""
+"""Chromium, servers for what was built, and a page that keeps its complaints."""
 
 import http.server
 import os
 import threading
+from contextlib import contextmanager
 from functools import partial
+from urllib.parse import urlencode
 
 import chromium
 import pytest
 from looking import HEIGHTS, SITE, listen
 from playwright.sync_api import Page, sync_playwright
+
+import lens_page
 
 FLAGS = ["--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-quic"]
@@ -27,14 +31,21 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="session")
-def site():
-    """The address of the built site, served as it would be on the web."""
-    handler = partial(Quiet, directory=SITE)
+@contextmanager
+def served(folder):
+    """The address of a folder, served as it would be on the web."""
+    handler = partial(Quiet, directory=folder)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The address of the built site."""
+    with served(SITE) as address:
+        yield address
 
 
 @pytest.fixture
@@ -57,3 +68,33 @@ def visit(browser):
     yield visit
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def lens_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("course") / "lens"
+    lens_page.copy_to(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", params=["from a disk", "from a server"])
+def lens_address(request, lens_folder):
+    if request.param == "from a disk":
+        yield (lens_folder / "index.html").as_uri()
+    else:
+        with served(lens_folder) as address:
+            yield f"{address}/index.html"
+
+
+@pytest.fixture
+def look(visit, lens_address):
+    """look(query="", dark=False, **state): the lens, with its first answer drawn."""
+
+    def look(query="", dark=False, **state):
+        part = f"#{urlencode(state)}" if state else ""
+        page, complaints = visit(f"{lens_address}{query}{part}", 1024, dark)
+        page.wait_for_selector(".triangle")
+        page.set_default_timeout(20_000)
+        return page, complaints
+
+    return look

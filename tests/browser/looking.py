@@ -101,3 +101,8 @@ def inaccessible(page: Page, options: dict = LEVELS) -> list[str]:
         f"{rule['id']}: {node['html'][:150]} {node['failureSummary'][-160:]}"
         for rule in found for node in rule["nodes"][:3]
     ]
+
+
+def answered(page: Page) -> None:
+    """Wait until what the depth lens draws is the answer to what it is asked."""
+    page.wait_for_function("models.get(`${state.residual}_${state.step}`) === model")

@@ -1,18 +1,12 @@
-"""The depth lens in Chromium: opened from a folder and from a server."""
+"""The depth lens in Chromium, from a folder and from a server: what it does."""
 
 import re
-import threading
-from functools import partial
-from http.server import ThreadingHTTPServer
-from urllib.parse import urlencode
 
 import pytest
 import torch
-from conftest import Quiet
-from looking import inaccessible, overflow
+from looking import answered, inaccessible, overflow
 
 import lens
-import lens_page
 from attnres_ref.study.probes import at_every_read
 
 BUDGET = 8e6                           # bytes, of the page with every model
@@ -20,43 +14,6 @@ TEXT = ("def area(width, height):\n    total = width * height\n    return total\
         "print(area(31, 24), 'é')\n")
 assert len(TEXT.encode()) == 96
 CHANGE = "#change"
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("course") / "lens"
-    lens_page.copy_to(folder)
-    return folder
-
-
-@pytest.fixture(scope="session", params=["from a disk", "from a server"])
-def address(request, folder):
-    if request.param == "from a disk":
-        yield (folder / "index.html").as_uri()
-        return
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/index.html"
-    server.shutdown()
-
-
-@pytest.fixture
-def look(visit, address):
-    """look(query="", dark=False, **state): the lens, with its first answer drawn."""
-
-    def look(query="", dark=False, **state):
-        part = f"#{urlencode(state)}" if state else ""
-        page, complaints = visit(f"{address}{query}{part}", 1024, dark)
-        page.wait_for_selector(".triangle")
-        page.set_default_timeout(20_000)
-        return page, complaints
-
-    return look
-
-
-def answered(page) -> None:
-    """Wait until what is drawn is the answer to what is asked."""
-    page.wait_for_function("models.get(`${state.residual}_${state.step}`) === model")
 
 
 def drawn(page, part: str) -> str:
@@ -92,11 +49,11 @@ def test_the_first_answer_to_96_bytes_comes_within_two_seconds(look):
     assert milliseconds < 2000
 
 
-def test_the_page_with_every_model_keeps_its_budget(visit, folder, address):
+def test_the_page_with_every_model_keeps_its_budget(visit, lens_folder, lens_address):
     loaded = {}
     page, complaints = visit("about:blank", 1024)
     page.on("response", lambda r: loaded.setdefault(r.url.split("#")[0], r))
-    page.goto(address)
+    page.goto(lens_address)
     page.wait_for_selector(".triangle")
     for residual in lens.RESIDUALS:
         page.evaluate("(residual) => show({ residual })", residual)
@@ -107,7 +64,7 @@ def test_the_page_with_every_model_keeps_its_budget(visit, folder, address):
     sizes = [len(response.body()) for response in loaded.values()]
     print(f"\n{len(loaded)} files, {sum(sizes) / 1e6:.2f} MB")
     assert sum("weights/" in name for name in names) == 16
-    everything = [path for path in folder.rglob("*") if path.is_file()]
+    everything = [path for path in lens_folder.rglob("*") if path.is_file()]
     assert sum(sizes) <= sum(path.stat().st_size for path in everything) <= BUDGET
 
 
@@ -258,39 +215,6 @@ def test_everyone_can_read_it(look, dark):
     assert complaints == []
 
 
-def test_a_link_that_makes_no_sense_says_so(look):
-    page, complaints = look(residual="mhc", step="700", cell="99,1")
-    assert "left out: residual, cell" in page.inner_text("#notice")
-    assert page.evaluate("[state.residual, state.step]") == ["full", 700]
-    assert complaints == []
-
-
-def test_a_missing_file_is_named(visit, tmp_path):
-    lens_page.copy_to(tmp_path / "lens")
-    (tmp_path / "lens" / "weights" / "block_700.js").unlink()
-    page, _ = visit((tmp_path / "lens" / "index.html").as_uri() + "#step=700", 1024)
-    page.wait_for_selector(".triangle")
-    page.get_by_label("Block AttnRes").check()
-    page.wait_for_selector("#notice:visible")
-    assert "weights/block_700.js is missing" in page.inner_text("#notice")
-    page.get_by_label("PreNorm").check()
-    answered(page)
-    assert not page.is_visible("#notice")
-
-
-def test_a_long_text_and_none(look):
-    page, _ = look()
-    page.fill("#text", "x = 1\n" * 30)
-    page.wait_for_function("bytes.length === 128")
-    assert "the first 52 are left out" in page.inner_text("#text-note")
-    page.fill("#text", "")
-    assert "at least one byte" in page.inner_text("#text-note")
-    page.fill("#text", "a")
-    page.wait_for_function("bytes.length === 1")
-    assert page.inner_text("#text-note") == ""
-    assert "the likeliest next byte" in page.inner_text(CHANGE)
-
-
 SEEN_TOGETHER = ("#text", "#characters", "#lessons", "#triangle", "#panel", "#bars",
                  "#change")
 
@@ -309,11 +233,11 @@ def test_a_cut_and_its_effect_are_seen_together(look, size):
         assert page.evaluate("document.documentElement.scrollHeight") <= size[1]
 
 
-def test_on_a_telephone_a_finger_reaches_every_cell(browser, address):
+def test_on_a_telephone_a_finger_reaches_every_cell(browser, lens_address):
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True,
                                   is_mobile=True)
     page = context.new_page()
-    page.goto(address)
+    page.goto(lens_address)
     page.tap("[data-read='7'][data-source='7']")
     page.wait_for_function("state.selected === '7,7'")
     beside = page.locator("#steps-aside button")
@@ -330,91 +254,4 @@ def test_on_a_telephone_a_finger_reaches_every_cell(browser, address):
     high = page.locator("#bars").bounding_box()
     low = page.locator("#cell").bounding_box()
     assert high["y"] + high["height"] - low["y"] < 500, "cut and bars share a screen"
-    context.close()
-
-
-HOSTILE = "\"'><img src=x onerror='window.hit=1'><script>window.hit=1</script>&lt;b&gt;"
-
-
-def test_what_others_wrote_stays_text(look):
-    names = ("text", "residual", "step", "at", "edits", "cell", HOSTILE)
-    page, complaints = look(**dict.fromkeys(names, HOSTILE))
-    page.fill("#text", HOSTILE * 2)
-    page.wait_for_function("bytes.length === 128")
-    for t in range(0, 128, 8):
-        page.evaluate("(at) => show({ at })", t)
-    assert page.locator("main :is(img, script, b), #notice *").count() == 0
-    assert page.evaluate("window.hit") is None
-    shown = page.locator("[role=option]").all_text_contents()
-    assert "".join(shown) == (HOSTILE * 2)[-128:].replace(" ", "·")
-    labels = "Array.from($('characters').querySelectorAll('[data-t]'), (e) => e.ariaLabel)"
-    assert {f"“{c}”" for c in "\"'<>&"} <= {*page.evaluate(labels)}
-    assert complaints == []
-
-
-@pytest.mark.parametrize("text", ["🙂注意力", "a\r\nb\tc\x00", "x" * 10_000, "注" * 10_000])
-def test_any_text_comes_back_by_its_link(look, text):
-    page, complaints = look()
-    page.fill("#text", text)
-    page.wait_for_function("state.text.length > 100 || state.text !== START.text")
-    page.click("#copy")
-    assert len(page.url) < 4000
-    chances = page.evaluate("[...bytes, ...answer.chances]")
-    page.reload()
-    page.wait_for_selector(".triangle")
-    assert page.evaluate("[...bytes, ...answer.chances]") == chances
-    assert complaints == []
-
-
-def test_another_link_pasted_over_this_one_is_read(look):
-    page, complaints = look(edits="9,1=0", cell="9,1")
-    page.evaluate("location.hash = '#residual=block&text=abc&edits=3,1=0&cell=01,1'")
-    page.wait_for_function("bytes.length === 3")
-    assert page.evaluate("[model.blockSize, [...state.edits.keys()]]") == [4, ["3,1"]]
-    page.wait_for_selector("#notice:visible")
-    assert "left out: cell" in page.inner_text("#notice")
-    assert complaints == []
-
-
-def test_the_last_of_many_wishes_is_answered(look):
-    page, complaints = look(edits="9,1=0", cell="9,1")
-    page.evaluate("""() => {
-        for (let i = 0; i < 16; i++) {
-            const residual = ["block", "prenorm", "full"][i % 3];
-            document.querySelector(`[value=${residual}]`).click();
-            $("step").value = (i * 5) % 6;
-            $("step").oninput();
-            edit("5,0", (i % 10) / 10);
-            press(document.querySelector(`.triangle [data-read="${i % 17}"]`));
-        }
-    }""")
-    answered(page)
-    page.wait_for_function("!document.body.classList.contains('waiting')")
-    assert page.evaluate("[state.residual, state.step]") == ["block", 200]
-    assert page.locator(".triangle [data-read]").count() == page.evaluate(
-        "answer.weights.reduce((sum, w) => sum + w.length / bytes.length, 0)")
-    assert complaints == []
-
-
-def test_what_is_not_answered_yet_is_pale(visit, folder):
-    page, _ = visit((folder / "index.html").as_uri(), 1024)
-    page.wait_for_selector(".triangle")
-    page.set_default_timeout(20_000)
-    page.evaluate("""fetches.set('block_2000', fetchFile('block_2000').then(
-        () => new Promise((done) => { window.arrive = done; })))""")
-    page.get_by_label("Block AttnRes").check()
-    pale = "getComputedStyle($('triangle')).opacity === '0.35'"
-    page.wait_for_function(pale)
-    page.get_by_label("Full AttnRes").check()
-    page.wait_for_function(f"!({pale})")
-    page.evaluate("arrive()")
-    page.wait_for_function("models.has('block_2000')")
-    assert page.evaluate("model === models.get('full_2000')"), "what came late is not drawn"
-
-
-def test_without_scripts_it_says_so(browser, address):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(address)
-    assert "switched off" in page.inner_text("noscript")
     context.close()
