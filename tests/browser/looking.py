@@ -73,7 +73,7 @@ def spilled(page: Page) -> list[str]:
 def dimmed(page: Page) -> list[str]:
     """Pictures that a theme changes: white is no longer white."""
     return page.evaluate("""() => [...document.querySelectorAll(".bd-article img")]
-        .filter((i) => getComputedStyle(i).filter !== "none")
+        .filter((i) => i.checkVisibility() && getComputedStyle(i).filter !== "none")
         .map((i) => i.alt)""")
 
 
