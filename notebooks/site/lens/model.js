@@ -16,8 +16,8 @@ for (let i = 0; i < DIGITS.length; i++) LEVEL_OF[DIGITS.charCodeAt(i)] = i - 46;
 
 const LAYER_EPS = 1.1920929e-7, KEY_EPS = 1e-5;   // as PyTorch's RMSNorm and our depth read
 
-// The matrices of a file as numbers, Float32Array each. residual: what a file that all
-// three share, the start, is to be read as; blockSize then says of how many layers.
+// The matrices of a file as numbers, Float32Array each. blockSize: layers in a block, for the
+// file of the start, which all three models share.
 function decode(file, blockSize = file.block_size) {
   const matrices = {};
   for (const [name, { shape, scales, digits }] of Object.entries(file.matrices)) {
